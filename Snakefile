@@ -1,0 +1,61 @@
+"""snakeval: LLM benchmarks as a Snakemake pipeline.
+
+    snakemake --profile profiles/local --configfile my.yaml      evaluate; again: resume
+    snakemake -n --profile profiles/local --configfile my.yaml   look first
+
+A table of contents: what a benchmark is, and how it is run, is in src/snakeval.
+"""
+
+import sys
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from snakeval import pipeline
+
+min_version("9.27")
+
+PIPELINE = pipeline.load(workflow, WorkflowError)
+PYTHON = sys.executable
+SCRIPTS = PIPELINE.root / "scripts"
+
+
+wildcard_constraints:
+    task=r"[^/]+",
+    digest=r"[0-9a-f]{12}",
+    members=r"[0-9a-f]{12}",
+
+
+localrules:
+    all,
+    results,
+    export_all,
+    status,
+    logs,
+    ls_runs,
+    kill,
+
+
+rule all:
+    default_target: True
+    input:
+        PIPELINE.published,
+        PIPELINE.tables,
+
+
+include: "rules/evaluate.smk"
+include: "rules/results.smk"
+include: "rules/export.smk"
+include: "rules/utilities.smk"
+
+
+onstart:
+    PIPELINE.start()
+
+
+onsuccess:
+    PIPELINE.finish()
+
+
+onerror:
+    PIPELINE.finish()

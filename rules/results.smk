@@ -1,0 +1,17 @@
+"""The tables of a run: results.csv and results.json.
+
+in   the published results of this start
+out  a stamp named after the specs that the tables show. There is at most one: writing tables
+     removes the others, so that a spec that was changed back gets its tables back.
+"""
+
+
+rule results:
+    input:
+        PIPELINE.members,
+    output:
+        "{run}/results/of-{members}",
+    log:
+        "{run}/results/of-{members}.log",
+    shell:
+        "{PYTHON:q} {SCRIPTS:q}/results.py {wildcards.run:q} --catalogue {PIPELINE.catalogue:q} 2> {log:q}"

@@ -1,0 +1,29 @@
+"""Stops controller, jobs and containers of a run, and shows that they are gone."""
+
+from __future__ import annotations
+
+from snakeval.command_line import entry, run_parser, runs_of
+from snakeval.errors import InputError, Problem
+from snakeval.kill import kill_run
+
+
+def main() -> int:
+    arguments = run_parser(__doc__).parse_args()
+    if not arguments.run and not arguments.folder:
+        raise InputError([Problem("kill", "which run?",
+                                  "snakemake kill --config run=<id or its beginning>")])
+    left = False
+    for run in runs_of(arguments):
+        report = kill_run(run)
+        for line in report.ended:
+            print(f"{run.id}: ended {line}")
+        for line in report.left:
+            print(f"{run.id}: STILL THERE: {line}")
+        if not report.left:
+            print(f"{run.id}: nothing of it runs on this machine")
+        left = left or bool(report.left)
+    return int(left)
+
+
+if __name__ == "__main__":
+    entry(main)

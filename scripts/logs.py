@@ -1,0 +1,73 @@
+"""Shows the log of a task's latest attempt, and follows it while the task runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+from snakeval.command_line import entry, run_parser, runs_of
+from snakeval.errors import InputError, Problem, nearest
+from snakeval.layout import TaskPaths
+from snakeval.lease import owner_of
+from snakeval.status import task_names
+
+PAUSE = 0.5
+"""Seconds between two looks at a log that is followed."""
+
+
+def main() -> int:
+    parser = run_parser(__doc__)
+    parser.add_argument("--task", help="needed where a run has more than one task")
+    parser.add_argument("--lines", type=int, default=50, help="lines that are shown first")
+    parser.add_argument("--no-follow", action="store_true", help="show what is there and end")
+    arguments = parser.parse_args()
+    run = runs_of(arguments)[-1]
+    names = task_names(run)
+    task = arguments.task or (names[0] if len(names) == 1 else None)
+    if task not in names:
+        raise InputError([Problem("--config task", f"{run.id} has no task '{task}'" if task
+                                  else f"{run.id} has several tasks", nearest(task or "", names)
+                                  or "one of " + ", ".join(names))])
+    show(run.task(task), arguments.lines, follow=not arguments.no_follow)
+    return 0
+
+
+def show(task: TaskPaths, lines: int, follow: bool) -> None:
+    """Prints a log's last lines, then what is added, until the task is at rest.
+
+    Raises InputError where there is no log yet.
+    """
+    try:
+        log = task.log.resolve(strict=True)
+    except OSError:
+        raise InputError([Problem(task.dir.name, "has no log yet: it was not started")]) from None
+    print(f"==> {log} <==", flush=True)
+    while log:
+        _print(log, lines, task if follow else None)
+        later = task.log.resolve()
+        lines, log = sys.maxsize, later if follow and later != log else Path()
+        if log == Path():
+            return
+        print(f"==> {log} <==", flush=True)
+
+
+def _print(log: Path, lines: int, task: TaskPaths | None) -> None:
+    """`task`: followed until nobody works on it, or a later attempt has another log."""
+    with log.open(encoding="utf-8", errors="replace") as file:
+        sys.stdout.writelines(deque(file, lines) if lines < sys.maxsize else file)
+        sys.stdout.flush()
+        while task and task.log.resolve() == log:
+            owner = owner_of(task.lease)
+            text = file.read()
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            if not text and not (owner and owner.alive):
+                return
+            if not text:
+                time.sleep(PAUSE)
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,17 @@
+"""Lists the runs of an output folder, and those that `$HOME/.nv-eval/run_configs` names."""
+
+from __future__ import annotations
+
+from snakeval.command_line import entry, run_parser
+from snakeval.runs import known_runs
+from snakeval.status_table import print_runs
+
+
+def main() -> int:
+    arguments = run_parser(__doc__).parse_args()
+    print_runs(known_runs(arguments.output_dir))
+    return 0
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,26 @@
+"""Writes the tables of a run, and the stamp that says which specs they show."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from snakeval.config.load import load_resolved
+from snakeval.layout import RunPaths
+from snakeval.plan import read_run
+from snakeval.results import write_stamp, write_tables
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="the run folder")
+    parser.add_argument("--catalogue", type=Path, required=True, help="config/catalogue")
+    arguments = parser.parse_args()
+    loaded = load_resolved(RunPaths(arguments.run).config)
+    run = read_run(arguments.run, loaded, arguments.catalogue)
+    write_tables(run)
+    write_stamp(run)
+
+
+if __name__ == "__main__":
+    main()

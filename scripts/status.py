@@ -1,0 +1,17 @@
+"""Shows every task of a run: state, attempts, elapsed time, samples so far, the log to look at."""
+
+from __future__ import annotations
+
+from snakeval.command_line import entry, run_parser, runs_of
+from snakeval.status_table import print_status
+
+
+def main() -> int:
+    arguments = run_parser(__doc__).parse_args()
+    for run in runs_of(arguments):
+        print_status(run)
+    return 0
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,135 @@
+"""What is looked at before the first job of a real start; a dry run only warns about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from snakeval.errors import InputError, Problem
+from snakeval.harness import recipe_for
+from snakeval.plan import Endpoint, Run, Task
+from snakeval.runtime import RUNTIMES, Runtime
+
+GB = 1_000_000_000
+
+
+def problems(
+    runs: Sequence[Run], pending: Mapping[Task, str], runtimes: Mapping[str, Runtime]
+) -> list[Problem]:
+    """Everything that keeps these tasks from running here. `pending`: task -> runtime."""
+    found = [*recipes(pending), *variables(pending), *space(runs), *paths(runs)]
+    by_runtime: dict[str, list[Task]] = defaultdict(list)
+    for task, runtime in pending.items():
+        by_runtime[runtime].append(task)
+    for name, tasks in by_runtime.items():
+        if name not in RUNTIMES:
+            found.append(Problem("container_runtime", f"there is no runtime '{name}'",
+                                 "possible: " + ", ".join(RUNTIMES)))
+        else:
+            found += runtimes[name].problems(tasks)
+    found += mounts(pending)
+    for endpoint in dict.fromkeys(task.endpoint for task in pending):
+        found += endpoints(endpoint)
+    return list(dict.fromkeys(found))
+
+
+def recipes(tasks: Iterable[Task]) -> Iterable[Problem]:
+    """Tasks that their harness cannot be asked for."""
+    for task in tasks:
+        try:
+            recipe_for(task)
+        except InputError as error:
+            yield from error.problems
+
+
+def variables(tasks: Iterable[Task]) -> Iterable[Problem]:
+    """Variables that the config names and this environment does not have."""
+    for task in tasks:
+        if task.endpoint.api_key_name and task.endpoint.api_key_name not in os.environ:
+            yield Problem("target.api_endpoint.api_key_name",
+                          f"the variable {task.endpoint.api_key_name} is not set",
+                          f"export {task.endpoint.api_key_name}=...")
+        for name, source in task.env_vars.items():
+            kind, colon, rest = source.partition(":")
+            variable = rest if colon else source
+            if not (colon and kind in ("lit", "runtime")) and variable not in os.environ:
+                yield Problem(f"env_vars.{name}", f"the variable {variable} is not set",
+                              f"export {variable}=..., or take it out of env_vars")
+
+
+def mounts(tasks: Iterable[Task]) -> Iterable[Problem]:
+    """Host folders that do not exist or cannot be read."""
+    for task in tasks:
+        files = recipe_for(task).files
+        for source in [*(source for source, _ in task.mounts), *([files] if files else [])]:
+            if not source.exists():
+                yield Problem(task.name, f"the folder {source} does not exist")
+            elif not os.access(source, os.R_OK):
+                yield Problem(task.name, f"the folder {source} cannot be read")
+
+
+def paths(runs: Sequence[Run]) -> Iterable[Problem]:
+    """Output folders that cannot be used."""
+    for run in runs:
+        if ":" in str(run.paths.dir.absolute()):
+            yield Problem("execution.output_dir", "a path with ':' cannot be mounted into a "
+                          "container", "choose another folder")
+        parent = _existing(run.paths.dir)
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            yield Problem("execution.output_dir", f"{parent} cannot be written")
+
+
+def space(runs: Sequence[Run]) -> Iterable[Problem]:
+    """Output folders with less free space than the config wants."""
+    for run in runs:
+        wanted = run.config.execution.min_free_gb
+        free = shutil.disk_usage(_existing(run.paths.dir)).free / GB
+        if free < wanted:
+            yield Problem("execution.output_dir", f"only {free:.2f} GB are free, and "
+                          f"{wanted:g} GB are wanted", "make room, choose another folder, or "
+                          "lower execution.min_free_gb")
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above that exists."""
+    path = path.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def endpoints(endpoint: Endpoint) -> Iterable[Problem]:
+    """Whether the endpoint answers, takes the key, and serves the model.
+
+    An endpoint that lists no models at all is left to the harness, with a warning (see start).
+    """
+    if endpoint.url is None:
+        return
+    import urllib.error
+
+    from snakeval.job.attempt import served_models
+
+    where = f"endpoint {endpoint.url}"
+    try:
+        served = served_models(endpoint.url, endpoint.api_key_name)
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            yield Problem(where, f"refuses the key ({error.code})" if endpoint.api_key_name
+                          else f"wants a key ({error.code})",
+                          "put the key into a variable and name it in "
+                          "target.api_endpoint.api_key_name")
+        return
+    except urllib.error.URLError as error:
+        yield Problem(where, f"does not answer: {error.reason}",
+                      "start the server, or correct target.api_endpoint.url")
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, TimeoutError | ConnectionError):
+            yield Problem(where, f"does not answer: {error}")
+        return
+    if served and endpoint.model_id not in served:
+        yield Problem("target.api_endpoint.model_id", f"{endpoint.url} does not serve "
+                      f"'{endpoint.model_id}'", "it serves " + ", ".join(served[:8]))

@@ -1,0 +1,38 @@
+"""What the entry points in `scripts/` share: which runs they are about, and how they fail."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from snakeval.errors import InputError
+from snakeval.layout import RunPaths
+from snakeval.runs import chosen_runs
+
+
+def run_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the arguments that choose runs."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--run", help="id of a run, or its beginning")
+    parser.add_argument("--folder", type=Path, action="append", default=[],
+                        help="a run folder of the config in force")
+    parser.add_argument("--output-dir", type=Path, action="append", default=[],
+                        help="a folder with run folders")
+    return parser
+
+
+def runs_of(arguments: argparse.Namespace) -> list[RunPaths]:
+    """The runs that the arguments choose. Raises InputError."""
+    return chosen_runs(arguments.run, arguments.folder, arguments.output_dir)
+
+
+def entry(main: Callable[[], int]) -> None:
+    """Runs an entry point: an InputError is its text on stderr and exit code 1."""
+    try:
+        sys.exit(main())
+    except InputError as error:
+        sys.exit("\n".join(str(problem) for problem in error.problems))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""The config file: its typed model, and how files and overrides become one."""

@@ -1,0 +1,47 @@
+"""What a person is told when the input is wrong: all of it at once, each with a fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where it stands, what it is, what to do about it."""
+
+    where: str
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n    -> {self.fix}" if self.fix else text
+
+
+class InputError(Exception):
+    """The input cannot be used. `problems` holds every reason that was found."""
+
+    def __init__(self, problems: Iterable[Problem], heading: str = "") -> None:
+        self.problems = list(problems)
+        self.heading = heading or count(len(self.problems), "problem") + "; nothing was started"
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        return "\n".join([self.heading + ":", *(f"  {problem}" for problem in self.problems)])
+
+
+def count(number: int, noun: str) -> str:
+    """`1 problem`, `2 problems`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def nearest(word: str, candidates: Sequence[str]) -> str:
+    """A half sentence that names the nearest candidates, or lists a few of them."""
+    close = get_close_matches(word, candidates, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
+    if 0 < len(candidates) <= 12:
+        return "possible: " + ", ".join(sorted(candidates))
+    return ""

@@ -1,0 +1,31 @@
+"""How each kind of harness is started and where its results are; one file per kind.
+
+A recipe is what `run.sh` needs to know of a harness. Its command is a `sh` script that runs in the
+work folder, in a container or in the pipeline's environment alike, with these variables:
+
+SNAKEVAL_RESULTS        the work folder, as the harness sees it (`/results` in a container)
+SNAKEVAL_ENDPOINT_URL   the endpoint's whole URL, as the harness reaches it
+SNAKEVAL_MODEL_ID       the model's name at the endpoint
+SNAKEVAL_FILES          the folder with the benchmark's own files, where it has any
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from snakeval.harness import command, lm_eval, nemo
+from snakeval.harness.recipe import Recipe
+from snakeval.plan import Task
+
+__all__ = ["Recipe", "recipe_for"]
+
+_KINDS: dict[str, Callable[[Task], Recipe]] = {
+    "nemo": nemo.recipe,
+    "lm_eval": lm_eval.recipe,
+    "command": command.recipe,
+}
+
+
+def recipe_for(task: Task) -> Recipe:
+    """The recipe of a task's harness."""
+    return _KINDS[task.benchmark.definition.kind](task)

@@ -1,0 +1,56 @@
+"""Any command: declared in a few lines under `harnesses`, results in one of the known formats."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from snakeval.errors import InputError, Problem, nearest
+from snakeval.harness.recipe import Recipe, words
+from snakeval.plan import Task
+
+PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[A-Za-z0-9_.]+)?)\}")
+
+RUNTIME_VALUES = {
+    "url": '"$SNAKEVAL_ENDPOINT_URL"',
+    "model_id": '"$SNAKEVAL_MODEL_ID"',
+    "results": '"$SNAKEVAL_RESULTS"',
+    "files": '"$SNAKEVAL_FILES"',
+}
+"""What only the job knows: filled in by the shell."""
+
+
+def recipe(task: Task) -> Recipe:
+    """The declared command with its placeholders filled in. Raises InputError."""
+    definition = task.benchmark.definition
+    assert definition.command, "checked by the config model"
+    return Recipe(
+        command=PLACEHOLDER.sub(lambda match: _value(task, match.group(1)), definition.command)
+        + "\n",
+        format=definition.format,
+        programs=(),
+        results=definition.results,
+        stale=(definition.results,),
+        files=task.benchmark.folder(definition.files),
+        cached=False,
+    )
+
+
+def _value(task: Task, name: str) -> str:
+    """A placeholder as one quoted word of the command."""
+    if name in RUNTIME_VALUES:
+        return RUNTIME_VALUES[name]
+    known: dict[str, object] = {
+        "task": task.benchmark.eval_type,
+        "api_key_name": task.endpoint.api_key_name,
+        "limit_samples": task.params.get("limit_samples"),
+        **{f"param.{key}": value for key, value in task.params.items() if key != "extra"},
+        **{f"param.{key}": value for key, value in task.params.get("extra", {}).items()},
+    }
+    if name in known:
+        return shlex.quote(words(known[name]))
+    if name.startswith("param."):
+        return "''"
+    raise InputError([Problem(
+        f"harnesses.{task.benchmark.harness}.command", f"unknown placeholder '{{{name}}}'",
+        nearest(name, [*RUNTIME_VALUES, *known]))])

@@ -1,0 +1,94 @@
+"""EleutherAI's lm-evaluation-harness, as its own command (`lm_eval`, 0.4.13)."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from snakeval.errors import InputError, Problem
+from snakeval.harness.recipe import Recipe, words
+from snakeval.plan import Task
+
+MODELS = {"chat": "local-chat-completions", "completions": "local-completions"}
+DEFAULT_CONCURRENCY = 8
+DEFAULT_RETRIES = 3
+FLAGS = ("num_fewshot", "batch_size", "seed", "system_instruction", "fewshot_as_multiturn",
+         "apply_chat_template", "metadata")
+"""Keys of `extra` that are flags of the command; `args` is taken word by word."""
+
+STALE = ("**/results_*.json", "**/samples_*.jsonl")
+
+
+def recipe(task: Task) -> Recipe:
+    """How lm-eval is asked for this task. Raises InputError for an endpoint it cannot use."""
+    if task.endpoint.type not in MODELS:
+        raise InputError([Problem(
+            "evaluation.tasks", f"'{task.benchmark.id}': lm-eval asks chat or completions "
+            f"endpoints, not {task.endpoint.type}")])
+    files = task.benchmark.folder(task.benchmark.definition.include_path)
+    command = [
+        "exec lm_eval", f"--model {MODELS[task.endpoint.type]}",
+        f"--tasks {shlex.quote(task.benchmark.eval_type)}",
+        f"--model_args {model_args(task)}",
+        # Relative to the work folder: lm-eval writes its arguments into its results.
+        "--output_path . --log_samples --use_cache ./lm_cache",
+        *(['--include_path "$SNAKEVAL_FILES"'] if files else []),
+        *_flags(task),
+    ]
+    return Recipe(
+        command=" \\\n    ".join(command) + "\n",
+        format="lm_eval",
+        programs=("lm_eval",),
+        stale=STALE,
+        files=files,
+        environment={"TOKENIZERS_PARALLELISM": "false"},
+        key_variable="OPENAI_API_KEY",
+    )
+
+
+def model_args(task: Task) -> str:
+    """The model's arguments as a shell word: JSON, so that no name can break it."""
+    params = task.params
+    arguments: dict[str, Any] = {
+        "model": task.endpoint.model_id,
+        "base_url": "@URL@",
+        "num_concurrent": params.get("parallelism", DEFAULT_CONCURRENCY),
+        "max_retries": params.get("max_retries", DEFAULT_RETRIES),
+        "tokenizer_backend": "none",
+    }
+    if task.endpoint.type == "chat":
+        arguments["tokenized_requests"] = False
+    if "request_timeout" in params:
+        arguments["timeout"] = params["request_timeout"]
+    arguments.update(params.get("extra", {}).get("model_args") or {})
+    before, after = json.dumps(arguments, sort_keys=True).split("@URL@")
+    return f'{shlex.quote(before)}"$SNAKEVAL_ENDPOINT_URL"{shlex.quote(after)}'
+
+
+def _flags(task: Task) -> list[str]:
+    params, extra = task.params, task.params.get("extra", {})
+    flags = []
+    if "limit_samples" in params:
+        flags.append(f"--limit {params['limit_samples']}")
+    generation = {
+        name: params[key] for key, name in (
+            ("temperature", "temperature"), ("top_p", "top_p"), ("max_new_tokens", "max_gen_toks"))
+        if key in params
+    }
+    if generation:
+        pairs = ",".join(f"{key}={value}" for key, value in generation.items())
+        flags.append(f"--gen_kwargs {shlex.quote(pairs)}")
+    if task.endpoint.type == "chat" and "apply_chat_template" not in extra:
+        flags.append("--apply_chat_template")
+    for key in FLAGS:
+        value = extra.get(key)
+        if value is True:
+            flags.append(f"--{key}")
+        elif value is not None and value is not False:
+            flags.append(f"--{key} {shlex.quote(words(value))}")
+    # Quoted word by word: the text is the user's own command line, not ours to expand.
+    flags += [shlex.quote(word) for word in shlex.split(words(extra.get("args")))]
+    return flags
+
+

@@ -1,0 +1,45 @@
+"""What `run.sh` needs to know of a harness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FILES_MOUNT = "/snakeval/files"
+"""Where a container sees the benchmark's own files."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one task is run by its harness.
+
+    command      `sh` script; its exit code is the harness's
+    format       the format of its results, one of `snakeval.job.verify`'s
+    programs     what must be on the PATH when it runs without a container; one is enough
+    results      the result file, for formats that leave it open; relative to the work folder
+    written      files for the folder `snakeval/` of the work folder, by name
+    stale        glob patterns of what an earlier attempt left and this one must not find
+    files        host folder with the benchmark's own files, or None
+    environment  fixed variables of the harness
+    key_variable variable in which the harness expects the API key; None: under its own name
+    cached       whether equal requests are answered from a cache
+    """
+
+    command: str
+    format: str
+    programs: tuple[str, ...]
+    results: str | None = None
+    written: dict[str, str] = field(default_factory=dict)
+    stale: tuple[str, ...] = ()
+    files: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    key_variable: str | None = None
+    cached: bool = True
+
+
+def words(value: Any) -> str:
+    """A parameter as one word of a command line: true/false in lower case, None is empty."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)

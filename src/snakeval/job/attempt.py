@@ -1,0 +1,221 @@
+"""Records an attempt at a task in its `status.json`, and publishes its result.
+
+Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3.9 or newer.
+
+    attempt.py begin TASK_DIR --digest D ...    prints the attempt's number
+    attempt.py end TASK_DIR --number N --state failed --cause "..."
+    attempt.py publish TASK_DIR DIGEST          marks the work folder complete, makes the links
+    attempt.py model URL MODEL --key NAME       refuses an endpoint that serves other models
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import re
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+REFUSED_FOR = 5.0
+"""Seconds that an endpoint may refuse connections before the attempt fails."""
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def read(task_dir: Path) -> dict[str, Any]:
+    """`status.json` of a task; an empty record when there is none, or none that can be read."""
+    try:
+        content = json.loads((task_dir / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"attempts": []}
+    return content if isinstance(content.get("attempts"), list) else {"attempts": []}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a file in one step: a reader, or a full disk, never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write(task_dir: Path, record: dict[str, Any]) -> None:
+    write_atomically(task_dir / "status.json", json.dumps(record, indent=1) + "\n")
+
+
+def begin(arguments: argparse.Namespace) -> int:
+    """Starts the record of an attempt and puts aside what an earlier one left."""
+    record = read(arguments.task_dir)
+    attempts = record["attempts"]
+    start = os.environ.get("SNAKEVAL_START", "")
+    last = attempts[-1] if attempts else {}
+    if last.get("state") == "cancelled" and start and last.get("start") == start:
+        print("cancelled in this start; the next start continues it")
+        return 1
+    if last.get("state") == "running":
+        last.update(state="interrupted", ended=None,
+                    cause="the script was killed before it could say why")
+    number = 1 + max((int(item.get("number", 0)) for item in attempts), default=0)
+    put_aside(arguments.task_dir / "work" / arguments.digest, arguments.stale, number)
+    attempts.append({
+        "number": number, "digest": arguments.digest, "state": "running", "started": now(),
+        "ended": None, "host": platform.node(), "pid": os.getppid(),
+        "job": os.environ.get("SLURM_JOB_ID"), "runtime": arguments.runtime,
+        "image": arguments.image or None,
+        "container": arguments.container if arguments.runtime != "process" else None,
+        "log": f"logs/evaluate.{number}.log", "start": start,
+    })
+    record["state"], record["digest"], record["cause"] = "running", arguments.digest, None
+    write(arguments.task_dir, record)
+    print(number)
+    return 0
+
+
+def put_aside(work: Path, patterns: list[str], number: int) -> None:
+    """Moves result files of an earlier attempt to `snakeval/earlier/<n>`; never a cache."""
+    own = work / "snakeval"
+    found = {path for pattern in patterns for path in work.glob(pattern)}
+    for path in sorted(found):
+        if own in path.parents:
+            continue
+        target = own / "earlier" / str(number) / path.relative_to(work)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+
+
+def end(arguments: argparse.Namespace) -> int:
+    """Records how an attempt ended badly. A number that is not there is left alone."""
+    record = read(arguments.task_dir)
+    for item in record["attempts"]:
+        if item.get("number") == arguments.number:
+            item.update(state=arguments.state, ended=now(), exit_code=arguments.exit_code,
+                        cause=arguments.cause)
+    record["state"], record["cause"] = arguments.state, arguments.cause
+    write(arguments.task_dir, record)
+    return 0
+
+
+def publish(arguments: argparse.Namespace) -> int:
+    """Marks a checked work folder complete and makes the two links, each in one step.
+
+    Safe to repeat: a folder that is complete already is only linked.
+    """
+    task_dir, digest = arguments.task_dir, arguments.digest
+    complete = task_dir / "work" / digest / "snakeval" / "complete"
+    if not complete.exists():
+        write_atomically(complete, now() + "\n")
+    with contextlib.suppress(OSError):  # the record is for people; the links are the truth
+        record = read(task_dir)
+        for item in record["attempts"]:
+            if item.get("number") == arguments.number:
+                item.update(state="published", ended=now(), exit_code=0)
+        record.update(state="published", digest=digest, cause=None)
+        write(task_dir, record)
+    (task_dir / "published").mkdir(exist_ok=True)
+    link(f"../work/{digest}", task_dir / "published" / digest)
+    link(f"work/{digest}", task_dir / "artifacts")
+    return 0
+
+
+def link(target: str, path: Path) -> None:
+    """Makes or replaces a relative symbolic link in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    os.symlink(target, temporary)
+    os.replace(temporary, path)
+
+
+def models_url(url: str) -> str:
+    """`.../v1/chat/completions` -> `.../v1/models`."""
+    return re.sub(r"/(chat/completions|completions|embeddings)/?$", "", url) + "/models"
+
+
+def served_models(url: str, key_name: str | None, timeout: float = 10.0) -> list[str]:
+    """The models that an endpoint lists. Raises OSError or ValueError where it does not."""
+    request = urllib.request.Request(models_url(url), headers={"Accept": "application/json"})
+    key = os.environ.get(key_name) if key_name else None
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        listed = json.load(answer)
+    return [str(item["id"]) for item in listed["data"]]
+
+
+def model(arguments: argparse.Namespace) -> int:
+    """Refuses an endpoint that lists models but not this one, or that nobody listens at.
+
+    Everything else (no list, a slow answer, a name only the container can resolve) is left to
+    the harness, whose result is checked anyway.
+    """
+    deadline = time.monotonic() + REFUSED_FOR
+    while True:
+        try:
+            served = served_models(arguments.url, arguments.key)
+            break
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ConnectionRefusedError):
+                return 0
+            if time.monotonic() > deadline:
+                print(f"nothing listens at the endpoint {arguments.url} (connection refused)")
+                return 1
+            time.sleep(0.5)
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+    if served and arguments.model not in served:
+        print(f"the endpoint does not serve '{arguments.model}'; it serves "
+              + ", ".join(served[:5]))
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    outer = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = outer.add_subparsers(required=True)
+    command = commands.add_parser("begin")
+    command.add_argument("task_dir", type=Path)
+    for name in ("digest", "runtime", "image", "container"):
+        command.add_argument(f"--{name}", default="")
+    command.add_argument("--stale", action="append", default=[])
+    command.set_defaults(run=begin)
+    command = commands.add_parser("end")
+    command.add_argument("task_dir", type=Path)
+    command.add_argument("--number", type=int, required=True)
+    command.add_argument("--state", required=True)
+    command.add_argument("--exit-code", type=int, default=None)
+    command.add_argument("--cause", required=True)
+    command.set_defaults(run=end)
+    command = commands.add_parser("publish")
+    command.add_argument("task_dir", type=Path)
+    command.add_argument("digest")
+    command.add_argument("--number", type=int, default=None)
+    command.set_defaults(run=publish)
+    command = commands.add_parser("model")
+    command.add_argument("url")
+    command.add_argument("model")
+    command.add_argument("--key", default=None)
+    command.set_defaults(run=model)
+    return outer
+
+
+if __name__ == "__main__":
+    given = parser().parse_args()
+    try:
+        sys.exit(given.run(given))
+    except OSError as trouble:
+        print(f"{trouble.strerror}: {trouble.filename}")
+        sys.exit(1)

@@ -1,0 +1,217 @@
+# ---------------------------------------------------------------------------------------------
+# From here on the script is the same for every task. Bash 3.2 suffices; no flock, no timeout.
+# The order of things: adopt what is finished, take the lease, run the harness, check, publish.
+
+set -uo pipefail
+umask 022
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
+run_dir=$(dirname "$here")
+lib=$run_dir/lib
+work=$here/work/$digest
+own=$work/snakeval
+lease=$here/lease
+run=$(basename "$run_dir")
+# Two copies of a run folder on one machine must not end each other's containers.
+folder=$(printf %s "$here" | cksum | cut -d ' ' -f 1)
+container="snakeval-$run-$task-$folder"
+
+readonly BEAT=3 SILENCE=30 GRACE=10 # seconds: heartbeat, without one the owner is dead, TERM to KILL
+
+python=${SNAKEVAL_PYTHON:-$environment_python}
+[ -x "$python" ] || python=python3
+
+say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "$task" "$*"; }
+attempt() { "$python" "$lib/attempt.py" "$@" 9>&-; }
+
+# --- 1. What is finished is linked again, at once -------------------------------------------
+
+adopt() {
+    trap '' TERM INT HUP
+    rm -rf "$scratch"
+    attempt publish "$here" "$digest" || exit 1
+    say "finished before; nothing is asked again ($here/artifacts)"
+    exit 0
+}
+
+# --- 2. The lease: one owner at a time, also between nodes ----------------------------------
+
+host_id() { printf '%s %s' "$(uname -n)" "$(readlink /proc/self/ns/pid 2>/dev/null)"; }
+alive() { kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ] || ps -p "$1" >/dev/null 2>&1; }
+mtime() { stat -c %Y "$1" 2>/dev/null || stat -f %m "$1" 2>/dev/null; }
+held() { sed -n "s/^$1=//p" "$lease/owner" 2>/dev/null; }
+
+take_lease() {
+    local owner='' seen='' beat='' since=$SECONDS waiting='' failures=0
+    until mkdir "$lease" 2>"$scratch/mkdir"; do
+        [ -e "$own/complete" ] && adopt
+        if [ ! -d "$lease" ]; then
+            failures=$((failures + 1))
+            [ "$failures" -lt 5 ] || fail "the lease cannot be made: $(cat "$scratch/mkdir")"
+            continue
+        fi
+        owner=$(cat "$lease/owner" 2>/dev/null)
+        beat="$owner $(mtime "$lease/beat")"
+        [ "$beat" = "$seen" ] || { seen=$beat since=$SECONDS; }
+        if { [ "$(held host)" = "$(host_id)" ] && ! alive "$(held pid)"; } ||
+            [ $((SECONDS - since)) -ge "$SILENCE" ]; then
+            take_over "$owner"
+            continue
+        fi
+        if [ "$waiting" != "$owner" ]; then
+            waiting=$owner
+            say "waiting for $(held pid) on $(held host | cut -d ' ' -f 1), which is at it"
+        fi
+        sleep 1
+    done
+    mine="host=$(host_id)
+pid=$$
+job=${SLURM_JOB_ID:-}
+container=$container
+digest=$digest"
+    printf '%s\n' "$mine" >"$lease/owner"
+    mine=$(cat "$lease/owner")
+    keep_beating </dev/null >/dev/null 2>&1 &
+    beating=$!
+    [ -e "$own/complete" ] && { release; adopt; }
+    return 0
+}
+
+# Only one may clear a dead owner's lease, and only the one that was seen dead.
+take_over() {
+    if ! mkdir "$lease.taking" 2>/dev/null; then
+        sleep 1
+        [ $((SECONDS - taking_since)) -lt "$SILENCE" ] || rmdir "$lease.taking" 2>/dev/null
+        return
+    fi
+    if [ "$(cat "$lease/owner" 2>/dev/null)" = "$1" ]; then
+        say "the former owner ($(held pid) on $(held host | cut -d ' ' -f 1)) is gone; taking over"
+        sweep
+        rm -rf "$lease"
+    fi
+    rmdir "$lease.taking"
+}
+
+keep_beating() {
+    trap '' TERM INT HUP
+    while touch "$lease/beat" && sleep "$BEAT" && kill -0 $$ 2>/dev/null; do
+        # Suspended for so long that another one took over: two must not write into one folder.
+        [ "$(cat "$lease/owner")" = "$mine" ] || { kill -TERM $$; return; }
+    done
+}
+
+release() {
+    [ -n "$beating" ] && kill -KILL "$beating" 2>/dev/null && wait "$beating" 2>/dev/null
+    beating=''
+    [ "$(cat "$lease/owner" 2>/dev/null)" = "$mine" ] && rm -rf "$lease"
+    rm -rf "$scratch"
+}
+
+# --- How an attempt ends badly: with a state, a cause in one sentence, and nothing running ---
+
+number=0
+code=0
+stopped_by=''
+harness_pid=''
+beating=''
+mine=none
+taking_since=$SECONDS
+
+fail() {
+    trap '' TERM INT HUP
+    state=failed
+    [ -z "$stopped_by" ] || state=cancelled
+    attempt end "$here" --number "$number" --state "$state" --exit-code "$code" --cause "$*" ||
+        say "the attempt could not be recorded (is the disk full?)"
+    say "$state: $*"
+    say "log: $here/logs/evaluate.log; start again to continue, finished samples are kept"
+    release
+    case $stopped_by in
+        '') exit 1 ;;
+        INT) exit 130 ;;
+        HUP) exit 129 ;;
+        *) exit 143 ;;
+    esac
+}
+
+on_signal() {
+    trap '' TERM INT HUP
+    stopped_by=$1
+    [ -n "$harness_pid" ] || fail "stopped by SIG$1 before the harness ran"
+    say "SIG$1: ending the harness (its samples are kept)"
+    stop_harness
+}
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/snakeval.XXXXXX") || exit 1
+if [ -n "${1:-}" ] && [ "$1" != "$digest" ]; then
+    say "this script is for spec $digest, not $1: start snakeval again, it renews the script"
+    rm -rf "$scratch"
+    exit 1
+fi
+[ -e "$own/complete" ] && adopt
+for signal in TERM INT HUP; do
+    # shellcheck disable=SC2064 # the name of the signal is meant to be fixed here
+    trap "on_signal $signal" "$signal"
+done
+take_lease
+
+# --- 3. A folder in which this attempt's results are the only ones ---------------------------
+
+mkdir -p "$own" "$here/logs" || fail "the work folder cannot be made"
+if ! began=$(attempt begin "$here" --digest "$digest" --runtime "$runtime" --image "$image" \
+    --container "$container" "${stale[@]+"${stale[@]/#/--stale=}"}"); then
+    fail "${began:-the attempt could not be recorded}"
+fi
+number=$began
+log=$here/logs/evaluate.$number.log
+: >"$log" || fail "the log cannot be written"
+ln -sfn "evaluate.$number.log" "$here/logs/evaluate.log"
+ln -sfn "evaluate.$number.log" "$here/logs/$digest.log"
+write_files || fail "the run config cannot be written into the work folder"
+
+# --- 4. Variables and endpoint ---------------------------------------------------------------
+
+set_variables || fail "$unset_variables"
+# The lifeline: only this script holds the writing end. However it dies, readers see the end.
+mkfifo "$scratch/lifeline" && exec 9<>"$scratch/lifeline" || fail "no pipe can be made in $scratch"
+
+if [ "$demo_endpoint" = yes ]; then
+    "$python" -m snakeval.demo_endpoint --port 0 --port-file "$scratch/port" \
+        <"$scratch/lifeline" >"$scratch/demo.log" 2>&1 9>&- &
+    demo_pid=$!
+    until [ -s "$scratch/port" ]; do
+        alive "$demo_pid" || fail "the demo endpoint did not start: $(tail -n 1 "$scratch/demo.log")"
+        sleep 0.1
+    done
+    endpoint_url="http://127.0.0.1:$(cat "$scratch/port")/v1/$endpoint_path"
+fi
+attempt model "$endpoint_url" "$endpoint_model" --key "$key_name" >"$scratch/model" ||
+    fail "$(cat "$scratch/model")"
+
+# --- 5. The harness, in the runtime of this executor -----------------------------------------
+
+say "attempt $number started ($runtime); follow it with: tail -f $log"
+[ -z "$stopped_by" ] || fail "stopped by SIG$stopped_by"
+start_harness
+wait "$harness_pid" 2>/dev/null
+code=$?
+if [ -n "$stopped_by" ]; then # the handler has ended it; the first wait was cut short
+    wait "$harness_pid" 2>/dev/null
+fi
+after_harness
+[ -n "$stopped_by" ] && fail "stopped by SIG$stopped_by"
+
+# --- 6. No false score -----------------------------------------------------------------------
+
+"$python" "$lib/verify.py" "$work" --spec "$own/check_spec.json" --exit-code "$code" \
+    --log "$log" >"$scratch/cause" 9>&- || {
+    [ -z "$stopped_by" ] || fail "stopped by SIG$stopped_by while the result was checked"
+    fail "$(cat "$scratch/cause")"
+}
+
+# --- 7. From the mark on nothing may fail, and no signal may come between --------------------
+
+trap '' TERM INT HUP
+attempt publish "$here" "$digest" --number "$number" || fail "the result could not be published"
+release
+say "published: $here/artifacts"
+exit 0

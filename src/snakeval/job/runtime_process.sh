@@ -1,0 +1,47 @@
+# How the harness runs without a container: from the environment, or inside its own image.
+
+start_harness() {
+    PATH="$(dirname "$python"):$PATH"
+    export PATH SNAKEVAL_RESULTS="$work" SNAKEVAL_FILES="$files"
+    export SNAKEVAL_ENDPOINT_URL="$endpoint_url" SNAKEVAL_MODEL_ID="$endpoint_model"
+    set -m # a process group of its own, which can be ended as a whole
+    (cd "$work" && exec sh "$own/command.sh") </dev/null >>"$log" 2>&1 9>&- &
+    harness_pid=$!
+    # The watchdog: ends the group when the lifeline's writing end is gone.
+    (
+        trap '' TERM INT HUP
+        read -r _
+        kill -TERM -- "-$harness_pid"
+        sleep 5
+        kill -KILL -- "-$harness_pid"
+    ) <"$scratch/lifeline" >/dev/null 2>&1 9>&- &
+    watchdog=$!
+    set +m
+    printf 'group=%s\n' "$harness_pid" >"$lease/group"
+}
+
+stop_harness() {
+    local since=$SECONDS
+    kill -TERM -- "-$harness_pid" 2>/dev/null
+    while kill -0 -- "-$harness_pid" 2>/dev/null && [ $((SECONDS - since)) -lt "$GRACE" ]; do
+        sleep 0.2
+    done
+    kill -KILL -- "-$harness_pid" 2>/dev/null
+}
+
+after_harness() {
+    kill -KILL "$watchdog" 2>/dev/null && wait "$watchdog" 2>/dev/null
+    kill -KILL -- "-$harness_pid" 2>/dev/null # what the harness may have left in its group
+    return 0
+}
+
+# The dead owner's watchdog ends its harness; wait for that. Nothing is killed by number here:
+# after a restart of the machine the number may be somebody else's.
+sweep() {
+    local group since=$SECONDS
+    group=$(sed -n 's/^group=//p' "$lease/group" 2>/dev/null)
+    [ "$(held host)" = "$(host_id)" ] || return 0
+    while [ -n "$group" ] && kill -0 -- "-$group" 2>/dev/null && [ $((SECONDS - since)) -lt 10 ]; do
+        sleep 0.2
+    done
+}

@@ -1,0 +1,125 @@
+"""Stops everything of a run on this machine, and proves that it is gone.
+
+The controller goes first, so that it starts nothing anew; then the scripts, which end their
+harnesses and record why; then whatever containers are left.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from snakeval import controller
+from snakeval.layout import RunPaths
+from snakeval.lease import owner_of
+from snakeval.status import task_names
+
+SCRIPT_GRACE = 25.0
+"""Seconds that a script has: 10 for its harness, then the removal of the container."""
+CONTROLLER_GRACE = 20.0
+ENGINES = ("docker", "podman")
+
+
+@dataclass
+class Stopped:
+    """What was found and ended, and what is still there."""
+
+    ended: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+def kill_run(run: RunPaths) -> Stopped:
+    """Stops controller, scripts and containers of a run. Elsewhere-run parts are reported."""
+    report = Stopped()
+    _signal_controller(run)
+    _stop_scripts(run, report)
+    _stop_controller(run, report)
+    for engine in ENGINES:
+        _remove_containers(engine, run, report)
+    return report
+
+
+def _signal_controller(run: RunPaths) -> None:
+    """SIGINT: Snakemake starts nothing more and waits for what runs."""
+    found = controller.alive(run.controller)
+    if found and found.host == platform.node():
+        _send(found.pid, signal.SIGINT)
+
+
+def _stop_scripts(run: RunPaths, report: Stopped) -> None:
+    owners = {name: owner for name in task_names(run)
+              if (owner := owner_of(run.task(name).lease)) and owner.alive}
+    here = {name: owner for name, owner in owners.items() if owner.host == platform.node()}
+    for name, owner in owners.items():
+        if name not in here:
+            report.left.append(f"{name}: pid {owner.pid} on {owner.host} (another host)")
+    for owner in here.values():
+        _send(owner.pid, signal.SIGTERM)
+    for name, owner in here.items():
+        paths = run.task(name).lease
+        gone = _wait(lambda paths=paths: not _holds(paths), SCRIPT_GRACE)  # type: ignore[misc]
+        if not gone:
+            _send(owner.pid, signal.SIGKILL)
+            gone = _wait(lambda paths=paths: not _holds(paths), 5)  # type: ignore[misc]
+        (report.ended if gone else report.left).append(f"{name}: pid {owner.pid}")
+
+
+def _holds(lease: os.PathLike[str]) -> bool:
+    from pathlib import Path
+
+    owner = owner_of(Path(lease))
+    return bool(owner and owner.alive)
+
+
+def _stop_controller(run: RunPaths, report: Stopped) -> None:
+    found = controller.alive(run.controller)
+    if found is None:
+        return
+    if found.host != platform.node():
+        report.left.append(f"controller: pid {found.pid} on {found.host} (another host)")
+        return
+    gone = _wait(lambda: controller.alive(run.controller) is None, CONTROLLER_GRACE)
+    if not gone:
+        _send(found.pid, signal.SIGKILL)
+        gone = _wait(lambda: controller.alive(run.controller) is None, 5)
+    (report.ended if gone else report.left).append(f"controller: pid {found.pid}")
+
+
+def _remove_containers(engine: str, run: RunPaths, report: Stopped) -> None:
+    for container in containers(engine, run):
+        subprocess.run([engine, "rm", "-f", container], capture_output=True, check=False)
+        report.ended.append(f"container {container}")
+    report.left += [f"container {container}" for container in containers(engine, run)]
+
+
+def containers(engine: str, run: RunPaths) -> list[str]:
+    """Names of the run's containers on this machine, by their label."""
+    if shutil.which(engine) is None:
+        return []
+    answer = subprocess.run(
+        [engine, "ps", "-a", "--filter", f"label=snakeval.run={run.id}", "--format", "{{.Names}}"],
+        capture_output=True, text=True, check=False)
+    return answer.stdout.split()
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether a condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True

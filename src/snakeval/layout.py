@@ -1,0 +1,146 @@
+"""Every path of a run folder, written once.
+
+A run folder holds no absolute path of itself: it can be moved, copied (`cp -a`, `rsync -a`) and
+archived, and what is finished stays finished. `run.sh` and the files in `lib/` rely on the same
+names; `tests/unit/test_layout.py` holds them together.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN_ID = re.compile(r"^\d{4}(-\d{2}){5}-[0-9a-f]{8}$")
+"""`<time of the first start, UTC>-<8 hex digits of the run's identity>`."""
+
+SUPERSEDED = re.compile(r"^(?P<digest>[0-9a-f]+)\.(?P<number>\d+)$")
+"""A work folder that `fresh=<task>` has put aside."""
+
+
+@dataclass(frozen=True)
+class TaskPaths:
+    """The paths of one task; `dir` is `<run>/<task>`."""
+
+    dir: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.dir / "task.yaml"
+
+    @property
+    def script(self) -> Path:
+        return self.dir / "run.sh"
+
+    @property
+    def status(self) -> Path:
+        return self.dir / "status.json"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.dir / "artifacts"
+
+    @property
+    def lease(self) -> Path:
+        return self.dir / "lease"
+
+    @property
+    def logs(self) -> Path:
+        return self.dir / "logs"
+
+    @property
+    def log(self) -> Path:
+        """The log of the latest attempt."""
+        return self.logs / "evaluate.log"
+
+    def work(self, digest: str) -> Path:
+        return self.dir / "work" / digest
+
+    def published(self, digest: str) -> Path:
+        return self.dir / "published" / digest
+
+    def own(self, digest: str) -> Path:
+        """Our own files in the work folder, beside what the harness leaves there."""
+        return self.work(digest) / "snakeval"
+
+    def complete(self, digest: str) -> Path:
+        return self.own(digest) / "complete"
+
+    def check(self, digest: str) -> Path:
+        return self.own(digest) / "check.json"
+
+    def next_superseded(self, digest: str) -> Path:
+        """A free name beside `work/<digest>` for the folder that a fresh start puts aside."""
+        number = 1
+        while self.work(f"{digest}.{number}").exists():
+            number += 1
+        return self.work(f"{digest}.{number}")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The paths of one run; `dir` is `<output_dir>/<run id>`."""
+
+    dir: Path
+
+    @property
+    def id(self) -> str:
+        return self.dir.name
+
+    @property
+    def record(self) -> Path:
+        return self.dir / "run.json"
+
+    @property
+    def config(self) -> Path:
+        return self.dir / "config.yaml"
+
+    @property
+    def controller(self) -> Path:
+        return self.dir / "controller.json"
+
+    @property
+    def run_all(self) -> Path:
+        return self.dir / "run_all.sh"
+
+    @property
+    def lib(self) -> Path:
+        """Copies of the files of `snakeval/job` that every task's `run.sh` calls."""
+        return self.dir / "lib"
+
+    @property
+    def results(self) -> Path:
+        return self.dir / "results"
+
+    @property
+    def results_csv(self) -> Path:
+        return self.results / "results.csv"
+
+    @property
+    def results_json(self) -> Path:
+        return self.results / "results.json"
+
+    def tables_stamp(self, members: str) -> Path:
+        """Stands for "the tables show exactly these specs"; at most one exists (see results)."""
+        return self.results / f"of-{members}"
+
+    def exports(self, destination: str) -> Path:
+        return self.dir / "exports" / destination
+
+    def task(self, name: str) -> TaskPaths:
+        return TaskPaths(self.dir / name)
+
+
+def run_configs_home() -> Path:
+    """Where copies of the resolved configs lie, so that runs can be listed from anywhere."""
+    return Path(os.environ.get("HOME") or "~").expanduser() / ".nv-eval" / "run_configs"
+
+
+def runs_in(output_dir: Path) -> list[RunPaths]:
+    """The run folders below `output_dir`, oldest first; empty when there is no such folder."""
+    try:
+        names = sorted(entry.name for entry in output_dir.iterdir() if RUN_ID.match(entry.name))
+    except OSError:
+        return []
+    return [RunPaths(output_dir / name) for name in names]

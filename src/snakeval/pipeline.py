@@ -1,0 +1,228 @@
+"""What the Snakefile sees: the runs of this start, their targets, and the start's hooks.
+
+Parsing must stay cheap (it happens again in every cluster job): nothing heavy is imported here,
+and only the main process reads the config at all. Jobs need nothing but their wildcards.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import uuid
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snakeval.errors import InputError
+
+if TYPE_CHECKING:
+    from snakeval.controller import Hold
+    from snakeval.plan import Run
+
+Wildcards = Any
+
+
+class Pipeline:
+    """One start of the pipeline.
+
+    workflow  Snakemake's workflow object
+    root      the folder of the Snakefile
+    refuse    makes the exception that ends Snakemake with a message and no traceback
+    """
+
+    def __init__(self, workflow: Any, root: Path, refuse: Callable[[str], Exception]) -> None:
+        self.root = root
+        self._workflow = workflow
+        self._refuse = refuse
+        self._holds: list[Hold] = []
+        self._values: dict[str, Any] = dict(workflow.config_settings.config)
+        self._warned = False
+        if workflow.is_main_process:
+            os.environ["SNAKEVAL_START"] = uuid.uuid4().hex[:12]
+            self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
+            self._cap_endpoints()
+            self._force_fresh()
+
+    @property
+    def catalogue(self) -> Path:
+        return self.root / "config" / "catalogue"
+
+    @property
+    def files(self) -> list[Path]:
+        """The config files in force; the demo's only when there is none."""
+        given = [Path(file) for file in self._workflow.config_settings.configfiles]
+        shown = [_relative(file) for file in given]
+        return shown or [_relative(self.root / "config" / "config.yaml")]
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs of this start; none in a job, and none for a target that names its run."""
+        if not self._workflow.is_main_process or "run" in self._values:
+            return ()
+        from snakeval.config.load import load
+        from snakeval.plan import make_run
+
+        try:
+            return (make_run(load(self.files, self._values), self.catalogue),)
+        except InputError as error:
+            raise self._refuse(f"{error}") from None
+
+    # --- targets -------------------------------------------------------------------------------
+
+    def published(self, _: Wildcards = None) -> list[str]:
+        """The output of every task of this start."""
+        self._warn_in_dry_run()
+        return [str(task.paths.published(task.digest))
+                for run in self.runs for task in run.selected]
+
+    def tables(self, _: Wildcards = None) -> list[str]:
+        """The tables of every run of this start."""
+        return [str(run.paths.tables_stamp(run.members)) for run in self.runs]
+
+    def members(self, wildcards: Wildcards) -> list[str]:
+        """The published results that a run's tables are made of."""
+        return [str(task.paths.published(task.digest))
+                for run in self.runs if str(run.paths.dir) == wildcards.run
+                for task in run.selected]
+
+    # --- resources -----------------------------------------------------------------------------
+
+    @cached_property
+    def _capped(self) -> dict[str, int]:
+        """Endpoints with a cap: name of the Snakemake resource -> benchmarks at once."""
+        from snakeval.plan import digest
+
+        return {
+            f"endpoint_{digest(task.endpoint.url, 8)}": cap
+            for run in self.runs if (cap := run.config.execution.endpoint_cap)
+            for task in run.tasks if task.endpoint.url
+        }
+
+    def _cap_endpoints(self) -> None:
+        for name, cap in self._capped.items():
+            self._workflow.register_resource(name, cap)
+
+    def endpoint_resources(self) -> dict[str, Callable[[Wildcards], int]]:
+        """One resource per capped endpoint: 1 for the tasks that use it."""
+        return {name: self._uses(name) for name in self._capped} if self.runs else {}
+
+    def _uses(self, resource: str) -> Callable[[Wildcards], int]:
+        from snakeval.plan import digest
+
+        def amount(wildcards: Wildcards) -> int:
+            return int(any(
+                f"endpoint_{digest(task.endpoint.url, 8)}" == resource
+                for run in self.runs if str(run.paths.dir) == wildcards.run
+                for task in run.tasks if task.name == wildcards.task
+            ))
+
+        return amount
+
+    def _force_fresh(self) -> None:
+        """`fresh=`: plans these tasks although they are finished, in a dry run too."""
+        forced = {str(task.paths.published(task.digest)) for run in self.runs for task in run.fresh
+                  if task.published}
+        if forced:
+            settings = self._workflow.dag_settings
+            settings.forcerun = set(settings.forcerun) | forced
+
+    # --- utility targets ---------------------------------------------------------------------
+
+    @property
+    def run_arguments(self) -> str:
+        """The command-line arguments that name the runs of a utility target."""
+        words: list[str] = []
+        if "run" in self._values:
+            words += ["--run", str(self._values["run"])]
+        elif self._workflow.config_settings.configfiles:
+            words += [word for run in self.runs for word in ("--folder", str(run.paths.dir))]
+        folders = [str(run.paths.dir.parent) for run in self.runs] or ["results"]
+        return shlex.join([*words, *(word for folder in folders
+                                     for word in ("--output-dir", folder))])
+
+    @property
+    def log_arguments(self) -> str:
+        """The arguments of `logs`."""
+        words = [f"--{key}={self._values[key]}" for key in ("task", "lines")
+                 if key in self._values]
+        if str(self._values.get("follow", "true")).lower() in ("false", "no", "0"):
+            words.append("--no-follow")
+        return shlex.join(words)
+
+    # --- hooks ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """`onstart`: acts only where jobs of a run are planned, not for utility targets."""
+        planned = self._planned("evaluate")
+        if not planned and not self._planned("results"):
+            return
+        from snakemake.logging import logger
+
+        from snakeval.start import begin
+
+        wanted = {str(job.output[0]): str(job.resources.get("container_runtime", "docker"))
+                  for job in planned}
+        try:
+            self._holds = begin(self.runs, wanted, logger)
+        except InputError as error:
+            raise self._refuse(f"{error}") from None
+
+    def finish(self) -> None:
+        """`onsuccess` and `onerror`: the tables over what is published now, and the run given
+        back. Does nothing for utility targets."""
+        if not self._holds:
+            return
+        from snakeval.results import print_table, rows, write_tables
+
+        for run in self.runs:
+            complete = (run.paths.tables_stamp(run.members).exists()
+                        and all(task.published for task in run.tasks))
+            print_table(run, rows(run) if complete else write_tables(run))
+        for hold in self._holds:
+            hold.release()
+
+    def _planned(self, rule: str) -> list[Any]:
+        dag = self._workflow.dag
+        return [job for job in dag.needrun_jobs() if job.rule.name == rule]
+
+    def _warn_in_dry_run(self) -> None:
+        """A dry run warns about what a real start would refuse."""
+        if self._warned or not self._workflow.dryrun:
+            return
+        self._warned = True
+        from snakemake.logging import logger
+
+        from snakeval import checks
+        from snakeval.runtime import RUNTIMES
+        from snakeval.script import runtime_of
+
+        runtime = _default_runtime(self._workflow)
+        pending = {task: runtime_of(task, runtime)
+                   for run in self.runs for task in run.selected if not task.published}
+        for problem in checks.problems(
+                self.runs, pending, {name: kind() for name, kind in RUNTIMES.items()}):
+            logger.warning(f"a real start would be refused: {problem}")
+
+
+def _default_runtime(workflow: Any) -> str:
+    """The profile's container runtime, as far as it is known before the jobs are made."""
+    defaults: Any = workflow.resource_settings.default_resources
+    parsed = getattr(defaults, "parsed", None) or {}
+    value = parsed.get("container_runtime")
+    return value if isinstance(value, str) else "docker"
+
+
+def _relative(path: Path) -> Path:
+    """A path as a person would write it here."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def load(workflow: Any, refuse: Callable[[str], Exception]) -> Pipeline:
+    """The pipeline of a Snakefile."""
+    return Pipeline(workflow, Path(workflow.basedir), refuse)
+
+

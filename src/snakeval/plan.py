@@ -1,0 +1,357 @@
+"""From a checked config to runs and tasks: names, digests, and what is pending.
+
+A task's digest is over what decides its result; it is part of the path of what the task publishes,
+so that "skip what exists" is the whole truth about what must run. A run's id ends in a digest of
+the run's identity. Both digests have a version in their canonical form: a changed form gets a new
+version, and `tests/unit/test_plan.py` holds the known digests of version 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from snakeval.catalogue import Benchmark, with_own
+from snakeval.config.load import Loaded, merge
+from snakeval.config.model import Config, EndpointType, TaskEntry
+from snakeval.errors import InputError, Problem, nearest
+from snakeval.layout import RunPaths, TaskPaths, runs_in
+
+CANONICAL_VERSION = 1
+HOW_NOT_WHAT = ("parallelism", "max_retries", "request_timeout")
+"""Parameters that decide how an evaluation is run, not what comes out of it."""
+
+DEMO_MODEL = "snakeval-demo"
+PATHS_OF_TYPES: dict[EndpointType, str] = {
+    "chat": "/chat/completions", "vlm": "/chat/completions",
+    "completions": "/completions", "embedding": "/embeddings",
+}
+_KNOWN_PATH = re.compile(r"/(chat/completions|completions|embeddings)/?$")
+DEFINITION_SUFFIXES = {".yaml", ".yml", ".json", ".jsonl", ".py", ".csv", ".tsv", ".txt"}
+"""What defines a benchmark; lm-eval's shared parts are named `..._yaml`, without a suffix."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the model answers. `url` is None while a deployment has not said it."""
+
+    url: str | None
+    model_id: str
+    type: EndpointType
+    api_key_name: str | None
+    demo: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One benchmark of one run, ready to be run."""
+
+    name: str
+    digest: str
+    benchmark: Benchmark
+    image: str | None
+    endpoint: Endpoint
+    params: dict[str, Any]
+    adapter_config: dict[str, Any]
+    stream: bool | None
+    env_vars: dict[str, str]
+    mounts: tuple[tuple[Path, str], ...]
+    extra_docker_args: str
+    max_unanswered: float
+    paths: TaskPaths
+    identity: dict[str, Any] = field(repr=False, default_factory=dict)
+
+    @property
+    def published(self) -> bool:
+        """Whether the result of exactly this spec is published (or complete, and only the link
+        is missing)."""
+        return (self.paths.published(self.digest).exists()
+                or self.paths.complete(self.digest).exists())
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One model and its benchmarks. `selected`: the tasks of this start (`tasks=`)."""
+
+    paths: RunPaths
+    identity: dict[str, Any]
+    config: Config
+    raw: dict[str, Any]
+    tasks: tuple[Task, ...]
+    selected: tuple[Task, ...]
+    fresh: tuple[Task, ...]
+    new: bool
+    base: Path
+    update_images: bool = False
+
+    @property
+    def members(self) -> str:
+        """A digest of the specs that the run's tables show."""
+        return digest({"members": sorted(f"{task.name}/{task.digest}" for task in self.tasks)})
+
+
+def digest(content: Any, length: int = 12) -> str:
+    """The first hex digits of the SHA-256 of a canonical JSON form."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def endpoint_url(url: str, endpoint_type: EndpointType) -> str:
+    """The URL with the path that a benchmark of this type asks, where the URL allows telling."""
+    return _KNOWN_PATH.sub(PATHS_OF_TYPES[endpoint_type], url)
+
+
+def make_run(loaded: Loaded, catalogue_dir: Path, now: datetime | None = None) -> Run:
+    """Plans the run of a config. Reads the output folder, writes nothing. Raises InputError."""
+    config = loaded.config
+    identity = run_identity(config)
+    output_dir = Path(config.execution.output_dir).expanduser()
+    paths, new = _run_folder(output_dir, digest(identity, 8), loaded.overrides.new_run, now)
+    return _run_at(paths, new, loaded, identity, catalogue_dir)
+
+
+def read_run(folder: Path, loaded: Loaded, catalogue_dir: Path) -> Run:
+    """The plan of an existing run folder, from the config that was written into it."""
+    return _run_at(RunPaths(folder), False, loaded, run_identity(loaded.config), catalogue_dir)
+
+
+def run_identity(config: Config) -> dict[str, Any]:
+    """What makes two starts the same run."""
+    endpoint = config.target.api_endpoint
+    run_wide = config.evaluation.nemo_evaluator_config
+    return {
+        "version": CANONICAL_VERSION,
+        "name": config.name or endpoint.url or config.deployment.type,
+        "model_id": endpoint.model_id or DEMO_MODEL,
+        "endpoint_type": endpoint.type,
+        "params": _what(run_wide.config.params.model_dump(exclude_none=True)),
+    }
+
+
+def _what(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that decide the result; an empty `extra` is none."""
+    return {key: value for key, value in params.items()
+            if key not in HOW_NOT_WHAT and not (key == "extra" and not value)}
+
+
+def _run_folder(
+    output_dir: Path, hex8: str, fresh: bool, now: datetime | None
+) -> tuple[RunPaths, bool]:
+    """The newest run folder of this identity, or the name of one to be made."""
+    existing = [run for run in runs_in(output_dir) if run.id.endswith(f"-{hex8}")]
+    if existing and not fresh:
+        return existing[-1], False
+    time = (now or datetime.now(UTC)).strftime("%Y-%m-%d-%H-%M-%S")
+    return RunPaths(output_dir / f"{time}-{hex8}"), True
+
+
+def _run_at(
+    paths: RunPaths, new: bool, loaded: Loaded, identity: dict[str, Any], catalogue_dir: Path
+) -> Run:
+    config = loaded.config
+    catalogue = with_own(catalogue_dir, config.harnesses, loaded.base)
+    problems: list[Problem] = []
+    drafts: list[Task] = []
+    for number, entry in enumerate(config.evaluation.tasks):
+        where = f"{loaded.files[-1] if loaded.files else 'config'}: evaluation.tasks.{number}.name"
+        try:
+            drafts.append(_task(config, entry, catalogue.find(entry, where), where))
+        except InputError as error:
+            problems += error.problems
+    problems += _repeated(drafts)
+    if problems:
+        raise InputError(problems)
+    tasks = _named(drafts, paths)
+    return Run(
+        paths, identity, config, loaded.raw, tasks,
+        selected=_pick(tasks, loaded.overrides.tasks, "tasks") or tasks,
+        fresh=_pick(tasks, loaded.overrides.fresh, "fresh"),
+        new=new,
+        base=loaded.base,
+        update_images=loaded.overrides.update_images,
+    )
+
+
+def _task(config: Config, entry: TaskEntry, benchmark: Benchmark, where: str) -> Task:
+    harness = _harness_config(config, entry)
+    params = harness["config"]["params"]
+    endpoint = _endpoint(config, benchmark.endpoint_type(entry), where, entry.name)
+    to_harness = harness["target"]["api_endpoint"]
+    dataset = Path(entry.dataset_dir).expanduser().resolve() if entry.dataset_dir else None
+    mounts = [(Path(source).expanduser().resolve(), target)
+              for source, target in config.execution.mounts.evaluation.items()]
+    if dataset:
+        mounts.append((dataset, entry.dataset_mount_path))
+    identity = {
+        "version": CANONICAL_VERSION,
+        "benchmark": benchmark.id,
+        "image": entry.container,
+        "model_id": endpoint.model_id,
+        "endpoint_type": endpoint.type,
+        "params": _what(params),
+        "adapter_config": to_harness.get("adapter_config") or {},
+        "dataset": dataset_revision(dataset) if dataset else None,
+        "definition": _definition(benchmark),
+    }
+    env_vars = {**config.env_vars, **config.evaluation.env_vars, **entry.env_vars}
+    if dataset:
+        env_vars.setdefault("NEMO_EVALUATOR_DATASET_DIR", f"lit:{entry.dataset_mount_path}")
+    return Task(
+        name=benchmark.task,
+        digest=digest(identity),
+        benchmark=benchmark,
+        image=entry.container or benchmark.definition.image,
+        endpoint=endpoint,
+        params=params,
+        adapter_config=to_harness.get("adapter_config") or {},
+        stream=to_harness.get("stream"),
+        env_vars=env_vars,
+        mounts=tuple(mounts),
+        extra_docker_args=config.execution.extra_docker_args,
+        max_unanswered=config.evaluation.max_unanswered,
+        paths=TaskPaths(Path()),
+        identity=identity,
+    )
+
+
+def _harness_config(config: Config, entry: TaskEntry) -> dict[str, Any]:
+    """The run-wide harness config with the task's own on top."""
+    merged: dict[str, Any] = {"config": {"params": {}}, "target": {"api_endpoint": {}}}
+    for layer in (config.evaluation.nemo_evaluator_config, entry.nemo_evaluator_config):
+        merge(merged, layer.model_dump(exclude_unset=True, exclude_none=True))
+    return merged
+
+
+def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> Endpoint:
+    given = config.target.api_endpoint
+    if config.deployment.type == "demo":
+        return Endpoint(None, DEMO_MODEL, wanted, given.api_key_name, demo=True)
+    assert given.url and given.model_id, "checked by config.load"
+    # A chat endpoint serves vlm benchmarks too.
+    if given.type and given.type != wanted and {given.type, wanted} != {"chat", "vlm"}:
+        raise InputError([Problem(
+            where, f"'{name}' asks a {wanted} endpoint, and target.api_endpoint.type is "
+            f"{given.type}", "leave the benchmark out, or give an endpoint that serves it")])
+    return Endpoint(endpoint_url(given.url, wanted), given.model_id, wanted, given.api_key_name)
+
+
+def _definition(benchmark: Benchmark) -> dict[str, Any] | None:
+    """What a definition of one's own, or a folder of task definitions, adds to the digest."""
+    found: dict[str, Any] = {}
+    definition = benchmark.definition
+    if benchmark.own:
+        found = {key: value for key, value in {
+            "kind": definition.kind, "image": definition.image, "command": definition.command,
+            "format": definition.format, "eval_type": benchmark.details.eval_type,
+        }.items() if value is not None}
+    for folder in (definition.include_path, definition.files):
+        path = benchmark.folder(folder)
+        if path is not None:
+            found["files"] = files_revision(path)
+    return found or None
+
+
+def files_revision(folder: Path) -> str | None:
+    """A digest of the definition files in a folder (names and contents), None when unreadable.
+
+    Only definition-like files count: what a harness may write beside them (byte code, locks)
+    must not make a finished benchmark look changed.
+    """
+    entries = []
+    try:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in DEFINITION_SUFFIXES or path.name.endswith("_yaml"):
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                entries.append((path.relative_to(folder).as_posix(), content))
+    except OSError:
+        return None
+    return digest(entries, 16) if entries else None
+
+
+def dataset_revision(folder: Path) -> str | None:
+    """The revision of a dataset folder where it is known without reading the data.
+
+    A Hugging Face snapshot (`.../snapshots/<commit>`) or a git checkout; None otherwise.
+    """
+    match = re.search(r"/snapshots/([0-9a-f]{40})(/|$)", folder.as_posix())
+    if match:
+        return match.group(1)
+    try:
+        head = (folder / ".git" / "HEAD").read_text().strip()
+        if head.startswith("ref: "):
+            return (folder / ".git" / head.removeprefix("ref: ")).read_text().strip()
+    except OSError:
+        return None
+    return head
+
+
+def _repeated(tasks: Sequence[Task]) -> Iterable[Problem]:
+    """The same benchmark twice with the same spec would be paid for twice."""
+    seen: set[tuple[str, str]] = set()
+    for task in tasks:
+        key = (task.benchmark.id, task.digest)
+        if key in seen:
+            yield Problem("evaluation.tasks", f"'{task.benchmark.id}' is listed twice with the "
+                          "same parameters", "remove one, or give one other parameters")
+        seen.add(key)
+
+
+def _named(drafts: Sequence[Task], run: RunPaths) -> tuple[Task, ...]:
+    """Gives every task its folder: `ifeval`, and `ifeval.1` for the same name again.
+
+    A spec that has a work folder keeps it, so that a task listed before another one of the same
+    name takes nobody's place.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, task in enumerate(drafts):
+        groups[task.name].append(index)
+    names: dict[int, str] = {}
+    for base, indexes in groups.items():
+        candidates = [base] + [f"{base}.{number}" for number in range(1, len(indexes))]
+        if len(indexes) > 1:
+            candidates += sorted(_existing(run, base) - set(candidates))
+            for index in indexes:
+                for name in candidates:
+                    if run.task(name).work(drafts[index].digest).is_dir():
+                        names[index] = name
+                        candidates.remove(name)
+                        break
+        for index in indexes:
+            if index not in names:
+                names[index] = candidates.pop(0)
+    return tuple(
+        replace(task, name=names[index], paths=run.task(names[index]))
+        for index, task in enumerate(drafts)
+    )
+
+
+def _existing(run: RunPaths, base: str) -> set[str]:
+    try:
+        found = os.listdir(run.dir)
+    except OSError:
+        return set()
+    return {name for name in found if re.fullmatch(re.escape(base) + r"\.\d+", name)}
+
+
+def _pick(tasks: Sequence[Task], names: Sequence[str], key: str) -> tuple[Task, ...]:
+    """The tasks that `--config tasks=` or `fresh=` names: by folder, `task` or `harness.task`."""
+    picked: list[Task] = []
+    problems = []
+    for name in names:
+        found = [task for task in tasks if name in (task.name, task.benchmark.id)] or [
+            task for task in tasks if name == task.benchmark.task]
+        if not found:
+            problems.append(Problem(f"--config {key}", f"the config has no task '{name}'",
+                                    nearest(name, [task.name for task in tasks])))
+        picked += [task for task in found if task not in picked]
+    if problems:
+        raise InputError(problems)
+    return tuple(picked)

@@ -1,0 +1,133 @@
+"""The tables of a run: one tidy row per score, and a row with its cause for a task without one.
+
+Columns: run, model, harness, task, group, metric, score, value, stderr, n, scored, expected,
+state, cause, image, artifacts. `scored` of `expected` samples; an empty `expected` is unknown.
+`artifacts` is relative to the run folder.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from snakeval.job import verify
+from snakeval.job.attempt import now, write_atomically
+from snakeval.layout import RunPaths
+from snakeval.plan import Run, Task
+from snakeval.status import task_state
+
+COLUMNS = ("run", "model", "harness", "task", "group", "metric", "score", "value", "stderr", "n",
+           "scored", "expected", "state", "cause", "image", "artifacts")
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    """The rows of a run's tasks, in the order of the config; only of their current specs."""
+    images = _images(run.paths)
+    return [row for task in run.tasks for row in _task_rows(run, task, images)]
+
+
+def _images(paths: RunPaths) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(paths.record.read_text(encoding="utf-8"))["images"]
+        return found
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, Any]]:
+    base = {
+        **dict.fromkeys(COLUMNS), "run": run.paths.id, "model": task.endpoint.model_id,
+        "harness": task.benchmark.harness, "task": task.name,
+        "image": images.get(task.image, task.image) if task.image else None,
+    }
+    state = task_state(task.paths, task.digest)
+    if state.state != "published":
+        return [{**base, "state": state.state, "cause": state.cause, "scored": state.samples,
+                 "expected": state.expected}]
+    work = task.paths.work(task.digest)
+    base |= {"artifacts": f"{task.name}/work/{task.digest}", "state": "published"}
+    try:
+        spec = json.loads((task.paths.own(task.digest) / "check_spec.json").read_text("utf-8"))
+        found = verify.read_results(work, spec)
+    except (OSError, ValueError, verify.CheckFailed) as error:
+        return [{**base, "state": "unreadable", "cause": str(error)}]
+    coverage = {"scored": found.coverage.scored, "expected": found.coverage.expected}
+    return [
+        {**base, **coverage, "group": score.group, "metric": score.metric, "score": score.score,
+         "value": score.value, "stderr": score.stderr, "n": score.n}
+        for score in found.scores
+    ]
+
+
+def write_tables(run: Run) -> list[dict[str, Any]]:
+    """Writes results.csv and results.json over what is published now; returns their rows.
+
+    The stamp of other specs goes first: it says that the tables show those.
+    """
+    import pandas as pd
+
+    run.paths.results.mkdir(parents=True, exist_ok=True)
+    for stamp in run.paths.results.glob("of-*"):
+        if stamp.name.partition(".")[0] != run.paths.tables_stamp(run.members).name:
+            stamp.unlink(missing_ok=True)
+    found = rows(run)
+    # Whole numbers stay whole where others are missing.
+    whole = dict.fromkeys(("n", "scored", "expected"), "Int64")
+    table = pd.DataFrame(found, columns=list(COLUMNS)).astype(whole)
+    write_atomically(run.paths.results_csv, table.to_csv(index=False))
+    published = {row["task"] for row in found if row["state"] == "published"}
+    content = {
+        "run": run.paths.id, "written": now(),
+        "tasks": {"published": len(published), "all": len(run.tasks)}, "rows": found,
+    }
+    write_atomically(run.paths.results_json, json.dumps(content, indent=1) + "\n")
+    return found
+
+
+def print_table(run: Run, found: list[dict[str, Any]]) -> None:
+    """The table for the person who waited: scores with stderr, coverage, causes, where it is."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{run.paths.id}: {found[0]['model']}" if found else run.paths.id,
+                  title_justify="left")
+    for heading in ("task", "metric", "score", "stderr", "samples"):
+        table.add_column(heading, justify="right" if heading in ("score", "stderr") else "left",
+                         overflow="fold")
+    for row in found:
+        if row["state"] == "published":
+            table.add_row(row["task"], metric_name(row), f"{row['value']:.4g}",
+                          "" if row["stderr"] is None else f"{row['stderr']:.2g}", coverage(row))
+        else:
+            table.add_row(row["task"], Text(f"{row['state']}: {row['cause'] or 'not run yet'}"),
+                          "-", "", coverage(row))
+    published = len({row["task"] for row in found if row["state"] == "published"})
+    # Wide enough for whole sentences where nobody looks through a terminal.
+    console = Console(width=None if Console().is_terminal else 160)
+    console.print(table)
+    console.print(f"{published} of {len(run.tasks)} benchmarks published. "
+                  f"Tables: {run.paths.results}. Artifacts: {run.paths.dir}/<task>/artifacts",
+                  soft_wrap=True, highlight=False)
+
+
+def metric_name(row: dict[str, Any]) -> str:
+    """`exact_match`, or `group: metric (score)` where they differ."""
+    group = row["group"]
+    name = row["metric"] if row["score"] in (None, row["metric"]) else (
+        f"{row['metric']} ({row['score']})")
+    return f"{group}: {name}" if group and group != row["task"] else str(name)
+
+
+def coverage(row: dict[str, Any]) -> str:
+    """`40 of 40`, `10 of unknown`."""
+    scored = "?" if row["scored"] is None else row["scored"]
+    return f"{scored} of {'unknown' if row['expected'] is None else row['expected']}"
+
+
+def write_stamp(run: Run) -> Path:
+    """Says that the tables show exactly the run's current specs."""
+    stamp = run.paths.tables_stamp(run.members)
+    write_atomically(stamp, now() + "\n")
+    return stamp

@@ -1,0 +1,76 @@
+"""Finding runs: by id or its beginning, from output folders and from the home folder's list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snakeval.errors import InputError, Problem, nearest
+from snakeval.layout import RUN_ID, RunPaths, run_configs_home, runs_in
+
+
+def known_runs(output_dirs: list[Path]) -> list[RunPaths]:
+    """Every run that can be found, oldest first; each folder once."""
+    found: dict[Path, RunPaths] = {}
+    for folder in output_dirs:
+        for run in runs_in(folder):
+            found[run.dir.resolve()] = run
+    for listed in sorted(run_configs_home().glob("*.yaml")):
+        run = _listed(listed)
+        if run and run.record.exists():
+            found.setdefault(run.dir.resolve(), run)
+    return sorted(found.values(), key=lambda run: run.id)
+
+
+def _listed(file: Path) -> RunPaths | None:
+    """The run folder that a file in `$HOME/.nv-eval/run_configs` names in its first line."""
+    if not RUN_ID.match(file.stem):
+        return None
+    try:
+        with file.open(encoding="utf-8") as lines:
+            first = lines.readline()
+    except OSError:
+        return None
+    folder = first.removeprefix("# run folder: ").strip()
+    return RunPaths(Path(folder)) if first.startswith("# run folder: ") else None
+
+
+def find_run(prefix: str, output_dirs: list[Path]) -> RunPaths:
+    """The one run whose id begins (or whose 8 hex digits begin) so, or whose folder it is.
+
+    Raises InputError where there is none or more than one.
+    """
+    folder = Path(prefix)
+    if RUN_ID.match(folder.name) and (folder / "run.json").exists():
+        return RunPaths(folder)
+    runs = known_runs(output_dirs)
+    found = [run for run in runs if run.id.startswith(prefix) or run.id[-8:].startswith(prefix)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError([Problem("--config run", f"there is no run '{prefix}'",
+                                  nearest(prefix, [run.id for run in runs])
+                                  or "`snakemake ls_runs` lists them")])
+    raise InputError([Problem("--config run", f"'{prefix}' is the beginning of several runs",
+                              "write more of one of " + ", ".join(run.id for run in found))])
+
+
+def chosen_runs(prefix: str | None, folders: list[Path], output_dirs: list[Path]) -> list[RunPaths]:
+    """The runs a utility target is about: `run=`, else the config's, else the latest one.
+
+    Raises InputError where there is none.
+    """
+    if prefix:
+        return [find_run(prefix, output_dirs)]
+    existing = [RunPaths(folder) for folder in folders if (folder / "run.json").exists()]
+    if existing:
+        return existing
+    if folders:
+        raise InputError([Problem("", "nothing has been evaluated with this config yet",
+                                  "evaluate first: snakemake --profile profiles/local "
+                                  "--configfile ...")])
+    runs = known_runs(output_dirs)
+    if not runs:
+        raise InputError([Problem("", "there is no run yet",
+                                  "evaluate first: snakemake --profile profiles/local "
+                                  "--configfile ...")])
+    return runs[-1:]

@@ -1,0 +1,35 @@
+"""The ways to start a harness: `docker`, `podman`, `process`; what each needs before a start.
+
+How a runtime starts, stops and sweeps is bash, in `snakeval/job/runtime_*.sh`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from snakeval.errors import Problem
+from snakeval.plan import Task
+from snakeval.runtime.docker import Docker
+from snakeval.runtime.podman import Podman
+from snakeval.runtime.process import Process
+
+
+class Runtime(Protocol):
+    """What a real start asks of a runtime."""
+
+    def problems(self, tasks: Sequence[Task]) -> list[Problem]:
+        """Why these tasks cannot be run here; empty when they can."""
+        ...
+
+    def pin(self, image: str, again: bool) -> str:
+        """Brings an image here and returns a reference that will always mean this very image.
+
+        again: ask the registry even when the image is here. Raises InputError.
+        """
+        ...
+
+
+RUNTIMES: dict[str, type[Docker] | type[Podman] | type[Process]] = {
+    "docker": Docker, "podman": Podman, "process": Process,
+}

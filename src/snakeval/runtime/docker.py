@@ -1,0 +1,102 @@
+"""Docker: the engine is asked through its SDK, the jobs use its command line."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from snakeval.errors import InputError, Problem
+from snakeval.plan import Task
+
+
+class Docker:
+    """Needs a reachable engine, and the `docker` command for the jobs."""
+
+    def __init__(self) -> None:
+        self._client: Any = None
+
+    def problems(self, tasks: Sequence[Task]) -> list[Problem]:
+        images = ", ".join(sorted({str(task.image) for task in tasks}))
+        if shutil.which("docker") is None:
+            return [Problem("docker", f"the command is not on the PATH (wanted for {images})",
+                            "install the Docker command line, or choose container_runtime=podman")]
+        try:
+            self._engine()
+        except Exception as error:
+            return [Problem("docker", f"the engine cannot be reached: {_reason(error)} "
+                            f"(wanted for {images})",
+                            "start Docker, or set DOCKER_HOST; `docker version` must answer")]
+        return []
+
+    def pin(self, image: str, again: bool) -> str:
+        """`name@sha256:...`, or the image's own id where it came from no registry."""
+        from docker.errors import DockerException, ImageNotFound
+
+        engine = self._engine()
+        try:
+            local = engine.images.get(image)
+        except ImageNotFound:
+            local = None
+        except DockerException as error:
+            raise InputError([Problem("docker", f"image {image}: {_reason(error)}")]) from None
+        if local is None or (again and local.attrs.get("RepoDigests")):
+            try:
+                self._pull(image)
+                local = engine.images.get(image)
+            except DockerException as error:
+                if local is None:
+                    raise InputError([_no_image(image, error)]) from None
+        digests = local.attrs.get("RepoDigests") or []
+        name = image.partition("@")[0]
+        repository = name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
+        for digest in digests:
+            if digest.partition("@")[0] == repository:
+                return str(digest)
+        return str(digests[0] if digests else local.id)
+
+    def _engine(self) -> Any:
+        if self._client is None:
+            import docker
+
+            client = docker.from_env(timeout=60)
+            client.ping()
+            self._client = client
+        return self._client
+
+    def _pull(self, image: str) -> None:
+        """Pulls with a progress line per image. Raises DockerException."""
+        from docker.errors import DockerException
+        from docker.utils import parse_repository_tag
+        from rich.console import Console
+        from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        repository, tag = parse_repository_tag(image)
+        columns = (TextColumn("pulling {task.description}"), DownloadColumn(),
+                   TransferSpeedColumn())
+        layers: dict[str, tuple[int, int]] = {}
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            shown = progress.add_task(image, total=None)
+            events = self._engine().api.pull(repository, tag=tag or "latest", stream=True,
+                                             decode=True)
+            for event in events:
+                if "error" in event:
+                    raise DockerException(event["error"])
+                detail = event.get("progressDetail") or {}
+                if event.get("status") == "Downloading" and "total" in detail:
+                    layers[event["id"]] = (detail["current"], detail["total"])
+                    progress.update(
+                        shown, completed=sum(done for done, _ in layers.values()),
+                        total=sum(size for _, size in layers.values()))
+
+
+def _no_image(image: str, error: Exception) -> Problem:
+    return Problem("docker", f"image {image} is not here and cannot be pulled: {_reason(error)}",
+                   "check the name (evaluation.tasks[].container or the catalogue), "
+                   "`docker login` to its registry, or load it with `docker load`")
+
+
+def _reason(error: Exception) -> str:
+    """The engine's own words, in one line."""
+    text = getattr(error, "explanation", None) or str(error)
+    return " ".join(str(text).split())[:300]

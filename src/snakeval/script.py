@@ -1,0 +1,157 @@
+"""Renders a task's `run.sh`: settings that a person can read, then the body that all share."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from snakeval.harness import Recipe, recipe_for
+from snakeval.plan import PATHS_OF_TYPES, Task
+
+LIB = ("attempt.py", "verify.py")
+"""Files of `snakeval/job` that the scripts call: copied into the run folder's `lib/`."""
+
+
+@cache
+def job_file(name: str) -> str:
+    """The text of a file of `snakeval/job`."""
+    return (files("snakeval.job") / name).read_text(encoding="utf-8")
+
+
+def runtime_of(task: Task, wanted: str) -> str:
+    """The runtime of a task: what the profile wants, or `process` for a task without an image."""
+    return wanted if task.image else "process"
+
+
+def render(task: Task, runtime: str, image: str | None) -> str:
+    """The whole `run.sh` of a task.
+
+    runtime  docker, podman or process
+    image    the image to run, pinned where the engine could say its digest
+    """
+    recipe = recipe_for(task)
+    body = "runtime_process.sh" if runtime == "process" else "runtime_container.sh"
+    return "\n".join([
+        _head(task, runtime, image or "", recipe),
+        _variables(task, recipe),
+        _written(task, recipe),
+        job_file(body),
+        job_file("run.sh"),
+    ])
+
+
+def _head(task: Task, runtime: str, image: str, recipe: Recipe) -> str:
+    settings: dict[str, str | Iterable[str]] = {
+        "task": task.name,
+        "digest": task.digest,
+        "runtime": runtime,
+        "image": image,
+        "endpoint_url": task.endpoint.url or "",
+        "endpoint_path": PATHS_OF_TYPES[task.endpoint.type].lstrip("/"),
+        "endpoint_model": task.endpoint.model_id,
+        "demo_endpoint": "yes" if task.endpoint.demo else "no",
+        "key_name": task.endpoint.api_key_name or "",
+        "files": str(recipe.files or ""),
+        "stale": recipe.stale,
+        "extra_args": [*_mounts(task), *shlex.split(task.extra_docker_args)],
+        "environment_python": sys.executable,
+    }
+    lines = [
+        "#!/usr/bin/env bash",
+        f"# {task.name}: {task.benchmark.id} on {task.endpoint.model_id}.",
+        "# By hand: `bash run.sh`. It continues where the last attempt stopped, and a second one",
+        "# beside it waits for the first. Written by snakeval; the next start writes it again.",
+        "# shellcheck disable=SC2034 # some settings are for one runtime only",
+        "",
+    ]
+    for name, value in settings.items():
+        if isinstance(value, str):
+            lines.append(f"{name}={shlex.quote(value)}")
+        else:
+            lines.append(f"{name}=({' '.join(map(shlex.quote, value))})")
+    return "\n".join([*lines, ""])
+
+
+def _mounts(task: Task) -> list[str]:
+    return [word for source, target in task.mounts for word in ("-v", f"{source}:{target}")]
+
+
+def _variables(task: Task, recipe: Recipe) -> str:
+    """A function that sets the harness's variables; names only, no value but `lit:` text.
+
+    `passed_names` are the variables that a container gets by name.
+    """
+    lines: list[str] = []
+    unset: list[str] = []
+    names = ["PYTHONUNBUFFERED"]
+    for name, value in recipe.environment.items():
+        names.append(name)
+        if name not in task.env_vars:
+            lines.append(f"    export {name}={shlex.quote(value)}")
+    sources = dict(task.env_vars)
+    key = task.endpoint.api_key_name
+    if key:
+        sources.setdefault(key, f"host:{key}")
+        if recipe.key_variable:
+            sources.setdefault(recipe.key_variable, f"host:{key}")
+    for name, source in sources.items():
+        kind, colon, rest = source.partition(":")
+        if kind == "lit" and colon:
+            lines.append(f"    export {name}={shlex.quote(rest)}")
+        else:
+            variable = rest if colon else source
+            unset.append(f'    [ -n "${{{variable}+set}}" ] || '
+                         f'unset_variables="$unset_variables {variable}"')
+            lines.append(f'    export {name}="${{{variable}-}}"')
+        names.append(name)
+    return "\n".join([
+        f"passed_names=({' '.join(dict.fromkeys(names))})",
+        "set_variables() {",
+        "    unset_variables=''",
+        *unset,
+        '    [ -z "$unset_variables" ] || {',
+        '        unset_variables="not set in this environment:$unset_variables"',
+        "        return 1",
+        "    }",
+        "    export PYTHONUNBUFFERED=1",
+        *lines,
+        "}",
+        "",
+    ])
+
+
+def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
+    """What `verify.py` must know to tell a result from something that looks like one."""
+    extra = task.params.get("extra", {})
+    return {
+        "format": recipe.format,
+        "results": recipe.results,
+        "benchmark": task.benchmark.eval_type,
+        "limit_samples": task.params.get("limit_samples"),
+        "samples": task.benchmark.details.samples,
+        "max_unanswered": task.max_unanswered,
+        "repeats": extra.get("n_samples") or extra.get("num_repeats") or 1,
+        "cached": recipe.cached,
+        "seeded": extra.get("seed") is not None,
+        "model_id": task.endpoint.model_id,
+    }
+
+
+def _written(task: Task, recipe: Recipe) -> str:
+    """A function that writes the harness's command and files into the work folder."""
+    contents = {
+        "command.sh": recipe.command,
+        "check_spec.json": json.dumps(check_spec(task, recipe), indent=1) + "\n",
+        **recipe.written,
+    }
+    lines = ["write_files() {", '    cp "$here/task.yaml" "$own/task.yaml" || return 1']
+    for name, text in contents.items():
+        mark = "END"
+        while f"\n{mark}\n" in f"\n{text}":
+            mark += "_"
+        lines += [f"    cat >\"$own/{name}\" <<'{mark}' || return 1", text.rstrip("\n"), mark]
+    return "\n".join([*lines, "}", ""])

@@ -1,0 +1,263 @@
+"""A real start: from a plan to a run folder in which every pending task can be run.
+
+Called by `onstart` in the main process. Idempotent: it creates what is missing, renews scripts,
+and moves or deletes nothing but what `fresh=` names.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import getpass
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from snakeval import __version__, checks
+from snakeval.controller import Hold
+from snakeval.errors import InputError, Problem
+from snakeval.job.attempt import now, write_atomically
+from snakeval.layout import run_configs_home, runs_in
+from snakeval.lease import owner_of
+from snakeval.plan import Run, Task
+from snakeval.runtime import RUNTIMES, Runtime
+from snakeval.script import LIB, job_file, render, runtime_of
+
+DEFAULT_RUNTIME = "docker"
+
+
+def begin(runs: Sequence[Run], wanted: Mapping[str, str], log: Any) -> list[Hold]:
+    """Takes the runs, checks, brings images here, writes the run folders.
+
+    wanted  for each pending task's output path the runtime its job asks for
+    log     has `info` and `warning`
+    Returns the holds on the runs. Raises InputError; nothing is left behind then but a lock that
+    is given back.
+    """
+    pending = {
+        task: runtime_of(task, wanted[output])
+        for run in runs for task in run.tasks
+        if (output := str(task.paths.published(task.digest))) in wanted
+    }
+    runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
+    found = [*checks.problems(runs, pending, runtimes), *_races(runs), *_other_specs(pending)]
+    if found:
+        raise InputError(found)
+    holds: list[Hold] = []
+    try:
+        for run in runs:
+            run.paths.dir.mkdir(parents=True, exist_ok=True)
+            holds.append(Hold(run.paths.controller))
+            atexit.register(holds[-1].release)
+        for run in runs:
+            _write_run(run, pending, runtimes, log)
+    except BaseException:
+        for hold in holds:
+            hold.release()
+        raise
+    return holds
+
+
+def _races(runs: Sequence[Run]) -> list[Problem]:
+    """A run of the same identity that appeared since this start has looked."""
+    found = []
+    for run in runs:
+        hex8 = run.paths.id[-8:]
+        if run.new and not run.paths.dir.exists():
+            newer = [other.id for other in runs_in(run.paths.dir.parent)
+                     if other.id.endswith(hex8) and other.controller.exists()]
+            if newer and newer[-1] >= run.paths.id:
+                found.append(Problem(str(run.paths.dir.parent / newer[-1]),
+                                     "was just created by another start of the same config",
+                                     "start again to see its state"))
+    return found
+
+
+def _other_specs(pending: Mapping[Task, str]) -> list[Problem]:
+    """Tasks that are under way with another spec: their scripts must not be replaced now."""
+    found = []
+    for task in pending:
+        owner = owner_of(task.paths.lease)
+        if owner and owner.alive and owner.digest not in ("", task.digest):
+            found.append(Problem(
+                task.name, f"still runs with an earlier spec (pid {owner.pid} on {owner.host})",
+                "wait for it, or `snakemake kill` the run; then start again"))
+    return found
+
+
+def _write_run(
+    run: Run, pending: Mapping[Task, str], runtimes: Mapping[str, Runtime], log: Any
+) -> None:
+    paths = run.paths
+    record = _record(run)
+    _pin(record, run, pending, runtimes, log)
+    paths.lib.mkdir(exist_ok=True)
+    for name in LIB:
+        _write(paths.lib / name, job_file(name))
+    _write(paths.config, resolved_text(run))
+    for task in run.fresh:
+        _start_over(task, log)
+    for task in run.tasks:
+        if task in pending or not task.paths.script.exists():
+            _write_task(task, pending.get(task) or runtime_of(task, DEFAULT_RUNTIME),
+                        record["images"])
+    _write(paths.run_all, run_all(run), 0o755)
+    _write(paths.record, json.dumps(record, indent=1) + "\n")
+    _remember(run, log)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    """What `run.json` says, taken over from an earlier start where it has one."""
+    try:
+        record: dict[str, Any] = json.loads(run.paths.record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = {"id": run.paths.id, "identity": run.identity, "created": now(), "images": {}}
+    record["tasks"] = [task.name for task in run.tasks]
+    record["last_start"] = {
+        "time": now(), "host": platform.node(), "user": _user(),
+        "versions": {"snakeval": __version__, "python": platform.python_version()},
+        "revision": _revision(),
+    }
+    return record
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name, in a container
+        return str(os.getuid())
+
+
+def _revision() -> str | None:
+    """The git revision of the pipeline, where it is a clone."""
+    answer = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+        capture_output=True, text=True, check=False,
+    ) if _has_git() else None
+    return answer.stdout.strip() or None if answer else None
+
+
+def _has_git() -> bool:
+    import shutil
+
+    return shutil.which("git") is not None
+
+
+def _pin(
+    record: dict[str, Any], run: Run, pending: Mapping[Task, str],
+    runtimes: Mapping[str, Runtime], log: Any,
+) -> None:
+    """Resolves the tags of pending tasks once per run, and makes sure the images are here.
+
+    A pinned image that is gone is fetched again by its digest. Raises InputError with every
+    image that cannot be had.
+    """
+    images: dict[str, str] = record["images"]
+    found: list[Problem] = []
+    for runtime, image in sorted({
+        (pending[task], task.image) for task in run.tasks if task in pending and task.image
+    }):
+        if runtime == "process":
+            continue
+        again = run.update_images
+        try:
+            pinned = runtimes[runtime].pin(
+                image if again else images.get(image, image), again)
+        except InputError as error:
+            found += error.problems
+            continue
+        if images.get(image) != pinned:
+            log.info(f"image {image} is {pinned} for this run")
+        images[image] = pinned
+    if found:
+        raise InputError(found)
+
+
+def resolved_text(run: Run) -> str:
+    """The config of the run: no secret, no path of the run folder itself."""
+    raw = json.loads(json.dumps(run.raw))
+    raw.get("execution", {}).pop("output_dir", None)
+    for definition in raw.get("harnesses", {}).values():
+        for key in ("include_path", "files"):
+            if definition.get(key):
+                definition[key] = str((run.base / Path(definition[key]).expanduser()).resolve())
+    for entry in raw["evaluation"]["tasks"]:
+        if isinstance(entry, dict) and entry.get("dataset_dir"):
+            entry["dataset_dir"] = str(Path(entry["dataset_dir"]).expanduser().resolve())
+    return yaml.dump(raw, Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True)
+
+
+def _write_task(task: Task, runtime: str, images: Mapping[str, str]) -> None:
+    task.paths.dir.mkdir(exist_ok=True)
+    _write(task.paths.spec, spec_text(task))
+    pinned = images.get(task.image, task.image) if task.image else None
+    _write(task.paths.script, render(task, runtime, pinned), 0o755)
+
+
+def spec_text(task: Task) -> str:
+    """`task.yaml`: the resolved spec, and the digest over the part that decides the result."""
+    content = {
+        "name": task.name, "digest": task.digest, "benchmark": task.benchmark.id,
+        "harness": task.benchmark.harness, "kind": task.benchmark.definition.kind,
+        "image": task.image, "model_id": task.endpoint.model_id,
+        "endpoint": {"url": task.endpoint.url, "type": task.endpoint.type,
+                     "api_key_name": task.endpoint.api_key_name},
+        "params": task.params, "env_vars": task.env_vars, "identity": task.identity,
+    }
+    return yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
+
+
+def run_all(run: Run) -> str:
+    """`run_all.sh`: every task by hand, one after the other; a failed one hides no other."""
+    names = " ".join(task.name for task in run.tasks)
+    return f"""\
+#!/usr/bin/env bash
+# Every task of this run, by hand, one after the other: `bash run_all.sh`.
+# What is finished is skipped; what failed is named at the end.
+cd "$(dirname "${{BASH_SOURCE[0]}}")" || exit 1
+failed=''
+for task in {names}; do
+    bash "$task/run.sh" || failed="$failed $task"
+done
+[ -z "$failed" ] || {{ echo "failed:$failed"; exit 1; }}
+"""
+
+
+def _start_over(task: Task, log: Any) -> None:
+    """`fresh=`: the work folder goes aside, and is kept."""
+    work = task.paths.work(task.digest)
+    if work.exists():
+        aside = task.paths.next_superseded(task.digest)
+        for link in (task.paths.published(task.digest), task.paths.artifacts):
+            link.unlink(missing_ok=True)
+        work.rename(aside)
+        log.info(f"{task.name} starts over; the old folder is {aside}")
+
+
+def _write(path: Path, text: str, mode: int | None = None) -> None:
+    """Writes a file whose content has changed, in one step."""
+    with contextlib.suppress(OSError):
+        if path.read_text(encoding="utf-8") == text:
+            return
+    write_atomically(path, text)
+    if mode is not None:
+        path.chmod(mode)
+
+
+def _remember(run: Run, log: Any) -> None:
+    """A copy of the config below the home folder, so that runs can be listed from anywhere."""
+    home = run_configs_home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        text = f"# run folder: {run.paths.dir.absolute()}\n{resolved_text(run)}"
+        _write(home / f"{run.paths.id}.yaml", text)
+    except OSError as error:
+        log.warning(f"the run is not listed in {home}: {error.strerror}")
+
+

@@ -1,0 +1,109 @@
+"""What every task of a run is doing: read from the run folder, changes nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from snakeval.job import attempt, verify
+from snakeval.layout import RunPaths, TaskPaths
+from snakeval.lease import Owner, owner_of
+
+STATES = ("published", "running", "failed", "cancelled", "interrupted", "pending")
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """One task now. `elapsed`: seconds of the latest attempt; `samples`: answered so far."""
+
+    name: str
+    digest: str
+    state: str
+    cause: str | None
+    attempts: int
+    elapsed: float | None
+    samples: int | None
+    expected: int | None
+    owner: Owner | None
+    log: Path | None
+
+
+def task_state(paths: TaskPaths, digest: str | None = None) -> TaskState:
+    """The state of a task; `digest`: of this spec (default: the one in its task.yaml)."""
+    record = attempt.read(paths.dir)
+    digest = digest or _written_digest(paths)
+    attempts = [item for item in record["attempts"] if item.get("digest") == digest]
+    last: dict[str, Any] = attempts[-1] if attempts else {}
+    owner = owner_of(paths.lease)
+    at_it = owner if owner and owner.alive and owner.digest in ("", digest) else None
+    if paths.published(digest).exists() or paths.complete(digest).exists():
+        state, cause = "published", None
+    elif at_it:
+        state, cause = "running", None
+    elif last.get("state") == "running":
+        state, cause = "interrupted", "the script was killed before it could say why"
+    else:
+        state, cause = str(last.get("state", "pending")), last.get("cause")
+    spec = _read_json(paths.own(digest) / "check_spec.json")
+    checked = _read_json(paths.check(digest)) if state == "published" else {}
+    return TaskState(
+        paths.dir.name, digest, state, cause, len(attempts), _elapsed(last, state == "running"),
+        checked.get("scored") if checked else _progress(paths.work(digest), spec),
+        checked.get("expected") if checked else _expected(spec),
+        at_it, paths.log if paths.log.exists() else None,
+    )
+
+
+def run_states(run: RunPaths) -> list[TaskState]:
+    """The states of all tasks of a run folder, in the order of `run_all.sh`."""
+    return [task_state(run.task(name)) for name in task_names(run)]
+
+
+def task_names(run: RunPaths) -> list[str]:
+    """The run's tasks, as its last start has listed them in run.json."""
+    record = _read_json(run.record)
+    return [name for name in record.get("tasks", []) if run.task(name).spec.exists()]
+
+
+def _written_digest(paths: TaskPaths) -> str:
+    try:
+        content = yaml.load(paths.spec.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        return str(content["digest"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return ""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _expected(spec: dict[str, Any]) -> int | None:
+    known = [value for value in (spec.get("limit_samples"), spec.get("samples")) if value]
+    return min(known) if known else None
+
+
+def _progress(work: Path, spec: dict[str, Any]) -> int | None:
+    return verify.progress(work, spec) if spec else None
+
+
+def _elapsed(last: dict[str, Any], running: bool) -> float | None:
+    if not last.get("started"):
+        return None
+    end = None if running else last.get("ended")
+    if not end and not running:
+        return None
+    ended = _time(end) if end else datetime.now(UTC)
+    return max(0.0, (ended - _time(last["started"])).total_seconds())
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)

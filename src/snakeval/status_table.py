@@ -1,0 +1,97 @@
+"""`snakemake status` and `ls_runs` for the person who waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from snakeval import controller
+from snakeval.layout import RunPaths
+from snakeval.status import STATES, TaskState, run_states
+
+COLOURS = {"published": "green", "running": "cyan", "failed": "red", "cancelled": "yellow",
+           "interrupted": "yellow"}
+
+
+def _console() -> Console:
+    # Wide enough for whole sentences where nobody looks through a terminal.
+    return Console(width=None if Console().is_terminal else 200)
+
+
+def print_status(run: RunPaths) -> None:
+    """One table for a run: a row per task, and who drives it."""
+    states = run_states(run)
+    table = Table(title=run.id, title_justify="left")
+    for heading in ("task", "state", "attempt", "elapsed", "samples", "where", "log"):
+        table.add_column(heading, overflow="fold")
+    for state in states:
+        table.add_row(
+            state.name, Text(state.state, style=COLOURS.get(state.state, "")),
+            str(state.attempts or "-"), duration(state.elapsed), samples(state), _where(state),
+            str(state.log) if state.log else "-",
+        )
+    console = _console()
+    console.print(table)
+    for state in states:
+        if state.cause and state.state != "published":
+            console.print(f"{state.name}: {state.cause}", soft_wrap=True, highlight=False)
+    console.print(f"{summary(states)}; {driver(run)}. Folder: {run.dir}", soft_wrap=True,
+                  highlight=False)
+
+
+def print_runs(runs: list[RunPaths]) -> None:
+    """One row per run."""
+    table = Table()
+    for heading in ("run", "model", "tasks", "driven by", "folder"):
+        table.add_column(heading, overflow="fold")
+    for run in runs:
+        table.add_row(run.id, _model(run), summary(run_states(run)), driver(run), str(run.dir))
+    _console().print(table)
+
+
+def _model(run: RunPaths) -> str:
+    import json
+
+    try:
+        return str(json.loads(run.record.read_text(encoding="utf-8"))["identity"]["model_id"])
+    except (OSError, ValueError, KeyError):
+        return "?"
+
+
+def summary(states: list[TaskState]) -> str:
+    """`2 of 3 published, 1 failed`."""
+    counted = Counter(state.state for state in states)
+    rest = [f"{counted[name]} {name}" for name in STATES[1:] if counted[name]]
+    return ", ".join([f"{counted['published']} of {len(states)} published", *rest])
+
+
+def driver(run: RunPaths) -> str:
+    """Who drives the run now."""
+    found = controller.alive(run.controller)
+    return f"pid {found.pid} on {found.host}" if found else "nobody drives it now"
+
+
+def duration(seconds: float | None) -> str:
+    """`1:02:03`, `2:03`; `-` for None."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def samples(state: TaskState) -> str:
+    """`93 of 100`, `93`, `-`."""
+    if state.samples is None:
+        return "-"
+    return f"{state.samples} of {state.expected}" if state.expected else str(state.samples)
+
+
+def _where(state: TaskState) -> str:
+    if state.owner is None:
+        return "-"
+    job = f", job {state.owner.job}" if state.owner.job else ""
+    return f"{state.owner.host}, pid {state.owner.pid}{job}"
