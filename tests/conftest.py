@@ -1,0 +1,62 @@
+"""The real parts that tests run against: a scripted endpoint, Docker, podman, the NeMo image."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from rig.docker_engine import DockerEngine, RigUnavailable, engine_for_session
+from rig.endpoint import ScriptedEndpoint
+from rig.image import ensure_nemo_image
+from rig.podman import Podman, podman_here
+
+
+def unavailable(reason: object) -> NoReturn:
+    """A real part is missing: the test is skipped, and with CI=true it fails."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI needs this: {reason}", pytrace=False)
+    pytest.skip(str(reason))
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    """An OpenAI-compatible endpoint on this machine's loopback address."""
+    with ScriptedEndpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[DockerEngine]:
+    """A Docker engine that answers; DOCKER_HOST names it for the whole session."""
+    with contextlib.ExitStack() as session:
+        try:
+            engine = session.enter_context(engine_for_session())
+        except RigUnavailable as reason:
+            unavailable(reason)
+        variables = session.enter_context(pytest.MonkeyPatch.context())
+        variables.setenv("DOCKER_HOST", engine.host)
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def nemo_image(docker_engine: DockerEngine) -> str:
+    """The tag of the real evaluation image, built where it is missing."""
+    try:
+        return ensure_nemo_image(docker_engine)
+    except RigUnavailable as reason:
+        unavailable(reason)
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Podman]:
+    """podman, with the variables set that the plain command needs here."""
+    try:
+        podman = podman_here()
+    except RigUnavailable as reason:
+        unavailable(reason)
+    with pytest.MonkeyPatch.context() as variables:
+        for name, value in podman.environment.items():
+            variables.setenv(name, value)
+        yield podman
