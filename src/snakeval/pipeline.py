@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from snakeval.errors import InputError
 
@@ -28,13 +28,11 @@ class Pipeline:
 
     workflow  Snakemake's workflow object
     root      the folder of the Snakefile
-    refuse    makes the exception that ends Snakemake with a message and no traceback
     """
 
-    def __init__(self, workflow: Any, root: Path, refuse: Callable[[str], Exception]) -> None:
+    def __init__(self, workflow: Any, root: Path) -> None:
         self.root = root
         self._workflow = workflow
-        self._refuse = refuse
         self._holds: list[Hold] = []
         self._values: dict[str, Any] = dict(workflow.config_settings.config)
         self._warned = False
@@ -66,7 +64,7 @@ class Pipeline:
         try:
             return (make_run(load(self.files, self._values), self.catalogue),)
         except InputError as error:
-            raise self._refuse(f"{error}") from None
+            _refuse(error)
 
     # --- targets -------------------------------------------------------------------------------
 
@@ -166,7 +164,7 @@ class Pipeline:
         try:
             self._holds = begin(self.runs, wanted, logger)
         except InputError as error:
-            raise self._refuse(f"{error}") from None
+            _refuse(error)
 
     def finish(self) -> None:
         """`onsuccess` and `onerror`: the tables over what is published now, and the run given
@@ -221,8 +219,14 @@ def _relative(path: Path) -> Path:
         return path
 
 
-def load(workflow: Any, refuse: Callable[[str], Exception]) -> Pipeline:
+def _refuse(error: InputError) -> NoReturn:
+    """Ends Snakemake with the message alone; a WorkflowError would add a traceback to it."""
+    from snakemake.logging import logger
+
+    logger.error(str(error))
+    raise SystemExit(1) from None
+
+
+def load(workflow: Any) -> Pipeline:
     """The pipeline of a Snakefile."""
-    return Pipeline(workflow, Path(workflow.basedir), refuse)
-
-
+    return Pipeline(workflow, Path(workflow.basedir))

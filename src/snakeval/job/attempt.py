@@ -6,6 +6,7 @@ Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3
     attempt.py end TASK_DIR --number N --state failed --cause "..."
     attempt.py publish TASK_DIR DIGEST          marks the work folder complete, makes the links
     attempt.py model URL MODEL --key NAME       refuses an endpoint that serves other models
+    attempt.py port                             prints a free port
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import platform
 import re
+import socket
 import sys
 import time
 import urllib.error
@@ -183,6 +185,15 @@ def model(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def port(_: argparse.Namespace) -> int:
+    """A free port. The NeMo adapter listens on ADAPTER_PORT (3825); two of them on one host would
+    answer each other's requests."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        print(probe.getsockname()[1])
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     outer = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = outer.add_subparsers(required=True)
@@ -209,6 +220,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("model")
     command.add_argument("--key", default=None)
     command.set_defaults(run=model)
+    commands.add_parser("port").set_defaults(run=port)
     return outer
 
 

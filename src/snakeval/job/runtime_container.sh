@@ -22,7 +22,8 @@ start_harness() {
                 endpoint_url=$(printf %s "$endpoint_url" |
                     sed -E 's#://(localhost|127\.0\.0\.1|\[::1\])#://host.docker.internal#')
             else
-                options+=(--network host)
+                # Adapters on the host's network would answer each other's requests.
+                options+=(--network host -e "ADAPTER_PORT=$(attempt port)")
             fi
             ;;
     esac

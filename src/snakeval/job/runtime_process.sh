@@ -4,6 +4,8 @@ start_harness() {
     PATH="$(dirname "$python"):$PATH"
     export PATH SNAKEVAL_RESULTS="$work" SNAKEVAL_FILES="$files"
     export SNAKEVAL_ENDPOINT_URL="$endpoint_url" SNAKEVAL_MODEL_ID="$endpoint_model"
+    ADAPTER_PORT=$(attempt port) # adapters on one host would answer each other's requests
+    export ADAPTER_PORT
     set -m # a process group of its own, which can be ended as a whole
     (cd "$work" && exec sh "$own/command.sh") </dev/null >>"$log" 2>&1 9>&- &
     harness_pid=$!

@@ -138,7 +138,10 @@ class Log:
 DISK_FULL = re.compile(
     r"No space left on device|disk is full|Errno 28\b|Disk quota exceeded|Errno 122\b"
 )
-STATUS = re.compile(r"(?:API request failed! Status code: |Request completed status_code=)(\d{3})")
+STATUS = re.compile(
+    r"(?:API request failed! Status code: |Request completed status_code="
+    r"|HTTPError: (?=\d{3} .*/completions))(\d{3})"
+)
 UNREACHED, TOO_LATE, MISSHAPEN = "no connection", "no answer in time", "misshapen"
 MENTIONS = {
     TOO_LATE: re.compile(r"TimeoutError|Read timed out"),
@@ -203,7 +206,8 @@ def _reason(log: Log, spec: Spec) -> str | None:
     what, most = max((+log.without_status or log.mentioned).most_common(1), default=("", 0))
     if refused and refused >= log.without_status[what]:
         hint = f'; is the model "{spec.model_id}" served there?' if "404" in log.statuses else ""
-        return f"the endpoint refused {refused} requests ({_counts(log.statuses)}){hint}"
+        times = f"{refused} request{'' if refused == 1 else 's'}"
+        return f"the endpoint refused {times} ({_counts(log.statuses)}){hint}"
     reasons = {
         TOO_LATE: "the endpoint did not answer in time",
         UNREACHED: "the endpoint could not be reached",
