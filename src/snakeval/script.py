@@ -88,6 +88,7 @@ def _variables(task: Task, recipe: Recipe) -> str:
     lines: list[str] = []
     unset: list[str] = []
     names = ["PYTHONUNBUFFERED"]
+    secret: list[str] = []
     for name, value in recipe.environment.items():
         names.append(name)
         if name not in task.env_vars:
@@ -107,9 +108,11 @@ def _variables(task: Task, recipe: Recipe) -> str:
             unset.append(f'    [ -n "${{{variable}+set}}" ] || '
                          f'unset_variables="$unset_variables {variable}"')
             lines.append(f'    export {name}="${{{variable}-}}"')
+            secret.append(name)
         names.append(name)
     return "\n".join([
         f"passed_names=({' '.join(dict.fromkeys(names))})",
+        f"secret_names=({' '.join(secret)}) # their values are kept out of the log",
         "set_variables() {",
         "    unset_variables=''",
         *unset,
@@ -134,7 +137,7 @@ def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
         "limit_samples": task.params.get("limit_samples"),
         "samples": task.benchmark.details.samples,
         "max_unanswered": task.max_unanswered,
-        "repeats": extra.get("n_samples") or extra.get("num_repeats") or 1,
+        "repeats": recipe.repeats,
         "cached": recipe.cached,
         "seeded": extra.get("seed") is not None,
         "model_id": task.endpoint.model_id,

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from snakeval.errors import InputError, Problem
 from snakeval.harness.recipe import Recipe
 from snakeval.plan import Task
 
@@ -31,6 +32,13 @@ STALE = (
 """Not the cache, and not eval_factory_metrics.json, which counts over all attempts."""
 
 
+EVERY_REQUEST = 1_000_000_000
+"""The adapter keeps a record of each request, so that one without an answer can be told."""
+
+REPEATS = ("n_samples", "num_repeats", "repeats")
+"""Parameters by which harnesses in the images ask each sample more than once."""
+
+
 def run_config(task: Task) -> dict[str, Any]:
     """The run config; unknown keys are refused by the image, so there are none."""
     endpoint: dict[str, Any] = {"model_id": task.endpoint.model_id, "type": task.endpoint.type}
@@ -40,8 +48,7 @@ def run_config(task: Task) -> dict[str, Any]:
         endpoint["api_key_name"] = task.endpoint.api_key_name
     if task.stream is not None:
         endpoint["stream"] = task.stream
-    if task.adapter_config:
-        endpoint["adapter_config"] = task.adapter_config
+    endpoint["adapter_config"] = {"max_saved_requests": EVERY_REQUEST, **task.adapter_config}
     return {
         "config": {
             "type": task.benchmark.eval_type,
@@ -52,8 +59,29 @@ def run_config(task: Task) -> dict[str, Any]:
     }
 
 
+def repeats(task: Task) -> int:
+    """How often each sample is asked, as far as the config says."""
+    extra = task.params.get("extra", {})
+    return max((int(extra[name]) for name in REPEATS if isinstance(extra.get(name), int)),
+               default=1)
+
+
+def caching(task: Task) -> bool:
+    """Whether the adapter's response cache is on; it is unless the config says otherwise."""
+    return bool(task.adapter_config.get("use_caching", True))
+
+
 def recipe(task: Task) -> Recipe:
-    """How the image is asked for this task."""
+    """How the image is asked for this task.
+
+    Raises InputError for repeats that the response cache would all answer alike.
+    """
+    if repeats(task) > 1 and caching(task) and task.params.get("extra", {}).get("seed") is None:
+        raise InputError([Problem(
+            f"evaluation.tasks: {task.name}", f"asks each sample {repeats(task)} times, and the "
+            "response cache would give the same answer each time, which is a false score",
+            "set target.api_endpoint.adapter_config.use_caching to false in its "
+            "nemo_evaluator_config (an interrupted evaluation then starts over)")])
     return Recipe(
         command=COMMAND,
         format="nemo",
@@ -62,5 +90,7 @@ def recipe(task: Task) -> Recipe:
                                        sort_keys=True)},
         stale=STALE,
         # The core sends usage data out unless told not to; env_vars may say otherwise.
+        repeats=repeats(task),
+        cached=caching(task),
         environment={"NEMO_EVALUATOR_TELEMETRY_LEVEL": "0"},
     )

@@ -24,6 +24,7 @@ class Recipe:
     environment  fixed variables of the harness
     key_variable variable in which the harness expects the API key; None: under its own name
     cached       whether equal requests are answered from a cache
+    repeats      how often each sample is asked
     """
 
     command: str
@@ -36,6 +37,7 @@ class Recipe:
     environment: dict[str, str] = field(default_factory=dict)
     key_variable: str | None = None
     cached: bool = True
+    repeats: int = 1
 
 
 def words(value: Any) -> str:

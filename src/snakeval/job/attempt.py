@@ -7,6 +7,8 @@ Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3
     attempt.py publish TASK_DIR DIGEST          marks the work folder complete, makes the links
     attempt.py model URL MODEL --key NAME       refuses an endpoint that serves other models
     attempt.py port                             prints a free port
+    attempt.py logs TASK_DIR DIGEST             prints the logs of a spec's attempts, oldest first
+    attempt.py redact NAME ...                  copies stdin to stdout without their values
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ def begin(arguments: argparse.Namespace) -> int:
         last.update(state="interrupted", ended=None,
                     cause="the script was killed before it could say why")
     number = 1 + max((int(item.get("number", 0)) for item in attempts), default=0)
-    put_aside(arguments.task_dir / "work" / arguments.digest, arguments.stale, number)
+    put_aside(arguments.task_dir / "work" / arguments.digest, arguments.stale,
+              arguments.task_dir / "logs" / f"left-before-{number}")
     attempts.append({
         "number": number, "digest": arguments.digest, "state": "running", "started": now(),
         "ended": None, "host": platform.node(), "pid": os.getppid(),
@@ -87,14 +90,17 @@ def begin(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def put_aside(work: Path, patterns: list[str], number: int) -> None:
-    """Moves result files of an earlier attempt to `snakeval/earlier/<n>`; never a cache."""
+def put_aside(work: Path, patterns: list[str], aside: Path) -> None:
+    """Moves result files of an earlier attempt out of the work folder; never a cache.
+
+    Out of it, because NeMo's parser takes the newest `results*.json` anywhere below /results.
+    """
     own = work / "snakeval"
     found = {path for pattern in patterns for path in work.glob(pattern)}
     for path in sorted(found):
         if own in path.parents:
             continue
-        target = own / "earlier" / str(number) / path.relative_to(work)
+        target = aside / path.relative_to(work)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
 
@@ -185,6 +191,33 @@ def model(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def logs(arguments: argparse.Namespace) -> int:
+    """The logs of all attempts at a spec: one that was killed may have cached errors as answers,
+    and only its own log says so."""
+    for item in read(arguments.task_dir)["attempts"]:
+        log = arguments.task_dir / str(item.get("log"))
+        if item.get("digest") == arguments.digest and log.exists():
+            print(log)
+    return 0
+
+
+def redact(arguments: argparse.Namespace) -> int:
+    """Copies stdin to stdout with the values of variables replaced.
+
+    lm-eval writes the Authorization header of every failed request into its output.
+    """
+    values = [os.environb[name.encode()] for name in arguments.names
+              if os.environb.get(name.encode())]
+    # The longest first: one value may be part of another. Very short ones are no secrets.
+    hidden = sorted((value for value in values if len(value) >= 4), key=len, reverse=True)
+    for line in sys.stdin.buffer:
+        for value in hidden:
+            line = line.replace(value, b"***")
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+    return 0
+
+
 def port(_: argparse.Namespace) -> int:
     """A free port. The NeMo adapter listens on ADAPTER_PORT (3825); two of them on one host would
     answer each other's requests."""
@@ -221,6 +254,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--key", default=None)
     command.set_defaults(run=model)
     commands.add_parser("port").set_defaults(run=port)
+    command = commands.add_parser("logs")
+    command.add_argument("task_dir", type=Path)
+    command.add_argument("digest")
+    command.set_defaults(run=logs)
+    command = commands.add_parser("redact")
+    command.add_argument("names", nargs="*")
+    command.set_defaults(run=redact)
     return outer
 
 

@@ -133,6 +133,15 @@ fail() {
     esac
 }
 
+# What the harness may have left behind must not hold the log open for ever.
+end_filter() {
+    local since=$SECONDS
+    while alive "$filter_pid" && [ $((SECONDS - since)) -lt "$GRACE" ]; do
+        sleep 0.1
+    done
+    kill -KILL "$filter_pid" 2>/dev/null
+}
+
 on_signal() {
     trap '' TERM INT HUP
     stopped_by=$1
@@ -189,6 +198,15 @@ attempt model "$endpoint_url" "$endpoint_model" --key "$key_name" >"$scratch/mod
 
 # --- 5. The harness, in the runtime of this executor -----------------------------------------
 
+# Some harnesses write keys into their output; it passes a filter that knows the values. The
+# filter ends with the last writer, so no signal may end it before.
+mkfifo "$scratch/output" || fail "no pipe can be made in $scratch"
+(
+    trap '' TERM INT HUP
+    attempt redact "${secret_names[@]+"${secret_names[@]}"}"
+) <"$scratch/output" >>"$log" 9>&- &
+filter_pid=$!
+
 say "attempt $number started ($runtime); follow it with: tail -f $log"
 [ -z "$stopped_by" ] || fail "stopped by SIG$stopped_by"
 start_harness
@@ -198,12 +216,15 @@ if [ -n "$stopped_by" ]; then # the handler has ended it; the first wait was cut
     wait "$harness_pid" 2>/dev/null
 fi
 after_harness
+end_filter
 [ -n "$stopped_by" ] && fail "stopped by SIG$stopped_by"
 
 # --- 6. No false score -----------------------------------------------------------------------
 
+logs=()
+while IFS= read -r name; do logs+=(--log "$name"); done < <(attempt logs "$here" "$digest")
 "$python" "$lib/verify.py" "$work" --spec "$own/check_spec.json" --exit-code "$code" \
-    --log "$log" >"$scratch/cause" 9>&- || {
+    "${logs[@]}" >"$scratch/cause" 9>&- || {
     [ -z "$stopped_by" ] || fail "stopped by SIG$stopped_by while the result was checked"
     fail "$(cat "$scratch/cause")"
 }

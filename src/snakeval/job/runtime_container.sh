@@ -35,7 +35,7 @@ start_harness() {
         --label "snakeval.folder=$folder" \
         "${options[@]}" "${extra_args[@]+"${extra_args[@]}"}" \
         --entrypoint sh "$image" -c "$in_container" \
-        <"$scratch/lifeline" >>"$log" 2>&1 9>&- &
+        <"$scratch/lifeline" >"$scratch/output" 2>&1 9>&- &
     harness_pid=$!
     set +m
 }

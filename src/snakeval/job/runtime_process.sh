@@ -7,7 +7,7 @@ start_harness() {
     ADAPTER_PORT=$(attempt port) # adapters on one host would answer each other's requests
     export ADAPTER_PORT
     set -m # a process group of its own, which can be ended as a whole
-    (cd "$work" && exec sh "$own/command.sh") </dev/null >>"$log" 2>&1 9>&- &
+    (cd "$work" && exec sh "$own/command.sh") </dev/null >"$scratch/output" 2>&1 9>&- &
     harness_pid=$!
     # The watchdog: ends the group when the lifeline's writing end is gone.
     (
