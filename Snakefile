@@ -6,8 +6,6 @@
 A table of contents: what a benchmark is, and how it is run, is in src/snakeval.
 """
 
-import sys
-
 from snakemake.utils import min_version
 
 from snakeval import pipeline
@@ -15,8 +13,6 @@ from snakeval import pipeline
 min_version("9.27")
 
 PIPELINE = pipeline.load(workflow)
-PYTHON = sys.executable
-SCRIPTS = PIPELINE.root / "scripts"
 
 
 wildcard_constraints:

@@ -6,12 +6,20 @@ was sent, so that only changed results are sent again.
 
 
 rule export_all:
+    log:
+        ".snakemake/log/export_all.log",
+    params:
+        runs=PIPELINE.run_arguments,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/export.py {PIPELINE.run_arguments}"
-        " --catalogue {PIPELINE.catalogue:q}"
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/export.py" {params.runs}'
+        " 2> >(tee {log:q} >&2)"
 
 
 rule export_local:
+    log:
+        ".snakemake/log/export_local.log",
+    params:
+        runs=PIPELINE.run_arguments,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/export.py {PIPELINE.run_arguments}"
-        " --catalogue {PIPELINE.catalogue:q} --to local"
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/export.py" {params.runs} --to local'
+        " 2> >(tee {log:q} >&2)"

@@ -14,4 +14,4 @@ rule results:
     log:
         "{run}/results/of-{members}.log",
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/results.py {wildcards.run:q} --catalogue {PIPELINE.catalogue:q} 2> {log:q}"
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/results.py" {wildcards.run:q} 2> {log:q}'

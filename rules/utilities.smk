@@ -6,20 +6,41 @@ the run, else it is the config's, else the latest one.
 
 
 rule status:
+    log:
+        ".snakemake/log/status.log",
+    params:
+        runs=PIPELINE.run_arguments,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/status.py {PIPELINE.run_arguments}"
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/status.py" {params.runs}'
+        " 2> >(tee {log:q} >&2)"
 
 
 rule logs:
+    log:
+        ".snakemake/log/logs.log",
+    params:
+        runs=PIPELINE.run_arguments,
+        task=PIPELINE.log_arguments,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/logs.py {PIPELINE.run_arguments} {PIPELINE.log_arguments}"
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/logs.py" {params.runs} {params.task}'
+        " 2> >(tee {log:q} >&2)"
 
 
 rule ls_runs:
+    log:
+        ".snakemake/log/ls_runs.log",
+    params:
+        runs=PIPELINE.run_arguments,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/ls_runs.py {PIPELINE.run_arguments}"
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/ls_runs.py" {params.runs}'
+        " 2> >(tee {log:q} >&2)"
 
 
 rule kill:
+    log:
+        ".snakemake/log/kill.log",
+    params:
+        runs=PIPELINE.run_arguments,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/kill.py {PIPELINE.run_arguments}"
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/kill.py" {params.runs}'
+        " 2> >(tee {log:q} >&2)"

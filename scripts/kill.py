@@ -10,8 +10,9 @@ from snakeval.kill import kill_run
 def main() -> int:
     arguments = run_parser(__doc__).parse_args()
     if not arguments.run and not arguments.folder:
-        raise InputError([Problem("kill", "which run?",
-                                  "snakemake kill --config run=<id or its beginning>")])
+        raise InputError(
+            [Problem("kill", "which run?", "snakemake kill --config run=<id or its beginning>")]
+        )
     left = False
     for run in runs_of(arguments):
         report = kill_run(run)

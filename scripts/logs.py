@@ -27,9 +27,15 @@ def main() -> int:
     names = task_names(run)
     task = arguments.task or (names[0] if len(names) == 1 else None)
     if task not in names:
-        raise InputError([Problem("--config task", f"{run.id} has no task '{task}'" if task
-                                  else f"{run.id} has several tasks", nearest(task or "", names)
-                                  or "one of " + ", ".join(names))])
+        raise InputError(
+            [
+                Problem(
+                    "--config task",
+                    f"{run.id} has no task '{task}'" if task else f"{run.id} has several tasks",
+                    nearest(task or "", names) or "one of " + ", ".join(names),
+                )
+            ]
+        )
     show(run.task(task), arguments.lines, follow=not arguments.no_follow)
     return 0
 

@@ -10,14 +10,15 @@ from snakeval.layout import RunPaths
 from snakeval.plan import read_run
 from snakeval.results import write_stamp, write_tables
 
+CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="the run folder")
-    parser.add_argument("--catalogue", type=Path, required=True, help="config/catalogue")
     arguments = parser.parse_args()
     loaded = load_resolved(RunPaths(arguments.run).config)
-    run = read_run(arguments.run, loaded, arguments.catalogue)
+    run = read_run(arguments.run, loaded, CATALOGUE)
     write_tables(run)
     write_stamp(run)
 

@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import yaml
 
@@ -82,28 +83,61 @@ class Catalogue:
         """The benchmark that an entry of `evaluation.tasks` names. Raises InputError."""
         harness, dot, task = entry.name.rpartition(".")
         if "." in harness:
-            raise InputError([Problem(where, f"'{entry.name}' has more than one dot",
-                                      "write `task` or `harness.task`")])
+            raise InputError(
+                [
+                    Problem(
+                        where,
+                        f"'{entry.name}' has more than one dot",
+                        "write `task` or `harness.task`",
+                    )
+                ]
+            )
         found = self._by_task.get(entry.name, []) if not dot else []
         if dot and harness in self._harnesses:
             definition = self._harnesses[harness][0]
             if task in definition.tasks or harness == PLAIN_LM_EVAL:
                 return self._benchmark(harness, task)
             if not entry.container:
-                raise InputError([Problem(where, f"harness '{harness}' has no task '{task}'",
-                                          nearest(task, sorted(definition.tasks)))])
+                raise InputError(
+                    [
+                        Problem(
+                            where,
+                            f"harness '{harness}' has no task '{task}'",
+                            nearest(task, sorted(definition.tasks)),
+                        )
+                    ]
+                )
         if len(found) == 1:
             return self._benchmark(found[0], entry.name)
         if len(found) > 1:
             names = ", ".join(f"{name}.{entry.name}" for name in sorted(found))
-            raise InputError([Problem(where, f"'{entry.name}' is a task of several harnesses",
-                                      f"write one of {names}")])
+            raise InputError(
+                [
+                    Problem(
+                        where,
+                        f"'{entry.name}' is a task of several harnesses",
+                        f"write one of {names}",
+                    )
+                ]
+            )
         if entry.container:
             definition = HarnessDefinition(kind="nemo", image=entry.container)
-            return Benchmark(harness or CUSTOM, task, definition,
-                             TaskDefinition(endpoint_type=entry.endpoint_type or "chat"), Path())
-        raise InputError([Problem(where, f"there is no benchmark '{entry.name}'",
-                                  self._near(entry.name, harness if dot else ""))])
+            return Benchmark(
+                harness or CUSTOM,
+                task,
+                definition,
+                TaskDefinition(endpoint_type=entry.endpoint_type or "chat"),
+                Path(),
+            )
+        raise InputError(
+            [
+                Problem(
+                    where,
+                    f"there is no benchmark '{entry.name}'",
+                    self._near(entry.name, harness if dot else ""),
+                )
+            ]
+        )
 
     def _near(self, name: str, harness: str) -> str:
         if harness:
@@ -111,7 +145,8 @@ class Catalogue:
             return close and f"harness: {close}"
         return nearest(name, sorted(self._by_task)) or (
             "`snakemake ls_tasks` lists them; a task of one's own gives its `container`, "
-            "or is declared under `harnesses`")
+            "or is declared under `harnesses`"
+        )
 
     def _benchmark(self, harness: str, task: str) -> Benchmark:
         definition, base, own = self._harnesses[harness]
@@ -151,13 +186,23 @@ def _nemo(folder: Path) -> dict[str, HarnessDefinition]:
     with (folder / "nemo_tasks.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             tasks[row["harness"]][row["task"]] = TaskDefinition.model_construct(
-                endpoint_type=row["endpoint_types"], samples=None,
-                eval_type=row["eval_type"] or None, description="")
+                endpoint_type=cast(EndpointType, row["endpoint_types"]),
+                samples=None,
+                eval_type=row["eval_type"] or None,
+                description="",
+            )
     with (folder / "nemo_harnesses.csv").open(newline="", encoding="utf-8") as file:
         return {
             row["harness"]: HarnessDefinition.model_construct(
-                kind="nemo", image=row["image"], tasks=tasks[row["harness"]], include_path=None,
-                command=None, files=None, results="results.yml", format="nemo",
-                description=row["full_name"])
+                kind="nemo",
+                image=row["image"],
+                tasks=tasks[row["harness"]],
+                include_path=None,
+                command=None,
+                files=None,
+                results="results.yml",
+                format="nemo",
+                description=row["full_name"],
+            )
             for row in csv.DictReader(file)
         }

@@ -26,8 +26,13 @@ def problems(
         by_runtime[runtime].append(task)
     for name, tasks in by_runtime.items():
         if name not in RUNTIMES:
-            found.append(Problem("container_runtime", f"there is no runtime '{name}'",
-                                 "possible: " + ", ".join(RUNTIMES)))
+            found.append(
+                Problem(
+                    "container_runtime",
+                    f"there is no runtime '{name}'",
+                    "possible: " + ", ".join(RUNTIMES),
+                )
+            )
         else:
             found += runtimes[name].problems(tasks)
     found += mounts(pending)
@@ -49,15 +54,20 @@ def variables(tasks: Iterable[Task]) -> Iterable[Problem]:
     """Variables that the config names and this environment does not have."""
     for task in tasks:
         if task.endpoint.api_key_name and task.endpoint.api_key_name not in os.environ:
-            yield Problem("target.api_endpoint.api_key_name",
-                          f"the variable {task.endpoint.api_key_name} is not set",
-                          f"export {task.endpoint.api_key_name}=...")
+            yield Problem(
+                "target.api_endpoint.api_key_name",
+                f"the variable {task.endpoint.api_key_name} is not set",
+                f"export {task.endpoint.api_key_name}=...",
+            )
         for name, source in task.env_vars.items():
             kind, colon, rest = source.partition(":")
             variable = rest if colon else source
             if not (colon and kind in ("lit", "runtime")) and variable not in os.environ:
-                yield Problem(f"env_vars.{name}", f"the variable {variable} is not set",
-                              f"export {variable}=..., or take it out of env_vars")
+                yield Problem(
+                    f"env_vars.{name}",
+                    f"the variable {variable} is not set",
+                    f"export {variable}=..., or take it out of env_vars",
+                )
 
 
 def mounts(tasks: Iterable[Task]) -> Iterable[Problem]:
@@ -75,8 +85,11 @@ def paths(runs: Sequence[Run]) -> Iterable[Problem]:
     """Output folders that cannot be used."""
     for run in runs:
         if ":" in str(run.paths.dir.absolute()):
-            yield Problem("execution.output_dir", "a path with ':' cannot be mounted into a "
-                          "container", "choose another folder")
+            yield Problem(
+                "execution.output_dir",
+                "a path with ':' cannot be mounted into a container",
+                "choose another folder",
+            )
         parent = _existing(run.paths.dir)
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             yield Problem("execution.output_dir", f"{parent} cannot be written")
@@ -88,9 +101,11 @@ def space(runs: Sequence[Run]) -> Iterable[Problem]:
         wanted = run.config.execution.min_free_gb
         free = shutil.disk_usage(_existing(run.paths.dir)).free / GB
         if free < wanted:
-            yield Problem("execution.output_dir", f"only {free:.2f} GB are free, and "
-                          f"{wanted:g} GB are wanted", "make room, choose another folder, or "
-                          "lower execution.min_free_gb")
+            yield Problem(
+                "execution.output_dir",
+                f"only {free:.2f} GB are free, and {wanted:g} GB are wanted",
+                "make room, choose another folder, or lower execution.min_free_gb",
+            )
 
 
 def _existing(path: Path) -> Path:
@@ -117,19 +132,28 @@ def endpoints(endpoint: Endpoint) -> Iterable[Problem]:
         served = served_models(endpoint.url, endpoint.api_key_name)
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            yield Problem(where, f"refuses the key ({error.code})" if endpoint.api_key_name
-                          else f"wants a key ({error.code})",
-                          "put the key into a variable and name it in "
-                          "target.api_endpoint.api_key_name")
+            yield Problem(
+                where,
+                f"refuses the key ({error.code})"
+                if endpoint.api_key_name
+                else f"wants a key ({error.code})",
+                "put the key into a variable and name it in target.api_endpoint.api_key_name",
+            )
         return
     except urllib.error.URLError as error:
-        yield Problem(where, f"does not answer: {error.reason}",
-                      "start the server, or correct target.api_endpoint.url")
+        yield Problem(
+            where,
+            f"does not answer: {error.reason}",
+            "start the server, or correct target.api_endpoint.url",
+        )
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, TimeoutError | ConnectionError):
             yield Problem(where, f"does not answer: {error}")
         return
     if served and endpoint.model_id not in served:
-        yield Problem("target.api_endpoint.model_id", f"{endpoint.url} does not serve "
-                      f"'{endpoint.model_id}'", "it serves " + ", ".join(served[:8]))
+        yield Problem(
+            "target.api_endpoint.model_id",
+            f"{endpoint.url} does not serve '{endpoint.model_id}'",
+            "it serves " + ", ".join(served[:8]),
+        )

@@ -16,10 +16,16 @@ def run_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with the arguments that choose runs."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--run", help="id of a run, or its beginning")
-    parser.add_argument("--folder", type=Path, action="append", default=[],
-                        help="a run folder of the config in force")
-    parser.add_argument("--output-dir", type=Path, action="append", default=[],
-                        help="a folder with run folders")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        action="append",
+        default=[],
+        help="a run folder of the config in force",
+    )
+    parser.add_argument(
+        "--output-dir", type=Path, action="append", default=[], help="a folder with run folders"
+    )
     return parser
 
 

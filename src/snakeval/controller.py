@@ -38,8 +38,13 @@ class Controller:
 
     @classmethod
     def this_process(cls) -> Controller:
-        return cls(platform.node(), os.getpid(), psutil.Process().create_time(), now(),
-                   os.environ.get("SNAKEVAL_START", ""))
+        return cls(
+            platform.node(),
+            os.getpid(),
+            psutil.Process().create_time(),
+            now(),
+            os.environ.get("SNAKEVAL_START", ""),
+        )
 
     @property
     def is_this_process(self) -> bool:
@@ -98,8 +103,15 @@ class Hold:
                     if other:
                         raise InputError([_refusal(self.file, other)]) from None
                     self._bury()
-            raise InputError([Problem(str(self.file), "another start takes this run over now",
-                                      "start again in a moment")])
+            raise InputError(
+                [
+                    Problem(
+                        str(self.file),
+                        "another start takes this run over now",
+                        "start again in a moment",
+                    )
+                ]
+            )
         finally:
             mine.unlink(missing_ok=True)
 
@@ -107,7 +119,7 @@ class Hold:
         """Removes a dead controller's file; of two that try, one gets it."""
         grave = self.file.with_name(f".controller.dead.{platform.node()}.{os.getpid()}")
         with contextlib.suppress(FileNotFoundError):
-            os.rename(self.file, grave)
+            self.file.rename(grave)
             if alive(grave):  # somebody else was faster, and this is the new one: put it back
                 with contextlib.suppress(FileExistsError):
                     os.link(grave, self.file)
@@ -129,6 +141,8 @@ class Hold:
 def _refusal(file: Path, other: Controller) -> Problem:
     run = file.parent.name
     return Problem(
-        str(file.parent), f"is driven by another start: pid {other.pid} on {other.host}, since "
-        f"{other.since}", f"wait for it (`snakemake status --config run={run}`), or stop it "
-        f"(`snakemake kill --config run={run}`)")
+        str(file.parent),
+        f"is driven by another start: pid {other.pid} on {other.host}, since {other.since}",
+        f"wait for it (`snakemake status --config run={run}`), or stop it "
+        f"(`snakemake kill --config run={run}`)",
+    )

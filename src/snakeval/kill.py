@@ -53,8 +53,11 @@ def _signal_controller(run: RunPaths) -> None:
 
 
 def _stop_scripts(run: RunPaths, report: Stopped) -> None:
-    owners = {name: owner for name in task_names(run)
-              if (owner := owner_of(run.task(name).lease)) and owner.alive}
+    owners = {
+        name: owner
+        for name in task_names(run)
+        if (owner := owner_of(run.task(name).lease)) and owner.alive
+    }
     here = {name: owner for name, owner in owners.items() if owner.host == platform.node()}
     for name, owner in owners.items():
         if name not in here:
@@ -104,7 +107,10 @@ def containers(engine: str, run: RunPaths) -> list[str]:
         return []
     answer = subprocess.run(
         [engine, "ps", "-a", "--filter", f"label=snakeval.run={run.id}", "--format", "{{.Names}}"],
-        capture_output=True, text=True, check=False)
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return answer.stdout.split()
 
 

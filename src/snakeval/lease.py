@@ -37,13 +37,19 @@ def owner_of(lease: Path) -> Owner | None:
     living = time.time() - beat < SILENCE
     if host == platform.node() and namespace == _pid_namespace() and not _exists(pid):
         living = False
-    return Owner(host, pid, fields.get("job", ""), fields.get("container", ""),
-                 fields.get("digest", ""), living)
+    return Owner(
+        host,
+        pid,
+        fields.get("job", ""),
+        fields.get("container", ""),
+        fields.get("digest", ""),
+        living,
+    )
 
 
 def _pid_namespace() -> str:
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 

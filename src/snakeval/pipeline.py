@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import uuid
 from collections.abc import Callable
 from functools import cached_property
@@ -37,7 +38,11 @@ class Pipeline:
         self._values: dict[str, Any] = dict(workflow.config_settings.config)
         self._warned = False
         if workflow.is_main_process:
-            os.environ["SNAKEVAL_START"] = uuid.uuid4().hex[:12]
+            os.environ.update(
+                SNAKEVAL_START=uuid.uuid4().hex[:12],  # tells attempts of this start from others
+                SNAKEVAL_PYTHON=sys.executable,
+                SNAKEVAL_ROOT=str(root),  # not in the rules' params: a clone elsewhere is the same
+            )
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
             self._cap_endpoints()
             self._force_fresh()
@@ -71,8 +76,9 @@ class Pipeline:
     def published(self, _: Wildcards = None) -> list[str]:
         """The output of every task of this start."""
         self._warn_in_dry_run()
-        return [str(task.paths.published(task.digest))
-                for run in self.runs for task in run.selected]
+        return [
+            str(task.paths.published(task.digest)) for run in self.runs for task in run.selected
+        ]
 
     def tables(self, _: Wildcards = None) -> list[str]:
         """The tables of every run of this start."""
@@ -80,9 +86,12 @@ class Pipeline:
 
     def members(self, wildcards: Wildcards) -> list[str]:
         """The published results that a run's tables are made of."""
-        return [str(task.paths.published(task.digest))
-                for run in self.runs if str(run.paths.dir) == wildcards.run
-                for task in run.selected]
+        return [
+            str(task.paths.published(task.digest))
+            for run in self.runs
+            if str(run.paths.dir) == wildcards.run
+            for task in run.selected
+        ]
 
     # --- resources -----------------------------------------------------------------------------
 
@@ -93,8 +102,10 @@ class Pipeline:
 
         return {
             f"endpoint_{digest(task.endpoint.url, 8)}": cap
-            for run in self.runs if (cap := run.config.execution.endpoint_cap)
-            for task in run.tasks if task.endpoint.url
+            for run in self.runs
+            if (cap := run.config.execution.endpoint_cap)
+            for task in run.tasks
+            if task.endpoint.url
         }
 
     def _cap_endpoints(self) -> None:
@@ -109,18 +120,26 @@ class Pipeline:
         from snakeval.plan import digest
 
         def amount(wildcards: Wildcards) -> int:
-            return int(any(
-                f"endpoint_{digest(task.endpoint.url, 8)}" == resource
-                for run in self.runs if str(run.paths.dir) == wildcards.run
-                for task in run.tasks if task.name == wildcards.task
-            ))
+            return int(
+                any(
+                    f"endpoint_{digest(task.endpoint.url, 8)}" == resource
+                    for run in self.runs
+                    if str(run.paths.dir) == wildcards.run
+                    for task in run.tasks
+                    if task.name == wildcards.task
+                )
+            )
 
         return amount
 
     def _force_fresh(self) -> None:
         """`fresh=`: plans these tasks although they are finished, in a dry run too."""
-        forced = {str(task.paths.published(task.digest)) for run in self.runs for task in run.fresh
-                  if task.published}
+        forced = {
+            str(task.paths.published(task.digest))
+            for run in self.runs
+            for task in run.fresh
+            if task.published
+        }
         if forced:
             settings = self._workflow.dag_settings
             settings.forcerun = set(settings.forcerun) | forced
@@ -136,14 +155,14 @@ class Pipeline:
         elif self._workflow.config_settings.configfiles:
             words += [word for run in self.runs for word in ("--folder", str(run.paths.dir))]
         folders = [str(run.paths.dir.parent) for run in self.runs] or ["results"]
-        return shlex.join([*words, *(word for folder in folders
-                                     for word in ("--output-dir", folder))])
+        return shlex.join(
+            [*words, *(word for folder in folders for word in ("--output-dir", folder))]
+        )
 
     @property
     def log_arguments(self) -> str:
         """The arguments of `logs`."""
-        words = [f"--{key}={self._values[key]}" for key in ("task", "lines")
-                 if key in self._values]
+        words = [f"--{key}={self._values[key]}" for key in ("task", "lines") if key in self._values]
         if str(self._values.get("follow", "true")).lower() in ("false", "no", "0"):
             words.append("--no-follow")
         return shlex.join(words)
@@ -159,8 +178,10 @@ class Pipeline:
 
         from snakeval.start import begin
 
-        wanted = {str(job.output[0]): str(job.resources.get("container_runtime", "docker"))
-                  for job in planned}
+        wanted = {
+            str(job.output[0]): str(job.resources.get("container_runtime", "docker"))
+            for job in planned
+        }
         try:
             self._holds = begin(self.runs, wanted, logger)
         except InputError as error:
@@ -174,8 +195,9 @@ class Pipeline:
         from snakeval.results import print_table, rows, write_tables
 
         for run in self.runs:
-            complete = (run.paths.tables_stamp(run.members).exists()
-                        and all(task.published for task in run.tasks))
+            complete = run.paths.tables_stamp(run.members).exists() and all(
+                task.published for task in run.tasks
+            )
             print_table(run, rows(run) if complete else write_tables(run))
         for hold in self._holds:
             hold.release()
@@ -196,10 +218,15 @@ class Pipeline:
         from snakeval.script import runtime_of
 
         runtime = _default_runtime(self._workflow)
-        pending = {task: runtime_of(task, runtime)
-                   for run in self.runs for task in run.selected if not task.published}
+        pending = {
+            task: runtime_of(task, runtime)
+            for run in self.runs
+            for task in run.selected
+            if not task.published
+        }
         for problem in checks.problems(
-                self.runs, pending, {name: kind() for name, kind in RUNTIMES.items()}):
+            self.runs, pending, {name: kind() for name, kind in RUNTIMES.items()}
+        ):
             logger.warning(f"a real start would be refused: {problem}")
 
 

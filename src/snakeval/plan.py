@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -31,8 +30,10 @@ HOW_NOT_WHAT = ("parallelism", "max_retries", "request_timeout")
 
 DEMO_MODEL = "snakeval-demo"
 PATHS_OF_TYPES: dict[EndpointType, str] = {
-    "chat": "/chat/completions", "vlm": "/chat/completions",
-    "completions": "/completions", "embedding": "/embeddings",
+    "chat": "/chat/completions",
+    "vlm": "/chat/completions",
+    "completions": "/completions",
+    "embedding": "/embeddings",
 }
 _KNOWN_PATH = re.compile(r"/(chat/completions|completions|embeddings)/?$")
 DEFINITION_SUFFIXES = {".yaml", ".yml", ".json", ".jsonl", ".py", ".csv", ".tsv", ".txt"}
@@ -73,8 +74,9 @@ class Task:
     def published(self) -> bool:
         """Whether the result of exactly this spec is published (or complete, and only the link
         is missing)."""
-        return (self.paths.published(self.digest).exists()
-                or self.paths.complete(self.digest).exists())
+        return (
+            self.paths.published(self.digest).exists() or self.paths.complete(self.digest).exists()
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +140,11 @@ def run_identity(config: Config) -> dict[str, Any]:
 
 def _what(params: dict[str, Any]) -> dict[str, Any]:
     """The parameters that decide the result; an empty `extra` is none."""
-    return {key: value for key, value in params.items()
-            if key not in HOW_NOT_WHAT and not (key == "extra" and not value)}
+    return {
+        key: value
+        for key, value in params.items()
+        if key not in HOW_NOT_WHAT and not (key == "extra" and not value)
+    }
 
 
 def _run_folder(
@@ -171,7 +176,11 @@ def _run_at(
         raise InputError(problems)
     tasks = _named(drafts, paths)
     return Run(
-        paths, identity, config, loaded.raw, tasks,
+        paths,
+        identity,
+        config,
+        loaded.raw,
+        tasks,
         selected=_pick(tasks, loaded.overrides.tasks, "tasks") or tasks,
         fresh=_pick(tasks, loaded.overrides.fresh, "fresh"),
         new=new,
@@ -186,8 +195,10 @@ def _task(config: Config, entry: TaskEntry, benchmark: Benchmark, where: str) ->
     endpoint = _endpoint(config, benchmark.endpoint_type(entry), where, entry.name)
     to_harness = harness["target"]["api_endpoint"]
     dataset = Path(entry.dataset_dir).expanduser().resolve() if entry.dataset_dir else None
-    mounts = [(Path(source).expanduser().resolve(), target)
-              for source, target in config.execution.mounts.evaluation.items()]
+    mounts = [
+        (Path(source).expanduser().resolve(), target)
+        for source, target in config.execution.mounts.evaluation.items()
+    ]
     if dataset:
         mounts.append((dataset, entry.dataset_mount_path))
     identity = {
@@ -237,9 +248,16 @@ def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> En
     assert given.url and given.model_id, "checked by config.load"
     # A chat endpoint serves vlm benchmarks too.
     if given.type and given.type != wanted and {given.type, wanted} != {"chat", "vlm"}:
-        raise InputError([Problem(
-            where, f"'{name}' asks a {wanted} endpoint, and target.api_endpoint.type is "
-            f"{given.type}", "leave the benchmark out, or give an endpoint that serves it")])
+        raise InputError(
+            [
+                Problem(
+                    where,
+                    f"'{name}' asks a {wanted} endpoint, and target.api_endpoint.type is "
+                    f"{given.type}",
+                    "leave the benchmark out, or give an endpoint that serves it",
+                )
+            ]
+        )
     return Endpoint(endpoint_url(given.url, wanted), given.model_id, wanted, given.api_key_name)
 
 
@@ -248,10 +266,17 @@ def _definition(benchmark: Benchmark) -> dict[str, Any] | None:
     found: dict[str, Any] = {}
     definition = benchmark.definition
     if benchmark.own:
-        found = {key: value for key, value in {
-            "kind": definition.kind, "image": definition.image, "command": definition.command,
-            "format": definition.format, "eval_type": benchmark.details.eval_type,
-        }.items() if value is not None}
+        found = {
+            key: value
+            for key, value in {
+                "kind": definition.kind,
+                "image": definition.image,
+                "command": definition.command,
+                "format": definition.format,
+                "eval_type": benchmark.details.eval_type,
+            }.items()
+            if value is not None
+        }
     for folder in (definition.include_path, definition.files):
         path = benchmark.folder(folder)
         if path is not None:
@@ -299,8 +324,11 @@ def _repeated(tasks: Sequence[Task]) -> Iterable[Problem]:
     for task in tasks:
         key = (task.benchmark.id, task.digest)
         if key in seen:
-            yield Problem("evaluation.tasks", f"'{task.benchmark.id}' is listed twice with the "
-                          "same parameters", "remove one, or give one other parameters")
+            yield Problem(
+                "evaluation.tasks",
+                f"'{task.benchmark.id}' is listed twice with the same parameters",
+                "remove one, or give one other parameters",
+            )
         seen.add(key)
 
 
@@ -335,10 +363,10 @@ def _named(drafts: Sequence[Task], run: RunPaths) -> tuple[Task, ...]:
 
 def _existing(run: RunPaths, base: str) -> set[str]:
     try:
-        found = os.listdir(run.dir)
+        names = [entry.name for entry in run.dir.iterdir()]
     except OSError:
         return set()
-    return {name for name in found if re.fullmatch(re.escape(base) + r"\.\d+", name)}
+    return {name for name in names if re.fullmatch(re.escape(base) + r"\.\d+", name)}
 
 
 def _pick(tasks: Sequence[Task], names: Sequence[str], key: str) -> tuple[Task, ...]:
@@ -347,10 +375,16 @@ def _pick(tasks: Sequence[Task], names: Sequence[str], key: str) -> tuple[Task, 
     problems = []
     for name in names:
         found = [task for task in tasks if name in (task.name, task.benchmark.id)] or [
-            task for task in tasks if name == task.benchmark.task]
+            task for task in tasks if name == task.benchmark.task
+        ]
         if not found:
-            problems.append(Problem(f"--config {key}", f"the config has no task '{name}'",
-                                    nearest(name, [task.name for task in tasks])))
+            problems.append(
+                Problem(
+                    f"--config {key}",
+                    f"the config has no task '{name}'",
+                    nearest(name, [task.name for task in tasks]),
+                )
+            )
         picked += [task for task in found if task not in picked]
     if problems:
         raise InputError(problems)

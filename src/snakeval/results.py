@@ -17,8 +17,24 @@ from snakeval.layout import RunPaths
 from snakeval.plan import Run, Task
 from snakeval.status import task_state
 
-COLUMNS = ("run", "model", "harness", "task", "group", "metric", "score", "value", "stderr", "n",
-           "scored", "expected", "state", "cause", "image", "artifacts")
+COLUMNS = (
+    "run",
+    "model",
+    "harness",
+    "task",
+    "group",
+    "metric",
+    "score",
+    "value",
+    "stderr",
+    "n",
+    "scored",
+    "expected",
+    "state",
+    "cause",
+    "image",
+    "artifacts",
+)
 
 
 def rows(run: Run) -> list[dict[str, Any]]:
@@ -37,14 +53,24 @@ def _images(paths: RunPaths) -> dict[str, str]:
 
 def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, Any]]:
     base = {
-        **dict.fromkeys(COLUMNS), "run": run.paths.id, "model": task.endpoint.model_id,
-        "harness": task.benchmark.harness, "task": task.name,
+        **dict.fromkeys(COLUMNS),
+        "run": run.paths.id,
+        "model": task.endpoint.model_id,
+        "harness": task.benchmark.harness,
+        "task": task.name,
         "image": images.get(task.image, task.image) if task.image else None,
     }
     state = task_state(task.paths, task.digest)
     if state.state != "published":
-        return [{**base, "state": state.state, "cause": state.cause, "scored": state.samples,
-                 "expected": state.expected}]
+        return [
+            {
+                **base,
+                "state": state.state,
+                "cause": state.cause,
+                "scored": state.samples,
+                "expected": state.expected,
+            }
+        ]
     work = task.paths.work(task.digest)
     base |= {"artifacts": f"{task.name}/work/{task.digest}", "state": "published"}
     try:
@@ -54,8 +80,16 @@ def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, A
         return [{**base, "state": "unreadable", "cause": str(error)}]
     coverage = {"scored": found.coverage.scored, "expected": found.coverage.expected}
     return [
-        {**base, **coverage, "group": score.group, "metric": score.metric, "score": score.score,
-         "value": score.value, "stderr": score.stderr, "n": score.n}
+        {
+            **base,
+            **coverage,
+            "group": score.group,
+            "metric": score.metric,
+            "score": score.score,
+            "value": score.value,
+            "stderr": score.stderr,
+            "n": score.n,
+        }
         for score in found.scores
     ]
 
@@ -78,8 +112,10 @@ def write_tables(run: Run) -> list[dict[str, Any]]:
     write_atomically(run.paths.results_csv, table.to_csv(index=False))
     published = {row["task"] for row in found if row["state"] == "published"}
     content = {
-        "run": run.paths.id, "written": now(),
-        "tasks": {"published": len(published), "all": len(run.tasks)}, "rows": found,
+        "run": run.paths.id,
+        "written": now(),
+        "tasks": {"published": len(published), "all": len(run.tasks)},
+        "rows": found,
     }
     write_atomically(run.paths.results_json, json.dumps(content, indent=1) + "\n")
     return found
@@ -91,32 +127,51 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{run.paths.id}: {found[0]['model']}" if found else run.paths.id,
-                  title_justify="left")
+    table = Table(
+        title=f"{run.paths.id}: {found[0]['model']}" if found else run.paths.id,
+        title_justify="left",
+    )
     for heading in ("task", "metric", "score", "stderr", "samples"):
-        table.add_column(heading, justify="right" if heading in ("score", "stderr") else "left",
-                         overflow="fold")
+        table.add_column(
+            heading, justify="right" if heading in ("score", "stderr") else "left", overflow="fold"
+        )
     for row in found:
         if row["state"] == "published":
-            table.add_row(row["task"], metric_name(row), f"{row['value']:.4g}",
-                          "" if row["stderr"] is None else f"{row['stderr']:.2g}", coverage(row))
+            table.add_row(
+                row["task"],
+                metric_name(row),
+                f"{row['value']:.4g}",
+                "" if row["stderr"] is None else f"{row['stderr']:.2g}",
+                coverage(row),
+            )
         else:
-            table.add_row(row["task"], Text(f"{row['state']}: {row['cause'] or 'not run yet'}"),
-                          "-", "", coverage(row))
+            table.add_row(
+                row["task"],
+                Text(f"{row['state']}: {row['cause'] or 'not run yet'}"),
+                "-",
+                "",
+                coverage(row),
+            )
     published = len({row["task"] for row in found if row["state"] == "published"})
     # Wide enough for whole sentences where nobody looks through a terminal.
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table)
-    console.print(f"{published} of {len(run.tasks)} benchmarks published. "
-                  f"Tables: {run.paths.results}. Artifacts: {run.paths.dir}/<task>/artifacts",
-                  soft_wrap=True, highlight=False)
+    console.print(
+        f"{published} of {len(run.tasks)} benchmarks published. "
+        f"Tables: {run.paths.results}. Artifacts: {run.paths.dir}/<task>/artifacts",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def metric_name(row: dict[str, Any]) -> str:
     """`exact_match`, or `group: metric (score)` where they differ."""
     group = row["group"]
-    name = row["metric"] if row["score"] in (None, row["metric"]) else (
-        f"{row['metric']} ({row['score']})")
+    name = (
+        row["metric"]
+        if row["score"] in (None, row["metric"])
+        else (f"{row['metric']} ({row['score']})")
+    )
     return f"{group}: {name}" if group and group != row["task"] else str(name)
 
 

@@ -14,10 +14,10 @@ def known_runs(output_dirs: list[Path]) -> list[RunPaths]:
     for folder in output_dirs:
         for run in runs_in(folder):
             found[run.dir.resolve()] = run
-    for listed in sorted(run_configs_home().glob("*.yaml")):
-        run = _listed(listed)
-        if run and run.record.exists():
-            found.setdefault(run.dir.resolve(), run)
+    for file in sorted(run_configs_home().glob("*.yaml")):
+        listed = _listed(file)
+        if listed and listed.record.exists():
+            found.setdefault(listed.dir.resolve(), listed)
     return sorted(found.values(), key=lambda run: run.id)
 
 
@@ -47,11 +47,24 @@ def find_run(prefix: str, output_dirs: list[Path]) -> RunPaths:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InputError([Problem("--config run", f"there is no run '{prefix}'",
-                                  nearest(prefix, [run.id for run in runs])
-                                  or "`snakemake ls_runs` lists them")])
-    raise InputError([Problem("--config run", f"'{prefix}' is the beginning of several runs",
-                              "write more of one of " + ", ".join(run.id for run in found))])
+        raise InputError(
+            [
+                Problem(
+                    "--config run",
+                    f"there is no run '{prefix}'",
+                    nearest(prefix, [run.id for run in runs]) or "`snakemake ls_runs` lists them",
+                )
+            ]
+        )
+    raise InputError(
+        [
+            Problem(
+                "--config run",
+                f"'{prefix}' is the beginning of several runs",
+                "write more of one of " + ", ".join(run.id for run in found),
+            )
+        ]
+    )
 
 
 def chosen_runs(prefix: str | None, folders: list[Path], output_dirs: list[Path]) -> list[RunPaths]:
@@ -65,12 +78,24 @@ def chosen_runs(prefix: str | None, folders: list[Path], output_dirs: list[Path]
     if existing:
         return existing
     if folders:
-        raise InputError([Problem("", "nothing has been evaluated with this config yet",
-                                  "evaluate first: snakemake --profile profiles/local "
-                                  "--configfile ...")])
+        raise InputError(
+            [
+                Problem(
+                    "",
+                    "nothing has been evaluated with this config yet",
+                    "evaluate first: snakemake --profile profiles/local --configfile ...",
+                )
+            ]
+        )
     runs = known_runs(output_dirs)
     if not runs:
-        raise InputError([Problem("", "there is no run yet",
-                                  "evaluate first: snakemake --profile profiles/local "
-                                  "--configfile ...")])
+        raise InputError(
+            [
+                Problem(
+                    "",
+                    "there is no run yet",
+                    "evaluate first: snakemake --profile profiles/local --configfile ...",
+                )
+            ]
+        )
     return runs[-1:]

@@ -35,13 +35,15 @@ def render(task: Task, runtime: str, image: str | None) -> str:
     """
     recipe = recipe_for(task)
     body = "runtime_process.sh" if runtime == "process" else "runtime_container.sh"
-    return "\n".join([
-        _head(task, runtime, image or "", recipe),
-        _variables(task, recipe),
-        _written(task, recipe),
-        job_file(body),
-        job_file("run.sh"),
-    ])
+    return "\n".join(
+        [
+            _head(task, runtime, image or "", recipe),
+            _variables(task, recipe),
+            _written(task, recipe),
+            job_file(body),
+            job_file("run.sh"),
+        ]
+    )
 
 
 def _head(task: Task, runtime: str, image: str, recipe: Recipe) -> str:
@@ -105,26 +107,29 @@ def _variables(task: Task, recipe: Recipe) -> str:
             lines.append(f"    export {name}={shlex.quote(rest)}")
         else:
             variable = rest if colon else source
-            unset.append(f'    [ -n "${{{variable}+set}}" ] || '
-                         f'unset_variables="$unset_variables {variable}"')
+            unset.append(
+                f'    [ -n "${{{variable}+set}}" ] || unset_variables="$unset_variables {variable}"'
+            )
             lines.append(f'    export {name}="${{{variable}-}}"')
             secret.append(name)
         names.append(name)
-    return "\n".join([
-        f"passed_names=({' '.join(dict.fromkeys(names))})",
-        f"secret_names=({' '.join(secret)}) # their values are kept out of the log",
-        "set_variables() {",
-        "    unset_variables=''",
-        *unset,
-        '    [ -z "$unset_variables" ] || {',
-        '        unset_variables="not set in this environment:$unset_variables"',
-        "        return 1",
-        "    }",
-        "    export PYTHONUNBUFFERED=1",
-        *lines,
-        "}",
-        "",
-    ])
+    return "\n".join(
+        [
+            f"passed_names=({' '.join(dict.fromkeys(names))})",
+            f"secret_names=({' '.join(secret)}) # their values are kept out of the log",
+            "set_variables() {",
+            "    unset_variables=''",
+            *unset,
+            '    [ -z "$unset_variables" ] || {',
+            '        unset_variables="not set in this environment:$unset_variables"',
+            "        return 1",
+            "    }",
+            "    export PYTHONUNBUFFERED=1",
+            *lines,
+            "}",
+            "",
+        ]
+    )
 
 
 def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:

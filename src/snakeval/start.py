@@ -42,7 +42,8 @@ def begin(runs: Sequence[Run], wanted: Mapping[str, str], log: Any) -> list[Hold
     """
     pending = {
         task: runtime_of(task, wanted[output])
-        for run in runs for task in run.tasks
+        for run in runs
+        for task in run.tasks
         if (output := str(task.paths.published(task.digest))) in wanted
     }
     runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
@@ -70,12 +71,19 @@ def _races(runs: Sequence[Run]) -> list[Problem]:
     for run in runs:
         hex8 = run.paths.id[-8:]
         if run.new and not run.paths.dir.exists():
-            newer = [other.id for other in runs_in(run.paths.dir.parent)
-                     if other.id.endswith(hex8) and other.controller.exists()]
+            newer = [
+                other.id
+                for other in runs_in(run.paths.dir.parent)
+                if other.id.endswith(hex8) and other.controller.exists()
+            ]
             if newer and newer[-1] >= run.paths.id:
-                found.append(Problem(str(run.paths.dir.parent / newer[-1]),
-                                     "was just created by another start of the same config",
-                                     "start again to see its state"))
+                found.append(
+                    Problem(
+                        str(run.paths.dir.parent / newer[-1]),
+                        "was just created by another start of the same config",
+                        "start again to see its state",
+                    )
+                )
     return found
 
 
@@ -85,9 +93,13 @@ def _other_specs(pending: Mapping[Task, str]) -> list[Problem]:
     for task in pending:
         owner = owner_of(task.paths.lease)
         if owner and owner.alive and owner.digest not in ("", task.digest):
-            found.append(Problem(
-                task.name, f"still runs with an earlier spec (pid {owner.pid} on {owner.host})",
-                "wait for it, or `snakemake kill` the run; then start again"))
+            found.append(
+                Problem(
+                    task.name,
+                    f"still runs with an earlier spec (pid {owner.pid} on {owner.host})",
+                    "wait for it, or `snakemake kill` the run; then start again",
+                )
+            )
     return found
 
 
@@ -105,8 +117,9 @@ def _write_run(
         _start_over(task, log)
     for task in run.tasks:
         if task in pending or not task.paths.script.exists():
-            _write_task(task, pending.get(task) or runtime_of(task, DEFAULT_RUNTIME),
-                        record["images"])
+            _write_task(
+                task, pending.get(task) or runtime_of(task, DEFAULT_RUNTIME), record["images"]
+            )
     _write(paths.run_all, run_all(run), 0o755)
     _write(paths.record, json.dumps(record, indent=1) + "\n")
     _remember(run, log)
@@ -120,7 +133,9 @@ def _record(run: Run) -> dict[str, Any]:
         record = {"id": run.paths.id, "identity": run.identity, "created": now(), "images": {}}
     record["tasks"] = [task.name for task in run.tasks]
     record["last_start"] = {
-        "time": now(), "host": platform.node(), "user": _user(),
+        "time": now(),
+        "host": platform.node(),
+        "user": _user(),
         "versions": {"snakeval": __version__, "python": platform.python_version()},
         "revision": _revision(),
     }
@@ -136,10 +151,16 @@ def _user() -> str:
 
 def _revision() -> str | None:
     """The git revision of the pipeline, where it is a clone."""
-    answer = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-        capture_output=True, text=True, check=False,
-    ) if _has_git() else None
+    answer = (
+        subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if _has_git()
+        else None
+    )
     return answer.stdout.strip() or None if answer else None
 
 
@@ -150,8 +171,11 @@ def _has_git() -> bool:
 
 
 def _pin(
-    record: dict[str, Any], run: Run, pending: Mapping[Task, str],
-    runtimes: Mapping[str, Runtime], log: Any,
+    record: dict[str, Any],
+    run: Run,
+    pending: Mapping[Task, str],
+    runtimes: Mapping[str, Runtime],
+    log: Any,
 ) -> None:
     """Resolves the tags of pending tasks once per run, and makes sure the images are here.
 
@@ -160,15 +184,14 @@ def _pin(
     """
     images: dict[str, str] = record["images"]
     found: list[Problem] = []
-    for runtime, image in sorted({
-        (pending[task], task.image) for task in run.tasks if task in pending and task.image
-    }):
+    for runtime, image in sorted(
+        {(pending[task], task.image) for task in run.tasks if task in pending and task.image}
+    ):
         if runtime == "process":
             continue
         again = run.update_images
         try:
-            pinned = runtimes[runtime].pin(
-                image if again else images.get(image, image), again)
+            pinned = runtimes[runtime].pin(image if again else images.get(image, image), again)
         except InputError as error:
             found += error.problems
             continue
@@ -203,12 +226,21 @@ def _write_task(task: Task, runtime: str, images: Mapping[str, str]) -> None:
 def spec_text(task: Task) -> str:
     """`task.yaml`: the resolved spec, and the digest over the part that decides the result."""
     content = {
-        "name": task.name, "digest": task.digest, "benchmark": task.benchmark.id,
-        "harness": task.benchmark.harness, "kind": task.benchmark.definition.kind,
-        "image": task.image, "model_id": task.endpoint.model_id,
-        "endpoint": {"url": task.endpoint.url, "type": task.endpoint.type,
-                     "api_key_name": task.endpoint.api_key_name},
-        "params": task.params, "env_vars": task.env_vars, "identity": task.identity,
+        "name": task.name,
+        "digest": task.digest,
+        "benchmark": task.benchmark.id,
+        "harness": task.benchmark.harness,
+        "kind": task.benchmark.definition.kind,
+        "image": task.image,
+        "model_id": task.endpoint.model_id,
+        "endpoint": {
+            "url": task.endpoint.url,
+            "type": task.endpoint.type,
+            "api_key_name": task.endpoint.api_key_name,
+        },
+        "params": task.params,
+        "env_vars": task.env_vars,
+        "identity": task.identity,
     }
     return yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
 
@@ -259,5 +291,3 @@ def _remember(run: Run, log: Any) -> None:
         _write(home / f"{run.paths.id}.yaml", text)
     except OSError as error:
         log.warning(f"the run is not listed in {home}: {error.strerror}")
-
-

@@ -52,10 +52,16 @@ def task_state(paths: TaskPaths, digest: str | None = None) -> TaskState:
     spec = _read_json(paths.own(digest) / "check_spec.json")
     checked = _read_json(paths.check(digest)) if state == "published" else {}
     return TaskState(
-        paths.dir.name, digest, state, cause, len(attempts), _elapsed(last, state == "running"),
+        paths.dir.name,
+        digest,
+        state,
+        cause,
+        len(attempts),
+        _elapsed(last, state == "running"),
         checked.get("scored") if checked else _progress(paths.work(digest), spec),
         checked.get("expected") if checked else _expected(spec),
-        at_it, paths.log if paths.log.exists() else None,
+        at_it,
+        paths.log if paths.log.exists() else None,
     )
 
 

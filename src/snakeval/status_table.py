@@ -12,8 +12,13 @@ from snakeval import controller
 from snakeval.layout import RunPaths
 from snakeval.status import STATES, TaskState, run_states
 
-COLOURS = {"published": "green", "running": "cyan", "failed": "red", "cancelled": "yellow",
-           "interrupted": "yellow"}
+COLOURS = {
+    "published": "green",
+    "running": "cyan",
+    "failed": "red",
+    "cancelled": "yellow",
+    "interrupted": "yellow",
+}
 
 
 def _console() -> Console:
@@ -29,8 +34,12 @@ def print_status(run: RunPaths) -> None:
         table.add_column(heading, overflow="fold")
     for state in states:
         table.add_row(
-            state.name, Text(state.state, style=COLOURS.get(state.state, "")),
-            str(state.attempts or "-"), duration(state.elapsed), samples(state), _where(state),
+            state.name,
+            Text(state.state, style=COLOURS.get(state.state, "")),
+            str(state.attempts or "-"),
+            duration(state.elapsed),
+            samples(state),
+            _where(state),
             str(state.log) if state.log else "-",
         )
     console = _console()
@@ -38,8 +47,9 @@ def print_status(run: RunPaths) -> None:
     for state in states:
         if state.cause and state.state != "published":
             console.print(f"{state.name}: {state.cause}", soft_wrap=True, highlight=False)
-    console.print(f"{summary(states)}; {driver(run)}. Folder: {run.dir}", soft_wrap=True,
-                  highlight=False)
+    console.print(
+        f"{summary(states)}; {driver(run)}. Folder: {run.dir}", soft_wrap=True, highlight=False
+    )
 
 
 def print_runs(runs: list[RunPaths]) -> None:

@@ -1,11 +1,11 @@
 """Starts the pipeline as a person does, in a working directory of its own.
 
-    project = Project(tmp_path, endpoint.chat_url)
-    project.write(tasks=[SUMS], params={"limit_samples": 40})
-    project.snakemake().check()            # waits; raises with the output when it failed
-    with project.started() as process:     # runs beside the test
-        endpoint.wait_until_answered(10)
-        os.kill(process.pid, signal.SIGKILL)
+project = Project(tmp_path, endpoint.chat_url)
+project.write(tasks=[SUMS], params={"limit_samples": 40})
+project.snakemake().check()            # waits; raises with the output when it failed
+with project.started() as process:     # runs beside the test
+    endpoint.wait_until_answered(10)
+    os.kill(process.pid, signal.SIGKILL)
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ SUMS: dict[str, Any] = {"name": "rig.snakeval_sums"}
 """The tests' own benchmark, by plain lm-eval without a container (see `HARNESSES`)."""
 
 HARNESSES: dict[str, Any] = {
-    "rig": {"kind": "lm_eval", "include_path": str(BENCHMARK),
-            "tasks": {"snakeval_sums": {"endpoint_type": "chat", "samples": 200}}},
+    "rig": {
+        "kind": "lm_eval",
+        "include_path": str(BENCHMARK),
+        "tasks": {"snakeval_sums": {"endpoint_type": "chat", "samples": 200}},
+    },
 }
 
 
@@ -42,10 +45,13 @@ def nemo_sums(**params: Any) -> dict[str, Any]:
     """The same questions by the real NeMo image in a real container."""
     extra = {"num_fewshot": 0, "args": "--include_path /benchmark"}
     return {
-        "name": "lm-evaluation-harness.mmlu_instruct", "container": NEMO_IMAGE,
-        "dataset_dir": str(BENCHMARK), "dataset_mount_path": "/benchmark",
-        "nemo_evaluator_config": {"config": {"params": {
-            "task": "snakeval_sums", "extra": extra, **params}}},
+        "name": "lm-evaluation-harness.mmlu_instruct",
+        "container": NEMO_IMAGE,
+        "dataset_dir": str(BENCHMARK),
+        "dataset_mount_path": "/benchmark",
+        "nemo_evaluator_config": {
+            "config": {"params": {"task": "snakeval_sums", "extra": extra, **params}}
+        },
     }
 
 
@@ -86,8 +92,12 @@ class Project:
     def config(self) -> Path:
         return self.folder / "my.yaml"
 
-    def write(self, tasks: list[dict[str, Any]] | None = None,
-              params: dict[str, Any] | None = None, **sections: Any) -> dict[str, Any]:
+    def write(
+        self,
+        tasks: list[dict[str, Any]] | None = None,
+        params: dict[str, Any] | None = None,
+        **sections: Any,
+    ) -> dict[str, Any]:
         """Writes the config; `sections` are top-level keys on top of it. Returns it."""
         content: dict[str, Any] = {
             "execution": {"output_dir": "out", "min_free_gb": 0},
@@ -105,8 +115,15 @@ class Project:
 
     def command(self, *arguments: str) -> list[str]:
         profile = ["--profile", self.profile] if self.profile else []
-        return [str(Path(sys.executable).with_name("snakemake")), "-s", str(self.snakefile),
-                *profile, "--configfile", str(self.config), *arguments]
+        return [
+            str(Path(sys.executable).with_name("snakemake")),
+            "-s",
+            str(self.snakefile),
+            *profile,
+            "--configfile",
+            str(self.config),
+            *arguments,
+        ]
 
     @property
     def variables(self) -> dict[str, str]:
@@ -115,9 +132,13 @@ class Project:
         home.mkdir(parents=True, exist_ok=True)
         bin_folder = str(Path(sys.executable).parent)
         return {
-            **os.environ, "HOME": str(home), "PYTHONPATH": str(QUICK_LM_EVAL),
+            **os.environ,
+            "HOME": str(home),
+            "PYTHONPATH": str(QUICK_LM_EVAL),
             "PATH": os.pathsep.join([bin_folder, os.environ["PATH"]]),
-            "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **self.environment,
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_OFFLINE": "1",
+            **self.environment,
         }
 
     def snakemake(self, *arguments: str, timeout: float = 300) -> Finished:
@@ -126,9 +147,17 @@ class Project:
 
     def run(self, *command: str, timeout: float = 300) -> Finished:
         """Runs any command in the project's environment to its end."""
-        ended = subprocess.run(command, cwd=self.folder, env=self.variables, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               stdin=subprocess.DEVNULL, timeout=timeout, check=False)
+        ended = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.variables,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
+            check=False,
+        )
         return Finished(ended.returncode, ended.stdout)
 
     @contextlib.contextmanager
@@ -140,9 +169,15 @@ class Project:
         """
         with (self.folder / "snakemake.log").open("ab") as log:
             process = subprocess.Popen(
-                self.command(*arguments), cwd=self.folder, env=self.variables, stdout=log,
-                stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+                self.command(*arguments),
+                cwd=self.folder,
+                env=self.variables,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
         try:
             yield process
         finally:

@@ -67,24 +67,38 @@ class Loaded:
 def parse_overrides(values: Mapping[str, Any]) -> Overrides:
     """Reads the mapping that Snakemake makes of `--config`. Raises InputError."""
     problems = [
-        Problem("--config", f"unknown key '{key}'",
-                nearest(key, list(RESERVED)) or "to override a key of the config file write "
-                f"--config 'set=[{key}=...]'")
-        for key in values if key not in RESERVED
+        Problem(
+            "--config",
+            f"unknown key '{key}'",
+            nearest(key, list(RESERVED))
+            or f"to override a key of the config file write --config 'set=[{key}=...]'",
+        )
+        for key in values
+        if key not in RESERVED
     ]
     limit: int | None = None
     if "limit_samples" in values:
         try:
             limit = int(values["limit_samples"])
         except (TypeError, ValueError):
-            problems.append(Problem("--config limit_samples", f"'{values['limit_samples']}' is "
-                                    "not a whole number", "write --config limit_samples=10"))
+            problems.append(
+                Problem(
+                    "--config limit_samples",
+                    f"'{values['limit_samples']}' is not a whole number",
+                    "write --config limit_samples=10",
+                )
+            )
     assignments: list[tuple[str, Any]] = []
     for text in _words(values.get("set")):
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            problems.append(Problem("--config set", f"'{text}' is not key=value",
-                                    "write --config 'set=[target.api_endpoint.model_id=m]'"))
+            problems.append(
+                Problem(
+                    "--config set",
+                    f"'{text}' is not key=value",
+                    "write --config 'set=[target.api_endpoint.model_id=m]'",
+                )
+            )
             continue
         assignments.append((key.strip(), yaml.safe_load(value)))
     if problems:
@@ -194,8 +208,14 @@ def assign(mapping: dict[str, Any], dotted: str, value: Any) -> None:
                     here[key] = {}
                 here = here[key]
         else:
-            raise InputError([Problem("--config set", f"'{dotted}' leads through "
-                                      f"'{'.'.join(keys[:depth])}', which has no keys")])
+            raise InputError(
+                [
+                    Problem(
+                        "--config set",
+                        f"'{dotted}' leads through '{'.'.join(keys[:depth])}', which has no keys",
+                    )
+                ]
+            )
 
 
 def _checked(raw: dict[str, Any], layers: list[tuple[Path, dict[str, Any]]]) -> Config:
@@ -222,12 +242,19 @@ def _cross_checks(
         given = endpoint.get(key) is not None
         where = _where(("target", "api_endpoint", key), layers)
         if deployment == "none" and not given:
-            yield Problem(where, "is missing, and there is no deployment that could give it",
-                          "write the endpoint's whole URL" if key == "url"
-                          else "write the name under which the endpoint serves the model")
+            yield Problem(
+                where,
+                "is missing, and there is no deployment that could give it",
+                "write the endpoint's whole URL"
+                if key == "url"
+                else "write the name under which the endpoint serves the model",
+            )
         elif deployment != "none" and given:
-            yield Problem(where, "comes from the deployment and cannot be given too",
-                          "leave it out, or set deployment.type to none")
+            yield Problem(
+                where,
+                "comes from the deployment and cannot be given too",
+                "leave it out, or set deployment.type to none",
+            )
 
 
 def _dig(mapping: Any, *keys: str) -> Any:
@@ -244,11 +271,9 @@ def _where(loc: Sequence[int | str], layers: list[tuple[Path, dict[str, Any]]]) 
         here: Any = layer
         reached = 0
         for part in loc:
-            if isinstance(here, dict) and part in here:
+            try:
                 here = here[part]
-            elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-                here = here[part]
-            else:
+            except (KeyError, IndexError, TypeError):
                 break
             reached += 1
         if reached >= depth:
@@ -271,8 +296,9 @@ def _from_pydantic(
         elif kind == "value_error":
             yield Problem(where, str(item["ctx"]["error"]))
         else:
-            yield Problem(where, f"{item['msg'][:1].lower()}{item['msg'][1:]}"
-                          + _shown(item.get("input")))
+            yield Problem(
+                where, f"{item['msg'][:1].lower()}{item['msg'][1:]}" + _shown(item.get("input"))
+            )
 
 
 def _shown(value: Any) -> str:

@@ -66,10 +66,12 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _refuse_misspelt(self) -> Params:
-        known = [name for name in type(self).model_fields]
+        known = sorted(type(self).model_fields)
         for key in self.model_extra or {}:
-            raise ValueError(f"unknown parameter '{key}'; known are {', '.join(sorted(known))}; "
-                             "what only this harness knows goes into 'extra'")
+            raise ValueError(
+                f"unknown parameter '{key}'; known are {', '.join(known)}; "
+                "what only this harness knows goes into 'extra'"
+            )
         return self
 
 
@@ -128,11 +130,14 @@ class ApiEndpoint(Section):
             return value
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"'{value}' is not an http(s) URL; write the whole path, "
-                             "such as https://host/v1/chat/completions")
+            raise ValueError(
+                f"'{value}' is not an http(s) URL; write the whole path, "
+                "such as https://host/v1/chat/completions"
+            )
         if parts.username or parts.password:
-            raise ValueError("a URL must not hold a user or a key; name an environment variable "
-                             "in api_key_name")
+            raise ValueError(
+                "a URL must not hold a user or a key; name an environment variable in api_key_name"
+            )
         return value
 
     @field_validator("api_key_name")
@@ -140,8 +145,10 @@ class ApiEndpoint(Section):
     def _is_a_variable(cls, value: str | None) -> str | None:
         if value is not None and not VARIABLE.match(value):
             # The text is not repeated: it may be the key itself.
-            raise ValueError("is not the name of an environment variable; write the name "
-                             "(such as MY_API_KEY) and put the key into that variable")
+            raise ValueError(
+                "is not the name of an environment variable; write the name "
+                "(such as MY_API_KEY) and put the key into that variable"
+            )
         return value
 
 
@@ -193,8 +200,10 @@ class Execution(Section):
     def _keeps_its_own_processes(cls, value: str) -> str:
         # Our watchdog ends "all processes it can see" when the script dies.
         if re.search(r"(^|\s)--pid(\s|=)", value):
-            raise ValueError("'--pid' cannot be used: a container that sees the host's processes "
-                             "would end them with its own")
+            raise ValueError(
+                "'--pid' cannot be used: a container that sees the host's processes "
+                "would end them with its own"
+            )
         return value
 
     @property
@@ -216,8 +225,10 @@ def _check_env_vars(value: dict[str, str]) -> dict[str, str]:
         variable = rest if prefix in ("host", "runtime") and _ else source
         if not VARIABLE.match(variable):
             # The text is not repeated: it may be a secret that was pasted here.
-            raise ValueError(f"{name}: the value must be host:NAME (a variable of this machine), "
-                             "runtime:NAME, a bare NAME, or lit:text; never a secret itself")
+            raise ValueError(
+                f"{name}: the value must be host:NAME (a variable of this machine), "
+                "runtime:NAME, a bare NAME, or lit:text; never a secret itself"
+            )
     return value
 
 
@@ -230,9 +241,9 @@ class TaskEntry(Section):
         None, description="Overrides what the catalogue says the benchmark needs."
     )
     env_vars: EnvVars = Field(default_factory=dict, description="Variables of this task.")
-    nemo_evaluator_config: Annotated[
-        NemoEvaluatorConfig, BeforeValidator(_empty_if_null)
-    ] = Field(default_factory=NemoEvaluatorConfig, description="On top of the run-wide one.")
+    nemo_evaluator_config: Annotated[NemoEvaluatorConfig, BeforeValidator(_empty_if_null)] = Field(
+        default_factory=NemoEvaluatorConfig, description="On top of the run-wide one."
+    )
     dataset_dir: str | None = Field(None, description="Host folder with the dataset.")
     dataset_mount_path: str = Field("/datasets", description="Where the container sees it.")
 
@@ -243,9 +254,9 @@ class Evaluation(Section):
     """What is evaluated."""
 
     tasks: list[TaskEntry] = Field(min_length=1, description="The benchmarks.")
-    nemo_evaluator_config: Annotated[
-        NemoEvaluatorConfig, BeforeValidator(_empty_if_null)
-    ] = Field(default_factory=NemoEvaluatorConfig, description="For all benchmarks of the run.")
+    nemo_evaluator_config: Annotated[NemoEvaluatorConfig, BeforeValidator(_empty_if_null)] = Field(
+        default_factory=NemoEvaluatorConfig, description="For all benchmarks of the run."
+    )
     env_vars: EnvVars = Field(default_factory=dict, description="Variables of all benchmarks.")
     max_unanswered: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,

@@ -28,10 +28,10 @@ def export(run: Run) -> tuple[int, Path]:
     for row in rows(run):
         if row["state"] == "published":
             by_task[row["task"]].append(row)
-    changed = [task for task, found in by_task.items()
-               if _receipt(folder, task) != digest(found)]
-    gone = {path.stem for path in folder.glob("*.json")
-            if path.name != "results.json"} - set(by_task)
+    changed = [task for task, found in by_task.items() if _receipt(folder, task) != digest(found)]
+    gone = {path.stem for path in folder.glob("*.json") if path.name != "results.json"} - set(
+        by_task
+    )
     if changed or gone or not (folder / "results.json").exists():
         _write_files(folder, by_task)
     for task in changed:
@@ -59,23 +59,43 @@ def score_name(row: dict[str, Any]) -> str:
 
 def _write_files(folder: Path, by_task: dict[str, list[dict[str, Any]]]) -> None:
     first = {task: found[0] for task, found in by_task.items()}
-    scores = {task: {score_name(row): row["value"] for row in found}
-              for task, found in by_task.items()}
+    scores = {
+        task: {score_name(row): row["value"] for row in found} for task, found in by_task.items()
+    }
     benchmarks: dict[str, Any] = {
-        task: {"models": {row["model"]: [{
-            "invocation_id": row["run"], "job_id": f"{row['run']}.{task}",
-            "harness": row["harness"], "container": row["image"], "scores": scores[task],
-            "timestamp": now(), "executor": "snakemake",
-        }]}}
+        task: {
+            "models": {
+                row["model"]: [
+                    {
+                        "invocation_id": row["run"],
+                        "job_id": f"{row['run']}.{task}",
+                        "harness": row["harness"],
+                        "container": row["image"],
+                        "scores": scores[task],
+                        "timestamp": now(),
+                        "executor": "snakemake",
+                    }
+                ]
+            }
+        }
         for task, row in first.items()
     }
-    write_atomically(folder / "results.json", json.dumps(
-        {"export_timestamp": now(), "benchmarks": benchmarks}, indent=1) + "\n")
+    write_atomically(
+        folder / "results.json",
+        json.dumps({"export_timestamp": now(), "benchmarks": benchmarks}, indent=1) + "\n",
+    )
     names = list(dict.fromkeys(name for found in scores.values() for name in found))
     wide = [
-        {"Model Name": row["model"], "Harness": row["harness"], "Task Name": task,
-         "Executor": "snakemake", "Container": row["image"] or "", "Invocation ID": row["run"],
-         "Job ID": f"{row['run']}.{task}", **scores[task]}
+        {
+            "Model Name": row["model"],
+            "Harness": row["harness"],
+            "Task Name": task,
+            "Executor": "snakemake",
+            "Container": row["image"] or "",
+            "Invocation ID": row["run"],
+            "Job ID": f"{row['run']}.{task}",
+            **scores[task],
+        }
         for task, row in first.items()
     ]
     write_atomically(folder / "results.csv", _csv([*WIDE, *names], wide))

@@ -51,6 +51,12 @@ def _value(task: Task, name: str) -> str:
         return shlex.quote(words(known[name]))
     if name.startswith("param."):
         return "''"
-    raise InputError([Problem(
-        f"harnesses.{task.benchmark.harness}.command", f"unknown placeholder '{{{name}}}'",
-        nearest(name, [*RUNTIME_VALUES, *known]))])
+    raise InputError(
+        [
+            Problem(
+                f"harnesses.{task.benchmark.harness}.command",
+                f"unknown placeholder '{{{name}}}'",
+                nearest(name, [*RUNTIME_VALUES, *known]),
+            )
+        ]
+    )

@@ -13,8 +13,15 @@ from snakeval.plan import Task
 MODELS = {"chat": "local-chat-completions", "completions": "local-completions"}
 DEFAULT_CONCURRENCY = 8
 DEFAULT_RETRIES = 3
-FLAGS = ("num_fewshot", "batch_size", "seed", "system_instruction", "fewshot_as_multiturn",
-         "apply_chat_template", "metadata")
+FLAGS = (
+    "num_fewshot",
+    "batch_size",
+    "seed",
+    "system_instruction",
+    "fewshot_as_multiturn",
+    "apply_chat_template",
+    "metadata",
+)
 """Keys of `extra` that are flags of the command; `args` is taken word by word."""
 
 STALE = ("**/results_*.json", "**/samples_*.jsonl")
@@ -23,12 +30,19 @@ STALE = ("**/results_*.json", "**/samples_*.jsonl")
 def recipe(task: Task) -> Recipe:
     """How lm-eval is asked for this task. Raises InputError for an endpoint it cannot use."""
     if task.endpoint.type not in MODELS:
-        raise InputError([Problem(
-            "evaluation.tasks", f"'{task.benchmark.id}': lm-eval asks chat or completions "
-            f"endpoints, not {task.endpoint.type}")])
+        raise InputError(
+            [
+                Problem(
+                    "evaluation.tasks",
+                    f"'{task.benchmark.id}': lm-eval asks chat or completions "
+                    f"endpoints, not {task.endpoint.type}",
+                )
+            ]
+        )
     files = task.benchmark.folder(task.benchmark.definition.include_path)
     command = [
-        "exec lm_eval", f"--model {MODELS[task.endpoint.type]}",
+        "exec lm_eval",
+        f"--model {MODELS[task.endpoint.type]}",
         f"--tasks {shlex.quote(task.benchmark.eval_type)}",
         f"--model_args {model_args(task)}",
         # Relative to the work folder: lm-eval writes its arguments into its results.
@@ -72,8 +86,12 @@ def _flags(task: Task) -> list[str]:
     if "limit_samples" in params:
         flags.append(f"--limit {params['limit_samples']}")
     generation = {
-        name: params[key] for key, name in (
-            ("temperature", "temperature"), ("top_p", "top_p"), ("max_new_tokens", "max_gen_toks"))
+        name: params[key]
+        for key, name in (
+            ("temperature", "temperature"),
+            ("top_p", "top_p"),
+            ("max_new_tokens", "max_gen_toks"),
+        )
         if key in params
     }
     if generation:
@@ -90,5 +108,3 @@ def _flags(task: Task) -> list[str]:
     # Quoted word by word: the text is the user's own command line, not ours to expand.
     flags += [shlex.quote(word) for word in shlex.split(words(extra.get("args")))]
     return flags
-
-

@@ -25,9 +25,15 @@ exec "$evaluator" run_eval --run_config "$SNAKEVAL_RESULTS/snakeval/{RUN_CONFIG}
 """
 
 STALE = (
-    "results.yml", "run_config.yml", "metadata.yaml", "report.html", "report.json",
-    ".nemo_evaluator_interrupted", ".nemo_evaluator_server_error",
-    "**/results_*.json", "**/samples_*.jsonl",
+    "results.yml",
+    "run_config.yml",
+    "metadata.yaml",
+    "report.html",
+    "report.json",
+    ".nemo_evaluator_interrupted",
+    ".nemo_evaluator_server_error",
+    "**/results_*.json",
+    "**/samples_*.jsonl",
 )
 """Not the cache, and not eval_factory_metrics.json, which counts over all attempts."""
 
@@ -62,8 +68,9 @@ def run_config(task: Task) -> dict[str, Any]:
 def repeats(task: Task) -> int:
     """How often each sample is asked, as far as the config says."""
     extra = task.params.get("extra", {})
-    return max((int(extra[name]) for name in REPEATS if isinstance(extra.get(name), int)),
-               default=1)
+    return max(
+        (int(extra[name]) for name in REPEATS if isinstance(extra.get(name), int)), default=1
+    )
 
 
 def caching(task: Task) -> bool:
@@ -77,17 +84,22 @@ def recipe(task: Task) -> Recipe:
     Raises InputError for repeats that the response cache would all answer alike.
     """
     if repeats(task) > 1 and caching(task) and task.params.get("extra", {}).get("seed") is None:
-        raise InputError([Problem(
-            f"evaluation.tasks: {task.name}", f"asks each sample {repeats(task)} times, and the "
-            "response cache would give the same answer each time, which is a false score",
-            "set target.api_endpoint.adapter_config.use_caching to false in its "
-            "nemo_evaluator_config (an interrupted evaluation then starts over)")])
+        raise InputError(
+            [
+                Problem(
+                    f"evaluation.tasks: {task.name}",
+                    f"asks each sample {repeats(task)} times, and the "
+                    "response cache would give the same answer each time, which is a false score",
+                    "set target.api_endpoint.adapter_config.use_caching to false in its "
+                    "nemo_evaluator_config (an interrupted evaluation then starts over)",
+                )
+            ]
+        )
     return Recipe(
         command=COMMAND,
         format="nemo",
         programs=("nemo-evaluator", "eval-factory"),
-        written={RUN_CONFIG: yaml.dump(run_config(task), Dumper=yaml.CSafeDumper,
-                                       sort_keys=True)},
+        written={RUN_CONFIG: yaml.dump(run_config(task), Dumper=yaml.CSafeDumper, sort_keys=True)},
         stale=STALE,
         # The core sends usage data out unless told not to; env_vars may say otherwise.
         repeats=repeats(task),

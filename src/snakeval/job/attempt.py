@@ -71,19 +71,32 @@ def begin(arguments: argparse.Namespace) -> int:
         print("cancelled in this start; the next start continues it")
         return 1
     if last.get("state") == "running":
-        last.update(state="interrupted", ended=None,
-                    cause="the script was killed before it could say why")
+        last.update(
+            state="interrupted", ended=None, cause="the script was killed before it could say why"
+        )
     number = 1 + max((int(item.get("number", 0)) for item in attempts), default=0)
-    put_aside(arguments.task_dir / "work" / arguments.digest, arguments.stale,
-              arguments.task_dir / "logs" / f"left-before-{number}")
-    attempts.append({
-        "number": number, "digest": arguments.digest, "state": "running", "started": now(),
-        "ended": None, "host": platform.node(), "pid": os.getppid(),
-        "job": os.environ.get("SLURM_JOB_ID"), "runtime": arguments.runtime,
-        "image": arguments.image or None,
-        "container": arguments.container if arguments.runtime != "process" else None,
-        "log": f"logs/evaluate.{number}.log", "start": start,
-    })
+    put_aside(
+        arguments.task_dir / "work" / arguments.digest,
+        arguments.stale,
+        arguments.task_dir / "logs" / f"left-before-{number}",
+    )
+    attempts.append(
+        {
+            "number": number,
+            "digest": arguments.digest,
+            "state": "running",
+            "started": now(),
+            "ended": None,
+            "host": platform.node(),
+            "pid": os.getppid(),
+            "job": os.environ.get("SLURM_JOB_ID"),
+            "runtime": arguments.runtime,
+            "image": arguments.image or None,
+            "container": arguments.container if arguments.runtime != "process" else None,
+            "log": f"logs/evaluate.{number}.log",
+            "start": start,
+        }
+    )
     record["state"], record["digest"], record["cause"] = "running", arguments.digest, None
     write(arguments.task_dir, record)
     print(number)
@@ -110,8 +123,12 @@ def end(arguments: argparse.Namespace) -> int:
     record = read(arguments.task_dir)
     for item in record["attempts"]:
         if item.get("number") == arguments.number:
-            item.update(state=arguments.state, ended=now(), exit_code=arguments.exit_code,
-                        cause=arguments.cause)
+            item.update(
+                state=arguments.state,
+                ended=now(),
+                exit_code=arguments.exit_code,
+                cause=arguments.cause,
+            )
     record["state"], record["cause"] = arguments.state, arguments.cause
     write(arguments.task_dir, record)
     return 0
@@ -185,8 +202,9 @@ def model(arguments: argparse.Namespace) -> int:
         except (OSError, ValueError, KeyError, TypeError):
             return 0
     if served and arguments.model not in served:
-        print(f"the endpoint does not serve '{arguments.model}'; it serves "
-              + ", ".join(served[:5]))
+        print(
+            f"the endpoint does not serve '{arguments.model}'; it serves " + ", ".join(served[:5])
+        )
         return 1
     return 0
 
@@ -206,8 +224,9 @@ def redact(arguments: argparse.Namespace) -> int:
 
     lm-eval writes the Authorization header of every failed request into its output.
     """
-    values = [os.environb[name.encode()] for name in arguments.names
-              if os.environb.get(name.encode())]
+    values = [
+        os.environb[name.encode()] for name in arguments.names if os.environb.get(name.encode())
+    ]
     # The longest first: one value may be part of another. Very short ones are no secrets.
     hidden = sorted((value for value in values if len(value) >= 4), key=len, reverse=True)
     for line in sys.stdin.buffer:

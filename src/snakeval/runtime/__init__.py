@@ -31,5 +31,7 @@ class Runtime(Protocol):
 
 
 RUNTIMES: dict[str, type[Docker] | type[Podman] | type[Process]] = {
-    "docker": Docker, "podman": Podman, "process": Process,
+    "docker": Docker,
+    "podman": Podman,
+    "process": Process,
 }

@@ -19,14 +19,23 @@ class Docker:
     def problems(self, tasks: Sequence[Task]) -> list[Problem]:
         images = ", ".join(sorted({str(task.image) for task in tasks}))
         if shutil.which("docker") is None:
-            return [Problem("docker", f"the command is not on the PATH (wanted for {images})",
-                            "install the Docker command line, or choose container_runtime=podman")]
+            return [
+                Problem(
+                    "docker",
+                    f"the command is not on the PATH (wanted for {images})",
+                    "install the Docker command line, or choose container_runtime=podman",
+                )
+            ]
         try:
             self._engine()
         except Exception as error:
-            return [Problem("docker", f"the engine cannot be reached: {_reason(error)} "
-                            f"(wanted for {images})",
-                            "start Docker, or set DOCKER_HOST; `docker version` must answer")]
+            return [
+                Problem(
+                    "docker",
+                    f"the engine cannot be reached: {_reason(error)} (wanted for {images})",
+                    "start Docker, or set DOCKER_HOST; `docker version` must answer",
+                )
+            ]
         return []
 
     def pin(self, image: str, again: bool) -> str:
@@ -72,13 +81,17 @@ class Docker:
         from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
         repository, tag = parse_repository_tag(image)
-        columns = (TextColumn("pulling {task.description}"), DownloadColumn(),
-                   TransferSpeedColumn())
+        columns = (
+            TextColumn("pulling {task.description}"),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+        )
         layers: dict[str, tuple[int, int]] = {}
         with Progress(*columns, console=Console(stderr=True)) as progress:
             shown = progress.add_task(image, total=None)
-            events = self._engine().api.pull(repository, tag=tag or "latest", stream=True,
-                                             decode=True)
+            events = self._engine().api.pull(
+                repository, tag=tag or "latest", stream=True, decode=True
+            )
             for event in events:
                 if "error" in event:
                     raise DockerException(event["error"])
@@ -86,14 +99,19 @@ class Docker:
                 if event.get("status") == "Downloading" and "total" in detail:
                     layers[event["id"]] = (detail["current"], detail["total"])
                     progress.update(
-                        shown, completed=sum(done for done, _ in layers.values()),
-                        total=sum(size for _, size in layers.values()))
+                        shown,
+                        completed=sum(done for done, _ in layers.values()),
+                        total=sum(size for _, size in layers.values()),
+                    )
 
 
 def _no_image(image: str, error: Exception) -> Problem:
-    return Problem("docker", f"image {image} is not here and cannot be pulled: {_reason(error)}",
-                   "check the name (evaluation.tasks[].container or the catalogue), "
-                   "`docker login` to its registry, or load it with `docker load`")
+    return Problem(
+        "docker",
+        f"image {image} is not here and cannot be pulled: {_reason(error)}",
+        "check the name (evaluation.tasks[].container or the catalogue), "
+        "`docker login` to its registry, or load it with `docker load`",
+    )
 
 
 def _reason(error: Exception) -> str:

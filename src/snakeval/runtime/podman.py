@@ -17,35 +17,64 @@ class Podman:
     def problems(self, tasks: Sequence[Task]) -> list[Problem]:
         if shutil.which("podman") is None:
             images = ", ".join(sorted({str(task.image) for task in tasks}))
-            return [Problem("podman", f"the command is not on the PATH (wanted for {images})",
-                            "install podman, or choose container_runtime=docker")]
+            return [
+                Problem(
+                    "podman",
+                    f"the command is not on the PATH (wanted for {images})",
+                    "install podman, or choose container_runtime=docker",
+                )
+            ]
         answer = _podman("info", "--format", "json")
         if answer.returncode:
-            return [Problem("podman", f"does not work here: {_last_line(answer.stderr)}",
-                            "`podman info` must answer")]
+            return [
+                Problem(
+                    "podman",
+                    f"does not work here: {_last_line(answer.stderr)}",
+                    "`podman info` must answer",
+                )
+            ]
         return []
 
     def pin(self, image: str, again: bool) -> str:
         """`name@sha256:...`, or the image's own id where it came from no registry."""
         here = _podman("image", "inspect", image)
         if here.returncode or again:
-            pulled = subprocess.run(["podman", "pull", image], stdout=subprocess.DEVNULL,
-                                    stdin=subprocess.DEVNULL, check=False)
+            pulled = subprocess.run(
+                ["podman", "pull", image],
+                stdout=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
             here = _podman("image", "inspect", image) if pulled.returncode == 0 else here
         if here.returncode:
-            raise InputError([Problem(
-                "podman", f"image {image} is not here and cannot be pulled: "
-                f"{_last_line(here.stderr)}", "check the name, `podman login` to its registry, "
-                "or load it with `podman load`")])
+            raise InputError(
+                [
+                    Problem(
+                        "podman",
+                        f"image {image} is not here and cannot be pulled: "
+                        f"{_last_line(here.stderr)}",
+                        "check the name, `podman login` to its registry, "
+                        "or load it with `podman load`",
+                    )
+                ]
+            )
         facts = json.loads(here.stdout)[0]
-        remote = [digest for digest in facts.get("RepoDigests") or []
-                  if not digest.startswith("localhost/")]
+        remote = [
+            digest
+            for digest in facts.get("RepoDigests") or []
+            if not digest.startswith("localhost/")
+        ]
         return str(remote[0] if remote else facts["Id"])
 
 
 def _podman(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["podman", *arguments], capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, check=False)
+    return subprocess.run(
+        ["podman", *arguments],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
 
 
 def _last_line(text: str) -> str:

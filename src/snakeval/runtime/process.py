@@ -22,10 +22,14 @@ class Process:
         for task in tasks:
             programs = recipe_for(task).programs
             if programs and not any(shutil.which(name, path=path) for name in programs):
-                found.append(Problem(
-                    task.name, f"runs without a container, and {' or '.join(programs)} is not on "
-                    "the PATH", "choose the runtime docker or podman (container_runtime in the "
-                    "profile), or install the harness into this environment"))
+                found.append(
+                    Problem(
+                        task.name,
+                        f"runs without a container, and {' or '.join(programs)} is not on the PATH",
+                        "choose the runtime docker or podman (container_runtime in the "
+                        "profile), or install the harness into this environment",
+                    )
+                )
         return found
 
     def pin(self, image: str, again: bool) -> str:

@@ -1,0 +1,32 @@
+"""Runs shellcheck on the scripts as they are rendered, one per runtime (part of `make check`)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from snakeval.config.load import load
+from snakeval.plan import make_run
+from snakeval.script import render
+from snakeval.start import run_all
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    run = make_run(load([ROOT / "config" / "config.yaml"], {}), ROOT / "config" / "catalogue")
+    with tempfile.TemporaryDirectory() as folder:
+        scripts = []
+        for runtime in ("docker", "podman", "process"):
+            scripts.append(Path(folder) / f"{runtime}.sh")
+            scripts[-1].write_text(render(run.tasks[0], runtime, "image"), encoding="utf-8")
+        scripts.append(Path(folder) / "run_all.sh")
+        scripts[-1].write_text(run_all(run), encoding="utf-8")
+        shellcheck = Path(sys.executable).with_name("shellcheck")
+        return subprocess.run([shellcheck, *scripts], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
