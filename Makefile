@@ -18,9 +18,9 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check src scripts tests
 	$(BIN)/mypy
 	$(BIN)/shellcheck -s bash $(wildcard .ci/run tests/rig/recipe/*.sh)
-	$(BIN)/python scripts/check_scripts.py
+	$(BIN)/python tests/checks/rendered_scripts.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/python scripts/check_lint.py
+	$(BIN)/python tests/checks/workflow_lint.py
 
 $(VENV)/run: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -181,7 +181,8 @@ write_files || fail "the run config cannot be written into the work folder"
 
 set_variables || fail "$unset_variables"
 # The lifeline: only this script holds the writing end. However it dies, readers see the end.
-mkfifo "$scratch/lifeline" && exec 9<>"$scratch/lifeline" || fail "no pipe can be made in $scratch"
+mkfifo "$scratch/lifeline" || fail "no pipe can be made in $scratch"
+exec 9<>"$scratch/lifeline"
 
 if [ "$demo_endpoint" = yes ]; then
     "$python" -m snakeval.demo_endpoint --port 0 --port-file "$scratch/port" \

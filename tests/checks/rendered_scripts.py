@@ -12,7 +12,7 @@ from snakeval.plan import make_run
 from snakeval.script import render
 from snakeval.start import run_all
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
@@ -25,7 +25,8 @@ def main() -> int:
         scripts.append(Path(folder) / "run_all.sh")
         scripts[-1].write_text(run_all(run), encoding="utf-8")
         shellcheck = Path(sys.executable).with_name("shellcheck")
-        return subprocess.run([shellcheck, *scripts], check=False).returncode
+        # SC2329: some functions are called by a trap, or by the other part of the script.
+        return subprocess.run([shellcheck, "-e", "SC2329", *scripts], check=False).returncode
 
 
 if __name__ == "__main__":
