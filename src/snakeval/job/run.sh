@@ -15,12 +15,16 @@ run=$(basename "$run_dir")
 folder=$(printf %s "$here" | cksum | cut -d ' ' -f 1)
 container="snakeval-$run-$task-$folder"
 
-readonly BEAT=3 SILENCE=30 GRACE=10 # seconds: heartbeat, without one the owner is dead, TERM to KILL
+# Seconds: without a heartbeat for so long an owner is dead; between two of them; TERM to KILL.
+readonly SILENCE=${SNAKEVAL_SILENCE:-30} # the variable is for tests
+readonly BEAT=$((SILENCE / 10)) GRACE=10
 
 python=${SNAKEVAL_PYTHON:-$environment_python}
 [ -x "$python" ] || python=python3
 
-say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "$task" "$*"; }
+# Nobody may be reading any more (`snakemake | tee`, a closed terminal): that ends nothing here.
+trap : PIPE
+say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "$task" "$*" 2>/dev/null; }
 attempt() { "$python" "$lib/attempt.py" "$@" 9>&-; }
 
 # --- 1. What is finished is linked again, at once -------------------------------------------
@@ -39,6 +43,7 @@ host_id() { printf '%s %s' "$(uname -n)" "$(readlink /proc/self/ns/pid 2>/dev/nu
 alive() { kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ] || ps -p "$1" >/dev/null 2>&1; }
 mtime() { stat -c %Y "$1" 2>/dev/null || stat -f %m "$1" 2>/dev/null; }
 held() { sed -n "s/^$1=//p" "$lease/owner" 2>/dev/null; }
+is_mine() { [ "$(cat "$lease/owner" 2>/dev/null)" = "$mine" ]; }
 
 take_lease() {
     local owner='' seen='' beat='' since=$SECONDS waiting='' failures=0
@@ -55,6 +60,7 @@ take_lease() {
         if { [ "$(held host)" = "$(host_id)" ] && ! alive "$(held pid)"; } ||
             [ $((SECONDS - since)) -ge "$SILENCE" ]; then
             take_over "$owner"
+            since=$SECONDS
             continue
         fi
         if [ "$waiting" != "$owner" ]; then
@@ -68,8 +74,10 @@ pid=$$
 job=${SLURM_JOB_ID:-}
 container=$container
 digest=$digest"
-    printf '%s\n' "$mine" >"$lease/owner"
-    mine=$(cat "$lease/owner")
+    if ! printf '%s\n' "$mine" >"$lease/owner" 2>"$scratch/mkdir"; then
+        rm -rf "$lease"
+        fail "the lease cannot be written: $(cat "$scratch/mkdir")"
+    fi
     keep_beating </dev/null >/dev/null 2>&1 &
     beating=$!
     [ -e "$own/complete" ] && { release; adopt; }
@@ -78,31 +86,44 @@ digest=$digest"
 
 # Only one may clear a dead owner's lease, and only the one that was seen dead.
 take_over() {
+    local stamp
     if ! mkdir "$lease.taking" 2>/dev/null; then
+        # Another one is at it; if it dies there, its mark is removed after a while.
+        stamp=$(mtime "$lease.taking")
+        [ "$stamp" = "$taking" ] || { taking=$stamp taking_since=$SECONDS; }
+        [ $((SECONDS - taking_since)) -lt 60 ] || rmdir "$lease.taking" 2>/dev/null
         sleep 1
-        [ $((SECONDS - taking_since)) -lt "$SILENCE" ] || rmdir "$lease.taking" 2>/dev/null
         return
     fi
     if [ "$(cat "$lease/owner" 2>/dev/null)" = "$1" ]; then
         say "the former owner ($(held pid) on $(held host | cut -d ' ' -f 1)) is gone; taking over"
         sweep
-        rm -rf "$lease"
+        [ "$(cat "$lease/owner" 2>/dev/null)" != "$1" ] || rm -rf "$lease"
     fi
     rmdir "$lease.taking"
 }
 
 keep_beating() {
+    local missed=0
     trap '' TERM INT HUP
-    while touch "$lease/beat" && sleep "$BEAT" && kill -0 $$ 2>/dev/null; do
+    while kill -0 $$ 2>/dev/null; do
+        if is_mine; then
+            missed=0
+            touch "$lease/beat"
+        else
+            missed=$((missed + 1)) # once may be a hiccup of a network file system
+        fi
         # Suspended for so long that another one took over: two must not write into one folder.
-        [ "$(cat "$lease/owner")" = "$mine" ] || { kill -TERM $$; return; }
+        [ "$missed" -lt 2 ] || { kill -TERM $$; return; }
+        sleep "$BEAT"
     done
+    rm -rf "$scratch" # the script was killed
 }
 
 release() {
     [ -n "$beating" ] && kill -KILL "$beating" 2>/dev/null && wait "$beating" 2>/dev/null
     beating=''
-    [ "$(cat "$lease/owner" 2>/dev/null)" = "$mine" ] && rm -rf "$lease"
+    is_mine && rm -rf "$lease"
     rm -rf "$scratch"
 }
 
@@ -114,16 +135,21 @@ stopped_by=''
 harness_pid=''
 beating=''
 mine=none
-taking_since=$SECONDS
+taking=none
+taking_since=0
 
 fail() {
     trap '' TERM INT HUP
+    [ "$number" = 0 ] || leave_if_lost
     state=failed
     [ -z "$stopped_by" ] || state=cancelled
-    attempt end "$here" --number "$number" --state "$state" --exit-code "$code" --cause "$*" ||
+    # Nothing to record before the attempt has begun: the task may be in another one's hands.
+    [ "$number" = 0 ] || attempt end "$here" --number "$number" --state "$state" \
+        --exit-code "$code" --cause "$*" ||
         say "the attempt could not be recorded (is the disk full?)"
     say "$state: $*"
-    say "log: $here/logs/evaluate.log; start again to continue, finished samples are kept"
+    [ "$number" = 0 ] ||
+        say "log: $log; start again to continue, finished samples are kept"
     release
     case $stopped_by in
         '') exit 1 ;;
@@ -140,6 +166,15 @@ end_filter() {
         sleep 0.1
     done
     kill -KILL "$filter_pid" 2>/dev/null
+}
+
+# Another one has taken the task over, and with it the record: not a word into it.
+leave_if_lost() {
+    is_mine && return
+    trap '' TERM INT HUP
+    say "was suspended for so long that another start has taken over; leaving it to that one"
+    release
+    exit 1
 }
 
 on_signal() {
@@ -208,6 +243,7 @@ mkfifo "$scratch/output" || fail "no pipe can be made in $scratch"
 ) <"$scratch/output" >>"$log" 9>&- &
 filter_pid=$!
 
+sweep
 say "attempt $number started ($runtime); follow it with: tail -f $log"
 [ -z "$stopped_by" ] || fail "stopped by SIG$stopped_by"
 start_harness
@@ -218,6 +254,7 @@ if [ -n "$stopped_by" ]; then # the handler has ended it; the first wait was cut
 fi
 after_harness
 end_filter
+leave_if_lost
 [ -n "$stopped_by" ] && fail "stopped by SIG$stopped_by"
 
 # --- 6. No false score -----------------------------------------------------------------------
@@ -233,6 +270,7 @@ while IFS= read -r name; do logs+=(--log "$name"); done < <(attempt logs "$here"
 # --- 7. From the mark on nothing may fail, and no signal may come between --------------------
 
 trap '' TERM INT HUP
+leave_if_lost
 attempt publish "$here" "$digest" --number "$number" || fail "the result could not be published"
 release
 say "published: $here/artifacts"

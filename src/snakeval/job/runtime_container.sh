@@ -59,16 +59,28 @@ pass_surroundings() {
 }
 
 stop_harness() {
-    local since=$SECONDS
-    "$runtime" kill --signal TERM "$container" >/dev/null 2>&1
-    while alive "$harness_pid" && [ $((SECONDS - since)) -lt "$GRACE" ]; do
+    local since=$SECONDS told=''
+    while still_here && alive "$harness_pid" && [ $((SECONDS - since)) -lt "$GRACE" ]; do
+        # Once is enough, but the engine may still be making the container.
+        [ -n "$told" ] ||
+            ! "$runtime" kill --signal TERM "$container" >/dev/null 2>&1 || told=yes
         sleep 0.2
     done
-    "$runtime" rm -f "$container" >/dev/null 2>&1
+    still_here && "$runtime" rm -f "$container" >/dev/null 2>&1
+    since=$SECONDS
+    while alive "$harness_pid" && [ $((SECONDS - since)) -lt 3 ]; do
+        sleep 0.2
+    done
+    kill -KILL "$harness_pid" 2>/dev/null
 }
+
+# Whether the containers of this task on this machine are ours to end. Where another start on
+# this machine has taken over, it has removed ours, and what runs now is its own.
+still_here() { is_mine || [ "$(held host)" != "$(host_id)" ]; }
 
 # Also when the client was killed and the container is still there; and its files become ours.
 after_harness() {
+    still_here || return 0
     sweep
     [ "$(id -u)" = 0 ] || [ -z "$(find "$work" ! -user "$(id -u)" 2>/dev/null | head -n 1)" ] ||
         "$runtime" run --rm --network none -v "$work:/results" --entrypoint chown "$image" \
@@ -77,10 +89,13 @@ after_harness() {
 }
 
 # Only called by the holder of the lease: whatever of this task still runs here is left over.
+# It waits until the engine has let go of the name, which the next container needs.
 sweep() {
-    local left
-    left=$("$runtime" ps -aq --filter "label=snakeval.task=$run/$task" \
-        --filter "label=snakeval.folder=$folder" 2>/dev/null)
-    # shellcheck disable=SC2086 # a list of ids
-    [ -z "$left" ] || "$runtime" rm -f $left >/dev/null 2>&1
+    local left since=$SECONDS
+    while left=$("$runtime" ps -aq --filter "label=snakeval.task=$run/$task" \
+        --filter "label=snakeval.folder=$folder" 2>/dev/null) &&
+        [ -n "$left" ] && [ $((SECONDS - since)) -lt 20 ]; do
+        # shellcheck disable=SC2086 # a list of ids
+        "$runtime" rm -f $left >/dev/null 2>&1 || sleep 0.2
+    done
 }

@@ -19,7 +19,7 @@ start_harness() {
     ) <"$scratch/lifeline" >/dev/null 2>&1 9>&- &
     watchdog=$!
     set +m
-    printf 'group=%s\n' "$harness_pid" >"$lease/group"
+    printf '%s %s\n' "$harness_pid" "$(born "$harness_pid")" >"$lease/group"
 }
 
 stop_harness() {
@@ -37,13 +37,25 @@ after_harness() {
     return 0
 }
 
-# The dead owner's watchdog ends its harness; wait for that. Nothing is killed by number here:
-# after a restart of the machine the number may be somebody else's.
+# When a process began: tells it from a later one with the same number.
+born() {
+    if [ -d /proc/self ]; then
+        sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20
+    else
+        ps -o lstart= -p "$1" 2>/dev/null
+    fi
+}
+
+# Ends the former owner's harness. Its watchdog does so too, but not where the owner is only
+# suspended.
 sweep() {
-    local group since=$SECONDS
-    group=$(sed -n 's/^group=//p' "$lease/group" 2>/dev/null)
-    [ "$(held host)" = "$(host_id)" ] || return 0
-    while [ -n "$group" ] && kill -0 -- "-$group" 2>/dev/null && [ $((SECONDS - since)) -lt 10 ]; do
+    local group='' began='' now since=$SECONDS number=TERM
+    read -r group began 2>/dev/null <"$lease/group"
+    [ -n "$group" ] && [ "$(held host)" = "$(host_id)" ] || return 0
+    now=$(born "$group")
+    [ -z "$now" ] || [ "$now" = "$began" ] || return 0 # the number is somebody else's now
+    while kill "-$number" -- "-$group" 2>/dev/null && [ $((SECONDS - since)) -lt 10 ]; do
         sleep 0.2
+        [ $((SECONDS - since)) -lt 5 ] || number=KILL
     done
 }

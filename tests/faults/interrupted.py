@@ -1,0 +1,198 @@
+"""An evaluation that can be interrupted in the middle: what the tests of faults have in common.
+
+Two benchmarks: `once` asks one question and is finished soon, the other one (real lm-eval, or the
+real NeMo image in a real container) is long enough to be in the middle of. The endpoint counts
+what was asked, per question.
+"""
+
+import contextlib
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rig.endpoint import ScriptedEndpoint, answer_sums
+from rig.image import BENCHMARK
+from rig.pipeline import HARNESSES, SUMS, Finished, Project, nemo_sums
+
+SAMPLES = 48
+PARALLELISM = 4
+ONCE = "Are you there?"
+ONCE_HARNESS = {
+    "kind": "command",
+    "command": "python3 {files}/ask_once.py {url} {model_id} {results}",
+    "files": str(Path(__file__).with_name("asks_once")),
+    "tasks": {"once": {"endpoint_type": "chat", "samples": 1}},
+}
+LIFELINE = 10.0
+"""Seconds that a harness may outlive its script."""
+
+
+@dataclass
+class Evaluation:
+    """The project, its endpoint, and the name of the task to interrupt."""
+
+    project: Project
+    endpoint: ScriptedEndpoint
+    name: str
+    engine: str | None
+
+    @classmethod
+    def prepare(
+        cls, folder: Path, endpoint: ScriptedEndpoint, engine: str | None = None, **sections: Any
+    ) -> "Evaluation":
+        """Writes the config. engine: docker or podman; None: lm-eval without a container."""
+        # 48 samples, 4 at once: two seconds in which it can be interrupted.
+        endpoint.latency = 0.15
+        project = Project(folder, endpoint.chat_url)
+        project.write(
+            tasks=[{"name": "own.once"}, SUMS if engine is None else nemo_sums()],
+            params={"limit_samples": SAMPLES, "parallelism": PARALLELISM},
+            harnesses={**HARNESSES, "own": ONCE_HARNESS},
+            **sections,
+        )
+        return cls(
+            project, endpoint, "snakeval_sums" if engine is None else "mmlu_instruct", engine
+        )
+
+    # --- what the endpoint saw -------------------------------------------------------------------
+
+    @property
+    def answered(self) -> int:
+        """Answers to the questions of the long benchmark."""
+        return self.endpoint.answers.total() - self.endpoint.answers[ONCE]
+
+    @property
+    def asked_again(self) -> int:
+        """Requests of the long benchmark beyond the first one of each question."""
+        asked = dict(self.endpoint.requests)
+        asked.pop(ONCE, None)
+        return sum(count - 1 for count in asked.values())
+
+    @property
+    def questions(self) -> int:
+        return len(self.endpoint.requests) - (ONCE in self.endpoint.requests)
+
+    def wait_for_the_middle(self, answers: int = SAMPLES // 3) -> None:
+        """Until the short benchmark is published and the long one is at it."""
+        self.wait_until(lambda: self.answered >= answers and self.is_published("once"), 120)
+        assert self.answered < SAMPLES, "too late: the benchmark is not in the middle any more"
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
+        self.endpoint.wait_for(condition, timeout)
+
+    # --- what runs -------------------------------------------------------------------------------
+
+    @property
+    def script(self) -> Path:
+        return self.task / "run.sh"
+
+    @property
+    def task(self) -> Path:
+        return self.project.task(self.name)
+
+    def is_published(self, name: str | None = None) -> bool:
+        return bool(list(self.project.folder.glob(f"out/*/{name or self.name}/artifacts")))
+
+    def owner(self) -> psutil.Process:
+        """The `run.sh` that holds the task."""
+        return psutil.Process(int(self._lease()["pid"]))
+
+    def container(self) -> str:
+        return self._lease()["container"]
+
+    def _lease(self) -> dict[str, str]:
+        lines = (self.task / "lease" / "owner").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def client(self) -> psutil.Process:
+        """The `docker run` of the task."""
+        return next(child for child in self.owner().children() if child.cmdline()[1:2] == ["run"])
+
+    def harnesses(self) -> list[str]:
+        """What is left of the task: containers by their label, processes by their folder."""
+        return [*self.containers(), *self.processes()]
+
+    def containers(self) -> list[str]:
+        if self.engine is None:
+            return []
+        (run,) = self.project.runs
+        listed = subprocess.run(
+            [self.engine, "ps", "-a", "--filter", f"label=snakeval.run={run.name}"]
+            + ["--format", "{{.Names}} {{.Status}}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return listed.stdout.splitlines()
+
+    def processes(self) -> list[str]:
+        """Harness processes of this machine that work in the project's folder."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                command = " ".join(process.cmdline())
+                if "lm_eval" in command and process.cwd().startswith(str(self.project.folder)):
+                    found.append(f"{process.pid} {command}")
+        return found
+
+    def wait_until_nothing_runs(self, timeout: float = LIFELINE) -> None:
+        self.wait_until(lambda: not self.harnesses(), timeout)
+
+    # --- starting --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def started_by_hand(self) -> Iterator[subprocess.Popen[bytes]]:
+        """`bash run.sh`, in a session of its own; whatever is left of it at the end is killed."""
+        with (self.project.folder / "by_hand.log").open("ab") as log:
+            process = subprocess.Popen(
+                ["bash", self.script],
+                env=self.project.variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        try:
+            yield process
+        finally:
+            for left in [*psutil.Process(process.pid).children(recursive=True), process]:
+                with contextlib.suppress(psutil.Error, ProcessLookupError):
+                    left.kill()
+            process.wait()
+
+    def by_hand(self, **environment: str) -> Finished:
+        """`bash run.sh` to its end."""
+        variables = [f"{name}={value}" for name, value in environment.items()]
+        return self.project.run("env", *variables, "bash", str(self.script))
+
+    # --- how it must end -------------------------------------------------------------------------
+
+    def attempts(self) -> list[str]:
+        """How the attempts at the long benchmark have ended."""
+        return [attempt["state"] for attempt in self.project.status(self.name)["attempts"]]
+
+    def check_published(self, asked_again_at_most: int = 0) -> None:
+        """Everything published with the right score, and hardly anything asked twice."""
+        counters = self.endpoint.counters()
+        assert self.questions == SAMPLES, counters
+        assert self.asked_again <= asked_again_at_most, counters
+        assert self.endpoint.requests[ONCE] == 1, "a finished benchmark was asked again"
+        scores = [row["value"] for row in self.project.rows() if row["task"] == self.name]
+        assert [round(score, 4) for score in scores] == [expected_score()]
+        assert not self.harnesses()
+        assert not (self.task / "lease").exists()
+
+
+def expected_score() -> float:
+    """The share of the first questions that the endpoint answers right: an undisturbed score."""
+    lines = (BENCHMARK / "sums.jsonl").read_text().splitlines()[:SAMPLES]
+    sums = [json.loads(line) for line in lines]
+    right = [answer_sums(item["question"]) == f"The answer is {item['answer']}." for item in sums]
+    return round(sum(right) / SAMPLES, 4)

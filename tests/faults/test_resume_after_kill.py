@@ -1,0 +1,150 @@
+"""Killed in the middle, by whatever: the very same command continues, and only what was in flight
+is asked again."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from interrupted import PARALLELISM, Evaluation
+
+Kill = Callable[[Evaluation, "subprocess.Popen[bytes]"], None]
+SAME = ("--retries", "0")
+"""Flags of every start here: without a retry it is the next start that continues."""
+
+
+def to_group(number: signal.Signals) -> Kill:
+    return lambda _, snakemake: os.killpg(snakemake.pid, number)
+
+
+def to_snakemake(number: signal.Signals) -> Kill:
+    return lambda _, snakemake: snakemake.send_signal(number)
+
+
+def to_script(number: signal.Signals) -> Kill:
+    return lambda evaluation, _: evaluation.owner().send_signal(number)
+
+
+ENDS_THE_SCRIPT = {
+    "ctrl_c": to_group(signal.SIGINT),
+    "term_to_the_group": to_group(signal.SIGTERM),
+    "hup_to_the_group": to_group(signal.SIGHUP),
+    "kill_the_group": to_group(signal.SIGKILL),
+    "term_to_run_sh": to_script(signal.SIGTERM),
+    "kill_run_sh": to_script(signal.SIGKILL),
+}
+LEAVES_THE_SCRIPT = {
+    "hup_to_snakemake": to_snakemake(signal.SIGHUP),
+    "kill_snakemake": to_snakemake(signal.SIGKILL),
+}
+
+
+@pytest.mark.parametrize("kill", ENDS_THE_SCRIPT.values(), ids=ENDS_THE_SCRIPT)
+def test_killed_in_the_middle_the_same_command_continues(
+    evaluation: Evaluation, kill: Kill
+) -> None:
+    # given a start that was killed in the middle of a benchmark
+    with evaluation.project.started(*SAME) as snakemake:
+        evaluation.wait_for_the_middle()
+        kill(evaluation, snakemake)
+        assert snakemake.wait(30) != 0
+        # then nothing of it goes on
+        evaluation.wait_until_nothing_runs()
+    assert not evaluation.is_published()
+    # when the same command is given again
+    evaluation.project.snakemake(*SAME).check()
+    # then it is published with what was answered before, but for what was in flight
+    assert len(evaluation.attempts()) == 2
+    evaluation.check_published(asked_again_at_most=PARALLELISM)
+
+
+@pytest.mark.parametrize("kill", LEAVES_THE_SCRIPT.values(), ids=LEAVES_THE_SCRIPT)
+def test_a_script_that_outlives_snakemake_is_waited_for(evaluation: Evaluation, kill: Kill) -> None:
+    # given Snakemake killed alone, while its benchmark runs on
+    with evaluation.project.started(*SAME) as snakemake:
+        evaluation.wait_for_the_middle()
+        kill(evaluation, snakemake)
+        assert snakemake.wait(10) != 0
+        assert evaluation.harnesses()
+        # when the same command is given again
+        again = evaluation.project.snakemake(*SAME).check()
+    # then it waits and adopts; nothing is asked twice
+    assert "waiting for" in again.output
+    assert evaluation.attempts() == ["published"]
+    evaluation.check_published()
+
+
+def test_snakemake_that_is_told_to_end_lets_its_benchmarks_finish(evaluation: Evaluation) -> None:
+    with evaluation.project.started() as snakemake:
+        evaluation.wait_for_the_middle()
+        snakemake.send_signal(signal.SIGTERM)
+        snakemake.wait(60)
+        evaluation.wait_until_nothing_runs()
+    evaluation.project.snakemake().check()
+    assert evaluation.attempts() == ["published"]
+    evaluation.check_published()
+
+
+def test_a_failed_attempt_is_tried_once_more_in_the_same_start(evaluation: Evaluation) -> None:
+    with evaluation.project.started() as snakemake:
+        evaluation.wait_for_the_middle()
+        evaluation.owner().kill()
+        assert snakemake.wait(60) == 0, evaluation.project.log
+    assert evaluation.attempts() == ["interrupted", "published"]
+    evaluation.check_published(asked_again_at_most=PARALLELISM)
+
+
+def test_a_cancelled_attempt_is_not_tried_again_in_the_same_start(evaluation: Evaluation) -> None:
+    # given profiles/local, which retries a failed benchmark once
+    with evaluation.project.started() as snakemake:
+        evaluation.wait_for_the_middle()
+        os.killpg(snakemake.pid, signal.SIGINT)
+        assert snakemake.wait(30) != 0
+        evaluation.wait_until_nothing_runs()
+    assert evaluation.attempts() == ["cancelled"]
+    # and also where only the script was told to end, and Snakemake retries it
+    with evaluation.project.started() as snakemake:
+        evaluation.wait_for_the_middle(evaluation.answered + 8)
+        evaluation.owner().terminate()
+        assert snakemake.wait(30) != 0
+        evaluation.wait_until_nothing_runs()
+    assert evaluation.attempts() == ["cancelled", "cancelled"]
+    # when it is started again, it continues
+    evaluation.project.snakemake().check()
+    evaluation.check_published(asked_again_at_most=2 * PARALLELISM)
+
+
+IN_A_CONTAINER: dict[str, Kill] = {
+    "ctrl_c": to_group(signal.SIGINT),
+    "kill_run_sh": to_script(signal.SIGKILL),
+    "kill_the_client": lambda evaluation, _: evaluation.client().kill(),
+    "kill_the_container": lambda evaluation, _: _docker_kill(evaluation),
+    "kill_the_group": to_group(signal.SIGKILL),
+}
+
+
+def _docker_kill(evaluation: Evaluation) -> None:
+    subprocess.run(["docker", "kill", evaluation.container()], check=True, capture_output=True)
+
+
+@pytest.mark.docker
+def test_no_way_to_kill_a_container_loses_an_answer(in_docker: Evaluation) -> None:
+    """One after the other on one evaluation: each continues what the former has left."""
+    in_docker.endpoint.latency = 0.3
+    for number, (name, kill) in enumerate(IN_A_CONTAINER.items(), start=1):
+        # given a start in the middle
+        with in_docker.project.started(*SAME) as snakemake:
+            in_docker.wait_for_the_middle(in_docker.answered + 6)
+            # when it is killed
+            kill(in_docker, snakemake)
+            assert snakemake.wait(30) != 0, name
+            # then the container is gone, and few answers with it
+            in_docker.wait_until_nothing_runs()
+        assert in_docker.asked_again <= (number - 1) * PARALLELISM, name
+    in_docker.project.snakemake(*SAME).check()
+    in_docker.check_published(asked_again_at_most=len(IN_A_CONTAINER) * PARALLELISM)
+    assert in_docker.attempts() == [
+        *("cancelled", "interrupted", "failed", "failed", "interrupted"),
+        "published",
+    ]
