@@ -1,8 +1,9 @@
 """The tables of a run: results.csv and results.json.
 
 in   the published results of this start
-out  a stamp named after the specs that the tables show. There is at most one: writing tables
-     removes the others, so that a spec that was changed back gets its tables back.
+out  a stamp named after the results that the tables show. There is at most one: writing tables
+     removes the others, so that a spec that was changed back gets its tables back. The name is
+     the whole truth: times count for nothing, so that a copied run needs no new tables.
 """
 
 
@@ -14,4 +15,5 @@ rule results:
     log:
         "{run}/results/of-{members}.log",
     shell:
-        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/results.py" {wildcards.run:q} 2> {log:q}'
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/results.py"'
+        " {wildcards.run:q} {wildcards.members} 2> {log:q}"

@@ -1,4 +1,4 @@
-"""Writes the tables of a run, and the stamp that says which specs they show."""
+"""Writes the tables of a run, and the stamp that says which results they show."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="the run folder")
+    parser.add_argument("members", help="digest of the results that are shown")
     arguments = parser.parse_args()
     loaded = load_resolved(RunPaths(arguments.run).config)
     run = read_run(arguments.run, loaded, CATALOGUE)
-    write_tables(run)
-    write_stamp(run)
+    write_tables(run, arguments.members)
+    write_stamp(run, arguments.members)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,6 @@ class Pipeline:
             )
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
             self._cap_endpoints()
-            self._force_fresh()
 
     @property
     def catalogue(self) -> Path:
@@ -75,6 +74,7 @@ class Pipeline:
 
     def published(self, _: Wildcards = None) -> list[str]:
         """The output of every task of this start."""
+        self._force_fresh()
         self._warn_in_dry_run()
         return [
             str(task.paths.published(task.digest)) for run in self.runs for task in run.selected
@@ -86,8 +86,10 @@ class Pipeline:
 
     def members(self, wildcards: Wildcards) -> list[str]:
         """The published results that a run's tables are made of."""
+        from snakemake.io import ancient
+
         return [
-            str(task.paths.published(task.digest))
+            ancient(str(task.paths.published(task.digest)))
             for run in self.runs
             if str(run.paths.dir) == wildcards.run
             for task in run.selected
@@ -133,16 +135,17 @@ class Pipeline:
         return amount
 
     def _force_fresh(self) -> None:
-        """`fresh=`: plans these tasks although they are finished, in a dry run too."""
-        forced = {
-            str(task.paths.published(task.digest))
-            for run in self.runs
-            for task in run.fresh
-            if task.published
-        }
-        if forced:
-            settings = self._workflow.dag_settings
-            settings.forcerun = set(settings.forcerun) | forced
+        """`fresh=`: plans these tasks although they are finished, in a dry run too.
+
+        Snakemake has taken its own `--forcerun` over before the first input function is asked,
+        and looks at the set when all of them have answered.
+        """
+        for run in self.runs:
+            for task in run.fresh:
+                self._workflow.dag.forcefiles |= {
+                    str(task.paths.published(task.digest)),
+                    str(run.paths.tables_stamp(run.members)),
+                }
 
     # --- utility targets ---------------------------------------------------------------------
 
@@ -198,7 +201,7 @@ class Pipeline:
             complete = run.paths.tables_stamp(run.members).exists() and all(
                 task.published for task in run.tasks
             )
-            print_table(run, rows(run) if complete else write_tables(run))
+            print_table(run, rows(run) if complete else write_tables(run, run.members))
         for hold in self._holds:
             hold.release()
 

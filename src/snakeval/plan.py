@@ -8,6 +8,7 @@ version, and `tests/unit/test_plan.py` holds the known digests of version 1.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -96,8 +97,10 @@ class Run:
 
     @property
     def members(self) -> str:
-        """A digest of the specs that the run's tables show."""
-        return digest({"members": sorted(f"{task.name}/{task.digest}" for task in self.tasks)})
+        """A digest of the results that the run's tables show once this start has ended well."""
+        selected = set(self.selected)
+        shown = [task for task in self.tasks if task in selected or task.published]
+        return digest({"members": sorted(f"{task.name}/{task.digest}" for task in shown)})
 
 
 def digest(content: Any, length: int = 12) -> str:
@@ -341,11 +344,12 @@ def _named(drafts: Sequence[Task], run: RunPaths) -> tuple[Task, ...]:
     groups: dict[str, list[int]] = defaultdict(list)
     for index, task in enumerate(drafts):
         groups[task.name].append(index)
+    numbered = _numbered(run)
     names: dict[int, str] = {}
     for base, indexes in groups.items():
         candidates = [base] + [f"{base}.{number}" for number in range(1, len(indexes))]
-        if len(indexes) > 1:
-            candidates += sorted(_existing(run, base) - set(candidates))
+        candidates += sorted(numbered[base] - set(candidates))
+        if len(candidates) > 1:
             for index in indexes:
                 for name in candidates:
                     if run.task(name).work(drafts[index].digest).is_dir():
@@ -361,12 +365,15 @@ def _named(drafts: Sequence[Task], run: RunPaths) -> tuple[Task, ...]:
     )
 
 
-def _existing(run: RunPaths, base: str) -> set[str]:
-    try:
-        names = [entry.name for entry in run.dir.iterdir()]
-    except OSError:
-        return set()
-    return {name for name in names if re.fullmatch(re.escape(base) + r"\.\d+", name)}
+def _numbered(run: RunPaths) -> dict[str, set[str]]:
+    """The folders `ifeval.1`, `ifeval.2`, ... that the run has, by the name before the number."""
+    found: dict[str, set[str]] = defaultdict(set)
+    with contextlib.suppress(OSError):
+        for entry in run.dir.iterdir():
+            base, dot, number = entry.name.rpartition(".")
+            if dot and number.isdigit():
+                found[base].add(entry.name)
+    return found
 
 
 def _pick(tasks: Sequence[Task], names: Sequence[str], key: str) -> tuple[Task, ...]:

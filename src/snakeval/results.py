@@ -94,16 +94,16 @@ def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, A
     ]
 
 
-def write_tables(run: Run) -> list[dict[str, Any]]:
+def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
     """Writes results.csv and results.json over what is published now; returns their rows.
 
-    The stamp of other specs goes first: it says that the tables show those.
+    The stamp of other `members` goes first: it says that the tables show those.
     """
     import pandas as pd
 
     run.paths.results.mkdir(parents=True, exist_ok=True)
     for stamp in run.paths.results.glob("of-*"):
-        if stamp.name.partition(".")[0] != run.paths.tables_stamp(run.members).name:
+        if stamp.name.partition(".")[0] != run.paths.tables_stamp(members).name:
             stamp.unlink(missing_ok=True)
     found = rows(run)
     # Whole numbers stay whole where others are missing.
@@ -181,8 +181,8 @@ def coverage(row: dict[str, Any]) -> str:
     return f"{scored} of {'unknown' if row['expected'] is None else row['expected']}"
 
 
-def write_stamp(run: Run) -> Path:
-    """Says that the tables show exactly the run's current specs."""
-    stamp = run.paths.tables_stamp(run.members)
+def write_stamp(run: Run, members: str) -> Path:
+    """Says that the tables show exactly these results."""
+    stamp = run.paths.tables_stamp(members)
     write_atomically(stamp, now() + "\n")
     return stamp
