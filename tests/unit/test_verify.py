@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from snakeval.job import verify
-from snakeval.job.verify import CheckFailed, Coverage, Score
+from snakeval.job.result_formats import CheckFailed, Coverage, Score
+from snakeval.script import LIB
 
 DATA = Path(__file__).parent / "data" / "verify"
 SIZE = 20
@@ -274,6 +275,54 @@ def test_tokens_and_times_are_told(recall: Recall) -> None:
     assert totals["runtime_seconds"] > 0
 
 
+# -- answers that say nothing
+
+
+def blank_samples(recorded: Recorded) -> None:
+    """As lm-eval writes the samples file where each answer is an empty text."""
+    for file in recorded.work.rglob("samples_*.jsonl"):
+        samples = [json.loads(line) for line in file.read_text().splitlines()]
+        blank = [{**sample, "resps": [[""] for _ in sample["resps"]]} for sample in samples]
+        file.write_text("".join(json.dumps(sample) + "\n" for sample in blank))
+
+
+@pytest.mark.parametrize("name", ["lm_eval_filters", "lm_eval_group", "nemo_lm_eval"])
+def test_a_model_that_never_says_anything_has_no_score(recall: Recall, name: str) -> None:
+    recorded = recall(name)
+    blank_samples(recorded)
+    with pytest.raises(CheckFailed, match="every answer of the model was empty"):
+        recorded.check()
+
+
+SILENT = {"role": "assistant", "content": "", "tool_calls": None}
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        (SILENT, "every answer of the model was empty"),
+        ({**SILENT, "content": None}, "every answer of the model was empty"),
+        ({**SILENT, "tool_calls": [{"id": "1"}]}, None),
+        ({**SILENT, "reasoning_content": "Hm."}, None),
+    ],
+)
+def test_an_answer_without_text_may_say_something(
+    recall: Recall, message: dict[str, Any], cause: str | None
+) -> None:
+    recorded = recall("quiz_answered")
+    responses = recorded.work / "cache" / "responses" / "cache.db"
+    body = json.dumps({"choices": [{"index": 0, "message": message}]})
+    with closing(sqlite3.connect(responses)) as db, db:
+        db.execute("UPDATE Cache SET value = ?", (body.encode(),))
+    if cause is None:
+        recorded.check()
+    else:
+        with pytest.raises(CheckFailed, match=cause):
+            recorded.check()
+        run_by_hand(recorded)
+        assert verify.progress(recorded.work, recorded.spec) == 0
+
+
 # -- errors that were cached as answers
 
 
@@ -409,10 +458,17 @@ def test_progress_of_a_broken_cache_is_unknown(recall: Recall) -> None:
 # -- by hand
 
 
-def run_by_hand(recorded: Recorded, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+def run_by_hand(
+    recorded: Recorded, exit_code: int = 0, options: Sequence[str] = ("-E", "-s")
+) -> subprocess.CompletedProcess[str]:
+    """As `run.sh` does it: from copies in a run folder, without the library."""
     spec = recorded.log.with_name("spec.json")
     spec.write_text(json.dumps(recorded.spec))
-    command = [sys.executable, "-I", verify.__file__, recorded.work, "--spec", spec]
+    lib = recorded.log.with_name("lib")
+    lib.mkdir(exist_ok=True)
+    for name in LIB:
+        shutil.copy(Path(verify.__file__).with_name(name), lib)
+    command = [sys.executable, *options, lib / "verify.py", recorded.work, "--spec", spec]
     command += ["--exit-code", str(exit_code), "--log", recorded.log]
     return subprocess.run([str(word) for word in command], capture_output=True, text=True)
 
@@ -479,14 +535,21 @@ def test_no_line_of_a_log_is_quoted(recall: Recall) -> None:
     assert "canary" not in run_by_hand(recorded, exit_code=1).stdout
 
 
-def test_the_file_stands_alone() -> None:
-    """A copy in the run folder has no library beside it, and maybe an old Python."""
-    source = Path(verify.__file__).read_text()
+def test_the_copies_need_no_library(recall: Recall) -> None:
+    """Without any installed package; lm-eval's results are JSON."""
+    done = run_by_hand(recall("lm_eval_filters"), options=("-E", "-S"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", LIB)
+def test_the_copies_run_on_an_old_python(name: str) -> None:
+    source = Path(verify.__file__).with_name(name).read_text()
     tree = ast.parse(source, feature_version=(3, 9))
     imported = {
         (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name) or ""
         for node in ast.walk(tree)
         if isinstance(node, (ast.Import, ast.ImportFrom))
     }
-    roots = {name.partition(".")[0] for name in imported} - {"yaml"}
+    copies = {file.removesuffix(".py") for file in LIB}
+    roots = {name.partition(".")[0] for name in imported} - {"yaml", "snakeval"} - copies
     assert roots <= set(sys.stdlib_module_names)
