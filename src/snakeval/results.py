@@ -30,6 +30,7 @@ COLUMNS = (
     "n",
     "scored",
     "expected",
+    "unanswered",
     "state",
     "cause",
     "image",
@@ -78,7 +79,11 @@ def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, A
         found = verify.read_results(work, spec)
     except (OSError, ValueError, verify.CheckFailed) as error:
         return [{**base, "state": "unreadable", "cause": str(error)}]
-    coverage = {"scored": found.coverage.scored, "expected": found.coverage.expected}
+    coverage = {
+        "scored": found.coverage.scored,
+        "expected": found.coverage.expected,
+        "unanswered": _unanswered(task),
+    }
     return [
         {
             **base,
@@ -94,6 +99,16 @@ def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, A
     ]
 
 
+def _unanswered(task: Task) -> int | None:
+    """Samples without an answer that the check let pass; only the logs tell them, which it read."""
+    try:
+        checked = json.loads(task.paths.check(task.digest).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    count: int | None = checked.get("unanswered")
+    return count
+
+
 def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
     """Writes results.csv and results.json over what is published now; returns their rows.
 
@@ -107,7 +122,7 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
             stamp.unlink(missing_ok=True)
     found = rows(run)
     # Whole numbers stay whole where others are missing.
-    whole = dict.fromkeys(("n", "scored", "expected"), "Int64")
+    whole = dict.fromkeys(("n", "scored", "expected", "unanswered"), "Int64")
     table = pd.DataFrame(found, columns=list(COLUMNS)).astype(whole)
     write_atomically(run.paths.results_csv, table.to_csv(index=False))
     published = {row["task"] for row in found if row["state"] == "published"}
@@ -176,9 +191,10 @@ def metric_name(row: dict[str, Any]) -> str:
 
 
 def coverage(row: dict[str, Any]) -> str:
-    """`40 of 40`, `10 of unknown`."""
+    """`40 of 40`, `10 of unknown`, `40 of 40, 2 unanswered`."""
     scored = "?" if row["scored"] is None else row["scored"]
-    return f"{scored} of {'unknown' if row['expected'] is None else row['expected']}"
+    unanswered = f", {row['unanswered']} unanswered" if row["unanswered"] else ""
+    return f"{scored} of {'unknown' if row['expected'] is None else row['expected']}{unanswered}"
 
 
 def write_stamp(run: Run, members: str) -> Path:

@@ -6,10 +6,11 @@ import re
 import shlex
 
 from snakeval.errors import InputError, Problem, nearest
+from snakeval.harness import lm_eval, nemo
 from snakeval.harness.recipe import Recipe, words
 from snakeval.plan import Task
 
-PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[A-Za-z0-9_.]+)?)\}")
+PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+(?:\.[A-Za-z0-9_.]+)?)\}")
 
 RUNTIME_VALUES = {
     "url": '"$SNAKEVAL_ENDPOINT_URL"',
@@ -18,6 +19,9 @@ RUNTIME_VALUES = {
     "files": '"$SNAKEVAL_FILES"',
 }
 """What only the job knows: filled in by the shell."""
+
+STALE = {"lm_eval": lm_eval.STALE, "nemo": nemo.STALE}
+"""What a harness in one of these formats leaves beside its result file."""
 
 
 def recipe(task: Task) -> Recipe:
@@ -30,7 +34,7 @@ def recipe(task: Task) -> Recipe:
         format=definition.format,
         programs=(),
         results=definition.results,
-        stale=(definition.results,),
+        stale=(definition.results, *STALE.get(definition.format, ())),
         files=task.benchmark.folder(definition.files),
         cached=False,
     )
