@@ -7,6 +7,7 @@ what was asked, per question.
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -121,10 +122,9 @@ class Evaluation:
     def containers(self) -> list[str]:
         if self.engine is None:
             return []
-        (run,) = self.project.runs
+        label = f"label=snakeval.run={self.project.run_folder.name}"
         listed = subprocess.run(
-            [self.engine, "ps", "-a", "--filter", f"label=snakeval.run={run.name}"]
-            + ["--format", "{{.Names}} {{.Status}}"],
+            [self.engine, "ps", "-a", "--filter", label, "--format", "{{.Names}} {{.Status}}"],
             capture_output=True,
             text=True,
             check=True,
@@ -146,13 +146,17 @@ class Evaluation:
 
     # --- starting --------------------------------------------------------------------------------
 
+    def finish_the_short_one(self) -> None:
+        """A run folder with every script, in which only the long benchmark is left to do."""
+        self.project.snakemake("--config", "tasks=once").check()
+
     @contextlib.contextmanager
-    def started_by_hand(self) -> Iterator[subprocess.Popen[bytes]]:
+    def started_by_hand(self, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
         """`bash run.sh`, in a session of its own; whatever is left of it at the end is killed."""
-        with (self.project.folder / "by_hand.log").open("ab") as log:
+        with self.log_by_hand.open("ab") as log:
             process = subprocess.Popen(
                 ["bash", self.script],
-                env=self.project.variables,
+                env=self.project.variables | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -162,15 +166,19 @@ class Evaluation:
         try:
             yield process
         finally:
-            for left in [*psutil.Process(process.pid).children(recursive=True), process]:
-                with contextlib.suppress(psutil.Error, ProcessLookupError):
-                    left.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def by_hand(self, **environment: str) -> Finished:
-        """`bash run.sh` to its end."""
+    @property
+    def log_by_hand(self) -> Path:
+        return self.project.folder / "by_hand.log"
+
+    def by_hand(self, script: str = "run.sh", **environment: str) -> Finished:
+        """`bash run.sh` (or `run_all.sh`) to its end."""
+        file = self.script if script == "run.sh" else self.project.run_folder / script
         variables = [f"{name}={value}" for name, value in environment.items()]
-        return self.project.run("env", *variables, "bash", str(self.script))
+        return self.project.run("env", *variables, "bash", str(file))
 
     # --- how it must end -------------------------------------------------------------------------
 

@@ -262,7 +262,7 @@ leave_if_lost
 logs=()
 while IFS= read -r name; do logs+=(--log "$name"); done < <(attempt logs "$here" "$digest")
 "$python" "$lib/verify.py" "$work" --spec "$own/check_spec.json" --exit-code "$code" \
-    "${logs[@]}" >"$scratch/cause" 9>&- || {
+    "${logs[@]+"${logs[@]}"}" >"$scratch/cause" 9>&- || {
     [ -z "$stopped_by" ] || fail "stopped by SIG$stopped_by while the result was checked"
     fail "$(cat "$scratch/cause")"
 }

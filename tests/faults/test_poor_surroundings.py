@@ -1,0 +1,151 @@
+"""Full disks, poor machines, readers that went away: the script copes, and the samples stay."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from interrupted import PARALLELISM, Evaluation
+
+from rig.endpoint import ScriptedEndpoint
+
+TOOLS = (
+    *("basename", "bash", "cat", "cksum", "cp", "cut", "date", "dirname", "env", "find", "head"),
+    *("id", "ln", "mkdir", "mkfifo", "mktemp", "python3", "readlink", "rm", "rmdir", "sed", "sh"),
+    *("sleep", "stat", "tail", "touch", "uname"),
+)
+"""All that run.sh may use: what POSIX has, and mktemp, readlink and stat."""
+
+NEWER_THAN_BASH_3_2 = {
+    "associative arrays": r"(declare|local|typeset)\s+-A",
+    "namerefs": r"(declare|local|typeset)\s+-n",
+    "mapfile": r"\b(mapfile|readarray)\b",
+    "case conversion": r"\$\{\w+(\^|,)",
+    "transformations": r"\$\{\w+@[A-Za-z]\}",
+    "&>> and |&": r"&>>|\|&",
+    "coproc": r"\bcoproc\b",
+    "wait -n": r"\bwait\s+-n\b",
+    "fractions of seconds": r"\bread\b.*\s-t\s*\d*\.\d",
+    "[[ -v": r"\[\[?\s+-v\s",
+    "EPOCHSECONDS, BASHPID": r"\$\{?(EPOCH\w+|BASHPID|SRANDOM)",
+    "negative indexes": r"\$\{\w+\[-\d",
+    "empty arrays under set -u": r'(?<!\+)"\$\{(stale|extra_args|\w+_names|logs)\[@\][^+]',
+}
+
+
+@pytest.mark.parametrize("feature", NEWER_THAN_BASH_3_2.values(), ids=NEWER_THAN_BASH_3_2)
+def test_run_sh_needs_nothing_newer_than_bash_3_2(feature: str) -> None:
+    folder = Path(__file__).parents[2] / "src" / "snakeval" / "job"
+    for script in folder.glob("*.sh"):
+        for number, line in enumerate(script.read_text().splitlines(), start=1):
+            assert not re.search(feature, line.partition(" # ")[0]), f"{script.name}:{number}"
+
+
+def test_run_sh_needs_no_flock_timeout_setsid_or_ps(evaluation: Evaluation) -> None:
+    # given a machine with next to nothing on its PATH
+    tools = evaluation.project.folder / "tools"
+    tools.mkdir()
+    for name in TOOLS:
+        found = shutil.which(name)
+        assert found, name
+        (tools / name).symlink_to(found)
+    poor = {"PATH": str(tools), "BASH_COMPAT": "3.2"}
+    evaluation.finish_the_short_one()
+    # when the script is stopped, killed, and continued there
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        with evaluation.started_by_hand(**poor) as script:
+            evaluation.wait_for_the_middle(evaluation.answered + 8)
+            script.send_signal(signal_number)
+            assert script.wait(20) != 0
+            evaluation.wait_until_nothing_runs()
+    ended = evaluation.by_hand(**poor).check()
+    # then nothing was missing
+    for text in (ended.output, evaluation.log_by_hand.read_text()):
+        assert "not found" not in text
+    evaluation.project.snakemake().check()
+    evaluation.check_published(asked_again_at_most=2 * PARALLELISM)
+
+
+def test_a_reader_that_went_away_ends_no_script(evaluation: Evaluation) -> None:
+    """`bash run.sh | tee`, Ctrl-C: tee is gone first, and the script still cleans up."""
+    evaluation.finish_the_short_one()
+    reading, writing = os.pipe()
+    script = subprocess.Popen(
+        ["bash", evaluation.script],
+        env=evaluation.project.variables,
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=writing,
+        start_new_session=True,
+    )
+    os.close(writing)
+    try:
+        evaluation.wait_for_the_middle()
+        os.close(reading)
+        script.terminate()
+        assert script.wait(20) == 143
+    finally:
+        script.kill()
+        script.wait()
+    assert not evaluation.harnesses()
+    assert evaluation.attempts() == ["cancelled"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MB as the output folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes all space that is left."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 9, 1):
+            try:
+                while file.write(b"x" * size) == size:
+                    pass
+            except OSError:
+                continue
+    return ballast
+
+
+@pytest.mark.parametrize("engine", [None, pytest.param("docker", marks=pytest.mark.docker)])
+def test_a_full_disk_loses_no_answer(
+    engine: str | None,
+    small_disk: Path,
+    tmp_path: Path,
+    endpoint: ScriptedEndpoint,
+    request: pytest.FixtureRequest,
+) -> None:
+    if engine:
+        request.getfixturevalue("nemo_image")
+    evaluation = Evaluation.prepare(tmp_path, endpoint, engine)
+    # given a disk that fills up in the middle
+    with evaluation.project.started("--retries", "0") as snakemake:
+        evaluation.wait_for_the_middle()
+        ballast = fill(small_disk)
+        assert snakemake.wait(120) != 0
+        evaluation.wait_until_nothing_runs()
+    assert not evaluation.is_published()
+    # when it is started again, it is still full: a clear word, and nothing is lost
+    still = evaluation.project.snakemake("--retries", "0").refused()
+    assert "No space left" in still.output or "disk" in still.output
+    # when there is space again
+    ballast.unlink()
+    evaluation.project.snakemake("--retries", "0").check()
+    evaluation.check_published(asked_again_at_most=2 * PARALLELISM)
