@@ -16,8 +16,9 @@ from typing import cast
 
 import yaml
 
-from snakeval.config.model import EndpointType, HarnessDefinition, TaskDefinition, TaskEntry
+from snakeval.config.model import NAME, EndpointType, HarnessDefinition, TaskDefinition, TaskEntry
 from snakeval.errors import InputError, Problem, nearest
+from snakeval.layout import RUN_FOLDER_NAMES
 
 PLAIN_LM_EVAL = "lm_eval"
 """The harness whose task names are not listed here: it is asked for them."""
@@ -89,6 +90,17 @@ class Catalogue:
                         where,
                         f"'{entry.name}' has more than one dot",
                         "write `task` or `harness.task`",
+                    )
+                ]
+            )
+        if not NAME.match(task) or task in RUN_FOLDER_NAMES:
+            raise InputError(
+                [
+                    Problem(
+                        where,
+                        f"'{task}' cannot be the name of a folder in the run folder",
+                        "letters, digits, '_', '-' and '+', and none of "
+                        + ", ".join(sorted(RUN_FOLDER_NAMES)),
                     )
                 ]
             )

@@ -14,13 +14,17 @@ from snakeval.plan import Endpoint, Run, Task
 from snakeval.runtime import RUNTIMES, Runtime
 
 GB = 1_000_000_000
+NO_ANSWER = "start the server, or correct target.api_endpoint.url"
 
 
 def problems(
     runs: Sequence[Run], pending: Mapping[Task, str], runtimes: Mapping[str, Runtime]
 ) -> list[Problem]:
-    """Everything that keeps these tasks from running here. `pending`: task -> runtime."""
-    found = [*recipes(pending), *variables(pending), *space(runs), *paths(runs)]
+    """Everything that keeps these tasks from running here, or deserves a warning.
+
+    pending  task -> runtime; every task has passed `recipes`
+    """
+    found = [*variables(pending), *space(runs), *paths(runs)]
     by_runtime: dict[str, list[Task]] = defaultdict(list)
     for task, runtime in pending.items():
         by_runtime[runtime].append(task)
@@ -42,8 +46,10 @@ def problems(
 
 
 def recipes(tasks: Iterable[Task]) -> Iterable[Problem]:
-    """Tasks that their harness cannot be asked for."""
+    """Tasks that their harness cannot be asked for. Cheap: looked at when parsing."""
     for task in tasks:
+        if task.benchmark.definition.kind == "nemo":  # takes everything, and costs most
+            continue
         try:
             recipe_for(task)
         except InputError as error:
@@ -73,12 +79,16 @@ def variables(tasks: Iterable[Task]) -> Iterable[Problem]:
 def mounts(tasks: Iterable[Task]) -> Iterable[Problem]:
     """Host folders that do not exist or cannot be read."""
     for task in tasks:
-        files = recipe_for(task).files
-        for source in [*(source for source, _ in task.mounts), *([files] if files else [])]:
-            if not source.exists():
-                yield Problem(task.name, f"the folder {source} does not exist")
-            elif not os.access(source, os.R_OK):
-                yield Problem(task.name, f"the folder {source} cannot be read")
+        own = recipe_for(task).files
+        folders = [(source, "dataset_dir or execution.mounts") for source, _ in task.mounts]
+        if own:
+            folders.append((own, f"harnesses.{task.benchmark.harness}"))
+        for folder, key in folders:
+            fix = f"make it, or correct {key}"
+            if not folder.exists():
+                yield Problem(task.name, f"the folder {folder} does not exist", fix)
+            elif not os.access(folder, os.R_OK):
+                yield Problem(task.name, f"the folder {folder} cannot be read", fix)
 
 
 def paths(runs: Sequence[Run]) -> Iterable[Problem]:
@@ -92,7 +102,9 @@ def paths(runs: Sequence[Run]) -> Iterable[Problem]:
             )
         parent = _existing(run.paths.dir)
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            yield Problem("execution.output_dir", f"{parent} cannot be written")
+            yield Problem(
+                "execution.output_dir", f"{parent} cannot be written", "choose another folder"
+            )
 
 
 def space(runs: Sequence[Run]) -> Iterable[Problem]:
@@ -119,11 +131,12 @@ def _existing(path: Path) -> Path:
 def endpoints(endpoint: Endpoint) -> Iterable[Problem]:
     """Whether the endpoint answers, takes the key, and serves the model.
 
-    An endpoint that lists no models at all is left to the harness, with a warning (see start).
+    An endpoint that lists no models at all is left to the harness, with a warning.
     """
     if endpoint.url is None:
         return
     import urllib.error
+    from http.client import HTTPException
 
     from snakeval.job.attempt import served_models
 
@@ -139,17 +152,21 @@ def endpoints(endpoint: Endpoint) -> Iterable[Problem]:
                 else f"wants a key ({error.code})",
                 "put the key into a variable and name it in target.api_endpoint.api_key_name",
             )
+        else:
+            yield _unlisted(where, f"/v1/models answers {error.code}")
         return
     except urllib.error.URLError as error:
         yield Problem(
             where,
             f"does not answer: {error.reason}",
-            "start the server, or correct target.api_endpoint.url",
+            NO_ANSWER,
         )
         return
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, TimeoutError | ConnectionError):
-            yield Problem(where, f"does not answer: {error}")
+    except (TimeoutError, ConnectionError) as error:
+        yield Problem(where, f"does not answer: {error}", NO_ANSWER)
+        return
+    except (OSError, ValueError, KeyError, TypeError, HTTPException):
+        yield _unlisted(where, "/v1/models answers something else")
         return
     if served and endpoint.model_id not in served:
         yield Problem(
@@ -157,3 +174,11 @@ def endpoints(endpoint: Endpoint) -> Iterable[Problem]:
             f"{endpoint.url} does not serve '{endpoint.model_id}'",
             "it serves " + ", ".join(served[:8]),
         )
+
+
+def _unlisted(where: str, why: str) -> Problem:
+    return Problem(
+        where,
+        f"lists no models ({why}): nobody can say whether it serves the one asked for",
+        warning=True,
+    )

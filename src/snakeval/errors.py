@@ -9,11 +9,15 @@ from difflib import get_close_matches
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: where it stands, what it is, what to do about it."""
+    """One thing that is wrong: where it stands, what it is, what to do about it.
+
+    A `warning` is told and recorded, and refuses nothing.
+    """
 
     where: str
     what: str
     fix: str = ""
+    warning: bool = False
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

@@ -15,8 +15,8 @@ from pathlib import Path
 RUN_ID = re.compile(r"^\d{4}(-\d{2}){5}-[0-9a-f]{8}$")
 """`<time of the first start, UTC>-<8 hex digits of the run's identity>`."""
 
-SUPERSEDED = re.compile(r"^(?P<digest>[0-9a-f]+)\.(?P<number>\d+)$")
-"""A work folder that `fresh=<task>` has put aside."""
+RUN_FOLDER_NAMES = {"deployments", "exports", "lib", "results"}
+"""Folders of a run that belong to no task."""
 
 
 @dataclass(frozen=True)

@@ -62,11 +62,16 @@ class Pipeline:
         """The runs of this start; none in a job, and none for a target that names its run."""
         if not self._workflow.is_main_process or "run" in self._values:
             return ()
+        from snakeval import checks
         from snakeval.config.load import load
         from snakeval.plan import make_run
 
         try:
-            return (make_run(load(self.files, self._values), self.catalogue),)
+            run = make_run(load(self.files, self._values), self.catalogue)
+            problems = list(checks.recipes(run.tasks))
+            if problems:
+                raise InputError(problems)
+            return (run,)
         except InputError as error:
             _refuse(error)
 
@@ -154,13 +159,27 @@ class Pipeline:
         """The command-line arguments that name the runs of a utility target."""
         words: list[str] = []
         if "run" in self._values:
-            words += ["--run", str(self._values["run"])]
+            words += ["--run", self._run_prefix]
         elif self._workflow.config_settings.configfiles:
             words += [word for run in self.runs for word in ("--folder", str(run.paths.dir))]
-        folders = [str(run.paths.dir.parent) for run in self.runs] or ["results"]
+        folders = [str(run.paths.dir.parent) for run in self.runs] or [self._output_dir]
         return shlex.join(
             [*words, *(word for folder in folders for word in ("--output-dir", folder))]
         )
+
+    @property
+    def _run_prefix(self) -> str:
+        """`run=` as it was typed: Snakemake makes numbers of `0012` and `12e4`."""
+        typed = [str(word) for word in self._workflow.config_settings.config_args or ()]
+        given = [word.removeprefix("run=") for word in typed if word.startswith("run=")]
+        return given[-1] if given else str(self._values["run"])
+
+    @property
+    def _output_dir(self) -> str:
+        """Where to look for runs when `run=` is given: a broken config must not be in the way."""
+        execution = self._workflow.overwrite_config.get("execution")
+        given = execution.get("output_dir") if isinstance(execution, dict) else None
+        return str(Path(given).expanduser()) if isinstance(given, str) else "results"
 
     @property
     def log_arguments(self) -> str:
@@ -230,7 +249,8 @@ class Pipeline:
         for problem in checks.problems(
             self.runs, pending, {name: kind() for name, kind in RUNTIMES.items()}
         ):
-            logger.warning(f"a real start would be refused: {problem}")
+            verdict = "" if problem.warning else "a real start would be refused: "
+            logger.warning(f"{verdict}{problem}")
 
 
 def _default_runtime(workflow: Any) -> str:

@@ -48,8 +48,11 @@ def begin(runs: Sequence[Run], wanted: Mapping[str, str], log: Any) -> list[Hold
     }
     runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
     found = [*checks.problems(runs, pending, runtimes), *_races(runs), *_other_specs(pending)]
-    if found:
-        raise InputError(found)
+    if any(not problem.warning for problem in found):
+        raise InputError(problem for problem in found if not problem.warning)
+    warnings = [str(problem) for problem in found]
+    for warning in warnings:
+        log.warning(warning)
     holds: list[Hold] = []
     try:
         for run in runs:
@@ -57,7 +60,7 @@ def begin(runs: Sequence[Run], wanted: Mapping[str, str], log: Any) -> list[Hold
             holds.append(Hold(run.paths.controller))
             atexit.register(holds[-1].release)
         for run in runs:
-            _write_run(run, pending, runtimes, log)
+            _write_run(run, pending, runtimes, warnings, log)
     except BaseException:
         for hold in holds:
             hold.release()
@@ -104,10 +107,16 @@ def _other_specs(pending: Mapping[Task, str]) -> list[Problem]:
 
 
 def _write_run(
-    run: Run, pending: Mapping[Task, str], runtimes: Mapping[str, Runtime], log: Any
+    run: Run,
+    pending: Mapping[Task, str],
+    runtimes: Mapping[str, Runtime],
+    warnings: Sequence[str],
+    log: Any,
 ) -> None:
     paths = run.paths
     record = _record(run)
+    if pending:  # else nothing was looked at, and an earlier start's warnings still stand
+        record["warnings"] = list(warnings)
     _pin(record, run, pending, runtimes, log)
     paths.lib.mkdir(exist_ok=True)
     for name in LIB:

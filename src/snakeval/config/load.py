@@ -70,8 +70,8 @@ def parse_overrides(values: Mapping[str, Any]) -> Overrides:
         Problem(
             "--config",
             f"unknown key '{key}'",
-            nearest(key, list(RESERVED))
-            or f"to override a key of the config file write --config 'set=[{key}=...]'",
+            f"{nearest(key, list(RESERVED))}; to override a key of the config file write "
+            "--config 'set=[dotted.key=value]'",
         )
         for key in values
         if key not in RESERVED
@@ -100,7 +100,16 @@ def parse_overrides(values: Mapping[str, Any]) -> Overrides:
                 )
             )
             continue
-        assignments.append((key.strip(), yaml.safe_load(value)))
+        try:
+            assignments.append((key.strip(), yaml.safe_load(value)))
+        except yaml.YAMLError:
+            problems.append(
+                Problem(
+                    "--config set",
+                    f"the value of '{key.strip()}' is not YAML",
+                    "write --config 'set=[target.api_endpoint.model_id=m]'",
+                )
+            )
     if problems:
         raise InputError(problems)
     return Overrides(
@@ -123,7 +132,8 @@ def _words(value: Any) -> list[str]:
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
     # A comma inside brackets or quotes belongs to the value.
-    parts = re.findall(r"(?:[^,\[\]{}\"']|\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*')+", text)
+    inside = r"\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'"
+    parts = re.findall(rf"(?:{inside}|[^,])+", text)
     return [part.strip() for part in parts if part.strip()]
 
 
@@ -142,11 +152,16 @@ def load(files: Sequence[str | Path], values: Mapping[str, Any]) -> Loaded:
     raw: dict[str, Any] = {}
     for _, layer in layers:
         merge(raw, layer)
+    typed: dict[str, Any] = {}
     if overrides.limit_samples is not None:
         params = "evaluation.nemo_evaluator_config.config.params"
-        assign(raw, f"{params}.limit_samples", overrides.limit_samples)
+        for mapping in (raw, typed):
+            assign(mapping, f"{params}.limit_samples", overrides.limit_samples)
     for key, value in overrides.assignments:
-        assign(raw, key, value)
+        for mapping in (raw, typed):
+            assign(mapping, key, value)
+    if typed:  # an error in it is not told as one of the file
+        layers.append((Path("--config set"), typed))
     return Loaded(_checked(raw, layers), raw, paths, overrides)
 
 

@@ -14,6 +14,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+LOOKS_LIKE_A_KEY = re.compile(
+    r"^(hf_|gsk_|ghp_|gho_|github_pat_|AIza|AKIA|glpat|xox[bp]|nvapi|sk_)[A-Za-z0-9_]{12,}$"
+    r"|^(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9]{24,}$"
+)
+"""Keys without a dash could pass for names of variables; taken so, they would be printed."""
+
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
 
 EndpointType = Literal["chat", "completions", "vlm", "embedding"]
@@ -23,6 +29,10 @@ class Section(BaseModel):
     """A closed mapping: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _names_a_variable(text: str) -> bool:
+    return bool(VARIABLE.match(text)) and not LOOKS_LIKE_A_KEY.match(text)
 
 
 def _empty_if_null(value: Any) -> Any:
@@ -130,8 +140,9 @@ class ApiEndpoint(Section):
             return value
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
+            # The text is not repeated: it may hold a key.
             raise ValueError(
-                f"'{value}' is not an http(s) URL; write the whole path, "
+                "is not an http(s) URL; write the whole path, "
                 "such as https://host/v1/chat/completions"
             )
         if parts.username or parts.password:
@@ -140,10 +151,17 @@ class ApiEndpoint(Section):
             )
         return value
 
+    @field_validator("model_id")
+    @classmethod
+    def _is_one_line(cls, value: str | None) -> str | None:
+        if value is not None and (not value.strip() or not value.isprintable()):
+            raise ValueError("must be the model's name, on one line")
+        return value
+
     @field_validator("api_key_name")
     @classmethod
     def _is_a_variable(cls, value: str | None) -> str | None:
-        if value is not None and not VARIABLE.match(value):
+        if value is not None and not _names_a_variable(value):
             # The text is not repeated: it may be the key itself.
             raise ValueError(
                 "is not the name of an environment variable; write the name "
@@ -217,14 +235,14 @@ EnvVars = Annotated[dict[str, str], BeforeValidator(_empty_if_null)]
 
 def _check_env_vars(value: dict[str, str]) -> dict[str, str]:
     for name, source in value.items():
-        if not VARIABLE.match(name):
-            raise ValueError(f"'{name}' is not the name of an environment variable")
+        if not _names_a_variable(name):
+            # The text is not repeated here and below: it may be a secret that was pasted.
+            raise ValueError("holds a key that is not the name of an environment variable")
         prefix, _, rest = source.partition(":")
         if prefix == "lit" and _:
             continue
         variable = rest if prefix in ("host", "runtime") and _ else source
-        if not VARIABLE.match(variable):
-            # The text is not repeated: it may be a secret that was pasted here.
+        if not _names_a_variable(variable):
             raise ValueError(
                 f"{name}: the value must be host:NAME (a variable of this machine), "
                 "runtime:NAME, a bare NAME, or lit:text; never a secret itself"

@@ -1,0 +1,245 @@
+"""Config errors: all at once, each with file, key, what is wrong, and what to write instead."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from snakeval.config.load import Loaded, assign, load, merge, parse_overrides
+from snakeval.errors import InputError, nearest
+
+Read = Callable[..., Loaded]
+Refused = Callable[..., str]
+GOOD: dict[str, Any] = {
+    "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
+    "evaluation": {"tasks": ["ifeval"]},
+}
+SECRET = "hf_abcDEFghiJKLmnoPQR123"
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Reads GOOD with sections on top of it; `values` are those of `--config`."""
+
+    def reader(values: dict[str, Any] | None = None, **sections: Any) -> Loaded:
+        content: dict[str, Any] = {}
+        merge(content, GOOD)
+        merge(content, sections)
+        file = tmp_path / "my.yaml"
+        file.write_text(yaml.safe_dump(content))
+        return load([file], values or {})
+
+    return reader
+
+
+@pytest.fixture
+def refused(read: Read) -> Refused:
+    """The message of a config that cannot be used."""
+
+    def message(values: dict[str, Any] | None = None, **sections: Any) -> str:
+        with pytest.raises(InputError) as error:
+            read(values, **sections)
+        return str(error.value)
+
+    return message
+
+
+def endpoint(**keys: Any) -> dict[str, Any]:
+    return {"target": {"api_endpoint": keys}}
+
+
+def params(**keys: Any) -> dict[str, Any]:
+    return {"evaluation": {"nemo_evaluator_config": {"config": {"params": keys}}}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "key", "fix"),
+    [
+        ({"evaluations": {}}, "my.yaml: evaluations: unknown key", "'evaluation'"),
+        (endpoint(modelid="m"), "target.api_endpoint.modelid: unknown key", "'model_id'"),
+        ({"execution": {"output": "x"}}, "execution.output: unknown key", "'output_dir'"),
+        ({"evaluation": {"tasks": [{"nam": "x"}]}}, "evaluation.tasks.0.nam: unknown key",
+         "'name'"),
+        ({"evaluation": {"tasks": [{}]}}, "evaluation.tasks.0.name: is missing", ""),
+        ({"evaluation": {"tasks": []}}, "evaluation.tasks: list should have at least 1", ""),
+        (endpoint(url=None), "target.api_endpoint.url: is missing", "whole URL"),
+        (endpoint(model_id=None), "target.api_endpoint.model_id: is missing", "the name under"),
+        (endpoint(url="localhost:8000"), "target.api_endpoint.url: is not an http(s) URL",
+         "https://host/v1/chat/completions"),
+        (endpoint(type="chatty"), "target.api_endpoint.type: input should be 'chat'", ""),
+        (endpoint(model_id="two\nlines"), "target.api_endpoint.model_id: must be", "one line"),
+        (params(limit_samples="many"), "params.limit_samples: input should be a valid integer",
+         "(found text)"),
+        (params(limit_samples=0), "params.limit_samples: input should be greater than 0",
+         "(found 0)"),
+        (params(max_tokens=5), "unknown parameter 'max_tokens'", "extra"),
+        ({"execution": {"mode": "serial"}}, "execution.mode: input should be 'sequential'", ""),
+        ({"execution": {"extra_docker_args": "--pid=host"}}, "execution.extra_docker_args",
+         "'--pid' cannot be used"),
+        ({"deployment": {"type": "demo"}}, "target.api_endpoint.url: comes from the deployment",
+         "leave it out"),
+        ({"harnesses": {"own": {"kind": "command"}}}, "harnesses.own: kind 'command' needs",
+         "'command'"),
+        ({"harnesses": {"own": {"kind": "command", "command": "x", "results": "../x"}}},
+         "harnesses.own: 'results' is a path inside", ""),
+        ({"harnesses": {"own": {"kind": "lm-eval"}}}, "harnesses.own.kind: input should be", ""),
+    ],
+)  # fmt: skip
+def test_error_names_key_and_fix(
+    refused: Refused, sections: dict[str, Any], key: str, fix: str
+) -> None:
+    message = refused(**sections)
+
+    assert key in message
+    assert fix in message
+    assert message.splitlines()[0].endswith("nothing was started:")
+
+
+def test_all_problems_are_told_at_once(refused: Refused) -> None:
+    message = refused(
+        target={"api_endpoint": {"url": None, "modelid": "m"}},
+        execution={"min_free_gb": "much"},
+        evaluation={"tasks": [{"name": 3}]},
+    )
+
+    assert message.startswith("4 problems; nothing was started")
+    for key in ("api_endpoint.url", "modelid", "min_free_gb", "tasks.0.name"):
+        assert key in message
+
+
+def test_error_names_the_file_that_holds_the_key(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump({**GOOD, "user": ["not", "text"]}))
+    (tmp_path / "top.yaml").write_text("executon: {}\n")
+
+    with pytest.raises(InputError) as error:
+        load([tmp_path / "base.yaml", tmp_path / "top.yaml"], {})
+
+    assert "base.yaml: user" in str(error.value)
+    assert "top.yaml: executon" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [("- a list\n", "holds no mapping"), ("a: [1\n", "is not YAML"), (None, "cannot be read")],
+)
+def test_file_that_is_no_config(tmp_path: Path, text: str | None, what: str) -> None:
+    file = tmp_path / "my.yaml"
+    if text is not None:
+        file.write_text(text)
+
+    with pytest.raises(InputError, match=f"my.yaml: {what}"):
+        load([file], {})
+
+
+# --- secrets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [SECRET, "sk-live-1234567890", "nvapi-abc_DEF", "Abc1" * 8])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda key: endpoint(api_key_name=key),
+        lambda key: {"env_vars": {"HF_TOKEN": key}},
+        lambda key: {"env_vars": {"HF_TOKEN": f"host:{key}"}},
+        lambda key: {"env_vars": {key: "host:HF_TOKEN"}},
+        lambda key: {"evaluation": {"env_vars": {"HF_TOKEN": key}}},
+        lambda key: {"evaluation": {"tasks": [{"name": "x", "env_vars": {"HF_TOKEN": key}}]}},
+        lambda key: {"values": {"set": f"[target.api_endpoint.api_key_name={key}]"}},
+        lambda key: {"values": {"set": f"[env_vars.HF_TOKEN={key}]"}},
+    ],
+)
+def test_pasted_key_is_refused_and_not_repeated(
+    refused: Refused, place: Callable[[str], dict[str, Any]], key: str
+) -> None:
+    message = refused(**place(key))
+
+    assert "environment variable" in message or "host:NAME" in message
+    assert key not in message
+
+
+@pytest.mark.parametrize("url", ["https://me:canary@host/v1", "me:canary@host/v1/chat/completions"])
+def test_key_in_a_url_is_refused_and_not_repeated(refused: Refused, url: str) -> None:
+    assert "canary" not in refused(**endpoint(url=url))
+
+
+def test_values_of_the_wrong_type_are_not_repeated_when_they_are_text(refused: Refused) -> None:
+    assert "canary" not in refused(**params(temperature="canary"), name=["canary"])
+
+
+@pytest.mark.parametrize(
+    "source", ["host:MY_KEY", "runtime:MY_KEY", "MY_KEY", "lit:any text: at all", "hf_token"]
+)
+def test_ways_to_name_a_variable(read: Read, source: str) -> None:
+    assert read(env_vars={"A": source}).config.env_vars == {"A": source}
+
+
+# --- overrides -----------------------------------------------------------------------------------
+
+
+def test_set_overrides_any_key(read: Read) -> None:
+    loaded = read({"set": "[target.api_endpoint.model_id=n, evaluation.nemo_evaluator_config.config"
+                   ".params.parallelism=8, evaluation.tasks.0.name=gsm8k]"},
+                  evaluation={"tasks": [{"name": "ifeval"}]})  # fmt: skip
+
+    assert loaded.config.target.api_endpoint.model_id == "n"
+    assert loaded.config.evaluation.nemo_evaluator_config.config.params.parallelism == 8
+    assert loaded.config.evaluation.tasks[0].name == "gsm8k"
+
+
+def test_set_takes_lists_and_keeps_their_commas(read: Read) -> None:
+    loaded = read({"set": "[evaluation.tasks=[ifeval, gsm8k], user=me]"})
+
+    assert [task.name for task in loaded.config.evaluation.tasks] == ["ifeval", "gsm8k"]
+    assert loaded.config.user == "me"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"limit_sample": 3}, "--config: unknown key 'limit_sample'\n    -> did you mean 'limit_s"),
+        ({"model_id": "m"}, "to override a key of the config file write --config 'set=["),
+        ({"limit_samples": "ten"}, "--config limit_samples: 'ten' is not a whole number"),
+        ({"set": "[target]"}, "--config set: 'target' is not key=value"),
+        ({"set": "[user={]"}, "--config set"),
+        ({"set": "[user.name=x]"}, "--config set: user"),
+        ({"set": "[target.api_endpoint.modelid=x]"}, "--config set: target.api_endpoint.modelid"),
+        ({"set": "[evaluation.tasks.0.x.y=x]"}, "--config set: 'evaluation.tasks.0.x.y' leads"),
+    ],
+)
+def test_wrong_override_names_the_override(
+    refused: Refused, values: dict[str, Any], message: str
+) -> None:
+    assert message in refused(values)
+
+
+def test_truth_and_words_as_snakemake_hands_them_over() -> None:
+    overrides = parse_overrides({"tasks": "[a, b]", "fresh": "c", "new_run": "True"})
+
+    assert overrides.tasks == ("a", "b")
+    assert overrides.fresh == ("c",)
+    assert overrides.new_run
+    assert not parse_overrides({"new_run": False}).new_run
+
+
+def test_empty_sections_are_like_missing_ones(read: Read) -> None:
+    loaded = read(execution=None, env_vars=None, deployment=None, **params(extra=None))
+
+    assert loaded.config.execution.output_dir == "results"
+    assert loaded.config.env_vars == {}
+
+
+def test_assign_makes_what_is_missing() -> None:
+    mapping: dict[str, Any] = {"a": None, "b": [{"c": 1}]}
+
+    assign(mapping, "a.x.y", 1)
+    assign(mapping, "b.0.c", 2)
+
+    assert mapping == {"a": {"x": {"y": 1}}, "b": [{"c": 2}]}
+
+
+def test_nearest_lists_a_few_where_nothing_is_near() -> None:
+    assert nearest("ifevl", ["ifeval", "gsm8k"]) == "did you mean 'ifeval'?"
+    assert nearest("zzz", ["b", "a"]) == "possible: a, b"
+    assert nearest("zzz", [str(number) for number in range(50)]) == ""
