@@ -1,0 +1,181 @@
+"""Whatever cannot work is told before anything is started: exit code, key, fix, no traceback, and
+no run folder. A dry run only warns about what is wrong with the machine or the endpoint."""
+
+import json
+from typing import Any
+
+import pytest
+from quiz_project import quiz, row, write
+
+from rig.endpoint import ScriptedEndpoint
+from rig.pipeline import MODEL, Finished, Project
+
+
+def told(ended: Finished) -> str:
+    """The output without the line in which Snakemake repeats the command."""
+    return "\n".join(
+        line for line in ended.output.splitlines() if not line.lstrip().startswith("Command: ")
+    )
+
+
+def nothing_was_made(project: Project) -> bool:
+    return (
+        not (project.folder / "out").exists()
+        and not (project.folder / "home" / ".nv-eval").exists()
+    )
+
+
+@pytest.mark.parametrize("start", [[], ["-n"]], ids=["real start", "dry run"])
+def test_wrong_keys_are_told_all_at_once(project: Project, start: list[str]) -> None:
+    write(
+        project,
+        [{"name": "own.quiz", "containr": "x"}],
+        target={"api_endpoint": {"modelid": MODEL, "api_key_name": "sk-canary-123456"}},
+        execution={"output_dir": ["a", "list"]},
+    )
+
+    message = told(project.snakemake(*start).refused())
+
+    for expected in (
+        "target.api_endpoint.url: is missing",
+        "target.api_endpoint.model_id: is missing",
+        "unknown key 'modelid'",
+        "did you mean 'model_id'",
+        "execution.output_dir: input should be a valid string",
+        "unknown key 'containr'",
+        "did you mean 'container'",
+        "api_key_name: is not the name of an environment variable",
+        "6 problems; nothing was started",
+    ):
+        assert expected in message
+    assert "canary" not in message
+    assert nothing_was_made(project)
+
+
+def test_wrong_benchmarks_are_told_all_at_once(project: Project) -> None:
+    write(
+        project,
+        [
+            quiz("own.quizz"),
+            quiz("quizz"),
+            quiz("a.b.c"),
+            quiz("ifeval"),
+            quiz("own.quiz"),
+            quiz("lm_eval.results"),
+        ],
+        target={
+            "api_endpoint": {"url": project.url, "model_id": MODEL, "type": "embedding"},
+        },
+    )
+
+    message = told(project.snakemake().refused())
+
+    for expected in (
+        "harness 'own' has no task 'quizz'\n    -> did you mean 'quiz'",
+        "there is no benchmark 'quizz'\n    -> did you mean 'quiz'",
+        "'a.b.c' has more than one dot\n    -> write `task` or `harness.task`",
+        "'ifeval' is a task of several harnesses\n    -> write one of codec.ifeval, ",
+        "'own.quiz' asks a chat endpoint, and target.api_endpoint.type is embedding",
+        "'results' cannot be the name of a folder",
+        "evaluation.tasks.0.name",
+    ):
+        assert expected in message
+    assert nothing_was_made(project)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ("limit_sample=3", "unknown key 'limit_sample'\n    -> did you mean 'limit_samples'"),
+        ("fresh=quizz", "--config fresh: the config has no task 'quizz'\n    -> did you mean"),
+        ("set=[target.api_endpoint.api_key_name=hf_canaryCANARY123]", "api_key_name: is not the"),
+    ],
+)
+def test_wrong_override_is_refused(project: Project, values: str, expected: str) -> None:
+    write(project, [quiz()])
+
+    message = told(project.snakemake("--config", values).refused())
+
+    assert expected in message
+    assert "canary" not in message
+    assert nothing_was_made(project)
+
+
+def test_placeholder_that_nobody_fills_in_is_refused_in_a_dry_run_too(project: Project) -> None:
+    own = {"kind": "command", "command": "ask {urll} ${shell_variable}", "tasks": {"quiz": None}}
+    write(project, [quiz()], harnesses={"own": own})
+
+    message = told(project.snakemake("-n").refused())
+
+    assert "harnesses.own.command: unknown placeholder '{urll}'" in message
+    assert "did you mean 'url'" in message
+    assert "shell_variable" not in message
+
+
+def test_machine_that_lacks_something_is_told_and_a_dry_run_only_warns(
+    project: Project, endpoint: ScriptedEndpoint
+) -> None:
+    # given a variable that is not set, a dataset that is not there, a disk too small, and an
+    # endpoint that has gone
+    task = {**quiz(), "dataset_dir": "no/such/folder", "env_vars": {"HF_TOKEN": "host:NO_TOKEN"}}
+    write(project, [task], execution={"output_dir": "out", "min_free_gb": 10**9})
+    endpoint.stop_listening()
+    expected = (
+        "the variable NO_TOKEN is not set",
+        "export NO_TOKEN=...",
+        "no/such/folder does not exist",
+        "dataset_dir",
+        "execution.output_dir: only",
+        "execution.min_free_gb",
+        f"endpoint {endpoint.chat_url}: does not answer",
+        "start the server, or correct target.api_endpoint.url",
+    )
+
+    looked = project.snakemake("-n").check()
+    refused = project.snakemake().refused()
+
+    assert looked.planned == 1
+    for text in expected:
+        assert text in looked.output
+        assert text in refused.output
+    assert "Traceback" not in looked.output
+    assert nothing_was_made(project)
+
+
+ENDPOINTS: dict[str, tuple[dict[str, Any], str]] = {
+    "wants a key": ({"required_key": "secret"}, "wants a key (401)"),
+    "serves another model": (
+        {"models": ["llama-a", "llama-b"]},
+        "does not serve 'test-model'\n    -> it serves llama-a, llama-b",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ENDPOINTS)
+def test_endpoint_that_cannot_answer_is_refused(
+    project: Project, endpoint: ScriptedEndpoint, what: str
+) -> None:
+    settings, expected = ENDPOINTS[what]
+    endpoint.configure(settings)
+    write(project, [quiz()])
+
+    assert expected in project.snakemake().refused().output
+    assert endpoint.requests.total() == 0
+    assert nothing_was_made(project)
+
+
+def test_endpoint_without_a_model_list_is_a_recorded_warning(
+    project: Project, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.models = None
+    write(project, [quiz()])
+
+    looked, ended = project.snakemake("-n").check(), project.snakemake().check()
+
+    record = json.loads((project.run_folder / "run.json").read_text())
+    (warning,) = record["warnings"]
+    assert "lists no models (/v1/models answers 404)" in warning
+    assert warning in ended.output
+    assert warning in looked.output
+    assert "would be refused" not in looked.output
+    assert row(project, "quiz")["state"] == "published"
