@@ -98,9 +98,16 @@ def begin(arguments: argparse.Namespace) -> int:
         }
     )
     record["state"], record["digest"], record["cause"] = "running", arguments.digest, None
+    room_for_the_end(arguments.task_dir).write_bytes(os.urandom(16 * 1024))
     write(arguments.task_dir, record)
     print(number)
     return 0
+
+
+def room_for_the_end(task_dir: Path) -> Path:
+    """A file that holds some blocks while an attempt runs, so that its end can be recorded on a
+    full disk."""
+    return task_dir / ".room"
 
 
 def put_aside(work: Path, patterns: list[str], aside: Path) -> None:
@@ -130,6 +137,7 @@ def end(arguments: argparse.Namespace) -> int:
                 cause=arguments.cause,
             )
     record["state"], record["cause"] = arguments.state, arguments.cause
+    room_for_the_end(arguments.task_dir).unlink(missing_ok=True)
     write(arguments.task_dir, record)
     return 0
 
@@ -140,6 +148,7 @@ def publish(arguments: argparse.Namespace) -> int:
     Safe to repeat: a folder that is complete already is only linked.
     """
     task_dir, digest = arguments.task_dir, arguments.digest
+    room_for_the_end(task_dir).unlink(missing_ok=True)
     complete = task_dir / "work" / digest / "snakeval" / "complete"
     if not complete.exists():
         write_atomically(complete, now() + "\n")
@@ -222,7 +231,8 @@ def logs(arguments: argparse.Namespace) -> int:
 def redact(arguments: argparse.Namespace) -> int:
     """Copies stdin to stdout with the values of variables replaced.
 
-    lm-eval writes the Authorization header of every failed request into its output.
+    lm-eval writes the Authorization header of every failed request into its output. On a full disk
+    lines are lost: a harness whose output nobody took would end, or wait for ever.
     """
     values = [
         os.environb[name.encode()] for name in arguments.names if os.environb.get(name.encode())
@@ -232,8 +242,8 @@ def redact(arguments: argparse.Namespace) -> int:
     for line in sys.stdin.buffer:
         for value in hidden:
             line = line.replace(value, b"***")
-        sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), line)
     return 0
 
 
