@@ -14,7 +14,20 @@ from interrupted import PARALLELISM, Evaluation
 from rig.endpoint import ScriptedEndpoint
 
 TOOLS = (
-    *("basename", "bash", "cat", "cksum", "cp", "cut", "date", "dirname", "env", "find", "head"),
+    *(
+        "basename",
+        "bash",
+        "cat",
+        "cksum",
+        "cp",
+        "cut",
+        "date",
+        "df",
+        "dirname",
+        "env",
+        "find",
+        "head",
+    ),
     *("id", "ln", "mkdir", "mkfifo", "mktemp", "python3", "readlink", "rm", "rmdir", "sed", "sh"),
     *("sleep", "stat", "tail", "touch", "uname"),
 )
@@ -97,13 +110,15 @@ def test_a_reader_that_went_away_ends_no_script(evaluation: Evaluation) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MB as the output folder."""
+    """A file system of 12 MB as the output folder."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small file system")
     folder = tmp_path / "out"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"no tmpfs here: {mounted.stderr.decode().strip()}")
@@ -111,8 +126,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def fill(folder: Path) -> Path:
-    """A file that takes all space that is left."""
+def fill(folder: Path, leave: int = 0) -> Path:
+    """A file that takes all space but `leave` bytes."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (1 << 16, 1 << 9, 1):
@@ -121,31 +136,53 @@ def fill(folder: Path) -> Path:
                     pass
             except OSError:
                 continue
+        if leave:
+            file.truncate(max(0, file.tell() - leave))
     return ballast
 
 
-@pytest.mark.parametrize("engine", [None, pytest.param("docker", marks=pytest.mark.docker)])
-def test_a_full_disk_loses_no_answer(
-    engine: str | None,
-    small_disk: Path,
-    tmp_path: Path,
-    endpoint: ScriptedEndpoint,
-    request: pytest.FixtureRequest,
-) -> None:
-    if engine:
-        request.getfixturevalue("nemo_image")
-    evaluation = Evaluation.prepare(tmp_path, endpoint, engine)
+def fill_and_continue(evaluation: Evaluation, leave: int) -> None:
+    disk = evaluation.project.folder / "out"
     # given a disk that fills up in the middle
     with evaluation.project.started("--retries", "0") as snakemake:
         evaluation.wait_for_the_middle()
-        ballast = fill(small_disk)
-        assert snakemake.wait(120) != 0
+        ballast = fill(disk, leave)
+        assert snakemake.wait(60) != 0
         evaluation.wait_until_nothing_runs()
     assert not evaluation.is_published()
-    # when it is started again, it is still full: a clear word, and nothing is lost
+    # when it is started again and still full, it says so and asks nothing
+    asked = evaluation.endpoint.requests.total()
     still = evaluation.project.snakemake("--retries", "0").refused()
-    assert "No space left" in still.output or "disk" in still.output
+    assert "the disk is full" in still.output or "No space left" in still.output
+    assert evaluation.endpoint.requests.total() == asked
     # when there is space again
     ballast.unlink()
     evaluation.project.snakemake("--retries", "0").check()
-    evaluation.check_published(asked_again_at_most=2 * PARALLELISM)
+
+
+def test_a_disk_that_fills_up_ends_the_harness_while_answers_can_be_stored(
+    small_disk: Path, tmp_path: Path, endpoint: ScriptedEndpoint
+) -> None:
+    evaluation = Evaluation.prepare(tmp_path, endpoint)
+    endpoint.latency = 0.5
+    fill_and_continue(evaluation, leave=2 << 20)
+    evaluation.check_published(asked_again_at_most=PARALLELISM)
+
+
+def test_a_disk_that_is_full_at_once_costs_the_answers_of_two_seconds(
+    small_disk: Path, tmp_path: Path, endpoint: ScriptedEndpoint
+) -> None:
+    evaluation = Evaluation.prepare(tmp_path, endpoint)
+    endpoint.latency = 0.5
+    fill_and_continue(evaluation, leave=0)
+    evaluation.check_published(asked_again_at_most=5 * PARALLELISM)
+
+
+@pytest.mark.docker
+def test_a_container_on_a_full_disk_loses_no_answer(
+    small_disk: Path, tmp_path: Path, endpoint: ScriptedEndpoint, nemo_image: str
+) -> None:
+    evaluation = Evaluation.prepare(tmp_path, endpoint, "docker")
+    endpoint.latency = 0.5
+    fill_and_continue(evaluation, leave=2 << 20)
+    evaluation.check_published(asked_again_at_most=PARALLELISM)

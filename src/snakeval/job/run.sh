@@ -18,6 +18,8 @@ container="snakeval-$run-$task-$folder"
 # Seconds: without a heartbeat for so long an owner is dead; between two of them; TERM to KILL.
 readonly SILENCE=${SNAKEVAL_SILENCE:-30} # the variable is for tests
 readonly BEAT=$((SILENCE / 10)) GRACE=10
+# Kilobytes. A harness that can no longer store answers goes on asking for them: it is ended before.
+readonly RESERVE=4096
 
 python=${SNAKEVAL_PYTHON:-$environment_python}
 [ -x "$python" ] || python=python3
@@ -103,11 +105,19 @@ take_over() {
     rmdir "$lease.taking"
 }
 
+has_room() {
+    local free
+    free=$(df -Pk "$here" 2>/dev/null | sed -n 's/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p' | tail -n 1)
+    [ "${free:-$RESERVE}" -ge "$RESERVE" ]
+}
+
 keep_beating() {
-    local missed=0
+    local missed=0 second=0
     trap '' TERM INT HUP
     while kill -0 $$ 2>/dev/null; do
-        if is_mine; then
+        if [ $((second % BEAT)) -ne 0 ]; then
+            :
+        elif is_mine; then
             missed=0
             touch "$lease/beat"
         else
@@ -115,7 +125,12 @@ keep_beating() {
         fi
         # Suspended for so long that another one took over: two must not write into one folder.
         [ "$missed" -lt 2 ] || { kill -TERM $$; return; }
-        sleep "$BEAT"
+        if [ ! -e "$scratch/full" ] && ! has_room; then
+            : >"$scratch/full"
+            kill -TERM $$
+        fi
+        sleep 1
+        second=$((second + 1))
     done
     rm -rf "$scratch" # the script was killed
 }
@@ -142,7 +157,7 @@ fail() {
     trap '' TERM INT HUP
     [ "$number" = 0 ] || leave_if_lost
     state=failed
-    [ -z "$stopped_by" ] || state=cancelled
+    case $stopped_by in '' | full) ;; *) state=cancelled ;; esac
     # Nothing to record before the attempt has begun: the task may be in another one's hands.
     [ "$number" = 0 ] || attempt end "$here" --number "$number" --state "$state" \
         --exit-code "$code" --cause "$*" ||
@@ -152,7 +167,7 @@ fail() {
         say "log: $log; start again to continue, finished samples are kept"
     release
     case $stopped_by in
-        '') exit 1 ;;
+        '' | full) exit 1 ;;
         INT) exit 130 ;;
         HUP) exit 129 ;;
         *) exit 143 ;;
@@ -180,9 +195,18 @@ leave_if_lost() {
 on_signal() {
     trap '' TERM INT HUP
     stopped_by=$1
-    [ -n "$harness_pid" ] || fail "stopped by SIG$1 before the harness ran"
-    say "SIG$1: ending the harness (its samples are kept)"
+    [ ! -e "$scratch/full" ] || stopped_by=full
+    [ -n "$harness_pid" ] || fail "$(why_stopped) before the harness ran"
+    say "$(why_stopped): ending the harness (its samples are kept)"
     stop_harness
+}
+
+why_stopped() {
+    if [ "$stopped_by" = full ]; then
+        printf 'the disk is full (less than %s MB left)' $((RESERVE / 1024))
+    else
+        printf 'stopped by SIG%s' "$stopped_by"
+    fi
 }
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/snakeval.XXXXXX") || exit 1
@@ -200,6 +224,7 @@ take_lease
 
 # --- 3. A folder in which this attempt's results are the only ones ---------------------------
 
+has_room || fail "$(stopped_by=full && why_stopped)"
 mkdir -p "$own" "$here/logs" || fail "the work folder cannot be made"
 if ! began=$(attempt begin "$here" --digest "$digest" --runtime "$runtime" --image "$image" \
     --container "$container" "${stale[@]+"${stale[@]/#/--stale=}"}"); then
@@ -245,7 +270,7 @@ filter_pid=$!
 
 sweep
 say "attempt $number started ($runtime); follow it with: tail -f $log"
-[ -z "$stopped_by" ] || fail "stopped by SIG$stopped_by"
+[ -z "$stopped_by" ] || fail "$(why_stopped)"
 start_harness
 wait "$harness_pid" 2>/dev/null
 code=$?
@@ -255,7 +280,7 @@ fi
 after_harness
 end_filter
 leave_if_lost
-[ -n "$stopped_by" ] && fail "stopped by SIG$stopped_by"
+[ -n "$stopped_by" ] && fail "$(why_stopped)"
 
 # --- 6. No false score -----------------------------------------------------------------------
 
@@ -263,7 +288,7 @@ logs=()
 while IFS= read -r name; do logs+=(--log "$name"); done < <(attempt logs "$here" "$digest")
 "$python" "$lib/verify.py" "$work" --spec "$own/check_spec.json" --exit-code "$code" \
     "${logs[@]+"${logs[@]}"}" >"$scratch/cause" 9>&- || {
-    [ -z "$stopped_by" ] || fail "stopped by SIG$stopped_by while the result was checked"
+    [ -z "$stopped_by" ] || fail "$(why_stopped) while the result was checked"
     fail "$(cat "$scratch/cause")"
 }
 
