@@ -8,6 +8,7 @@ samples. They are trimmed: logs to the telling lines, SQLite caches to SQL text.
 
 import ast
 import json
+import pickle
 import re
 import shutil
 import sqlite3
@@ -321,6 +322,49 @@ def test_an_answer_without_text_may_say_something(
             recorded.check()
         run_by_hand(recorded)
         assert verify.progress(recorded.work, recorded.spec) == 0
+
+
+def test_empty_answers_are_forgotten_in_both_caches_of_a_nemo_image(recall: Recall) -> None:
+    recorded = recall("nemo_lm_eval")
+    blank_samples(recorded)
+    with closing(sqlite3.connect(recorded.work / "lm_cache_rank0.db")) as db, db:
+        db.execute("CREATE TABLE unnamed (key TEXT PRIMARY KEY, value BLOB)")
+        db.execute("INSERT INTO unnamed VALUES ('key', ?)", (pickle.dumps("", protocol=4),))
+    assert cached_answers(recorded.work) == 1
+    assert run_by_hand(recorded).returncode == 1
+    assert cached_answers(recorded.work) == 0
+
+
+# -- attempts that ask nothing
+
+
+def as_resumed_without_asking(recorded: Recorded, earlier_answers: bool) -> None:
+    """The adapter's cache is off, lm-eval has its own, and all was answered before the kill."""
+    shutil.rmtree(recorded.work / "cache")
+    results = recorded.result_file("results.yml")
+    results.write_text(results.read_text().replace("name: caching", "name: none"))
+    recorded.log.write_text("Cached requests: 20, Requests remaining: 0\n")
+    with closing(sqlite3.connect(recorded.work / "response_stats_cache" / "cache.db")) as db, db:
+        query = "SELECT value FROM Cache WHERE key = 'interceptor_state'"
+        state = json.loads(db.execute(query).fetchone()[0])
+        state["run_ids"].append({"run_id": 7})
+        update = "UPDATE Cache SET value = ? WHERE key = 'interceptor_state'"
+        db.execute(update, (json.dumps(state).encode(),))
+        if not earlier_answers:
+            db.execute("DELETE FROM Cache WHERE key != 'interceptor_state'")
+
+
+def test_an_attempt_that_only_scores_what_was_answered_before_passes(recall: Recall) -> None:
+    recorded = recall("nemo_lm_eval")
+    as_resumed_without_asking(recorded, earlier_answers=True)
+    assert recorded.check().coverage == Coverage(20, 20, 0)
+
+
+def test_answers_that_no_attempt_got_through_its_own_adapter_are_refused(recall: Recall) -> None:
+    recorded = recall("nemo_lm_eval")
+    as_resumed_without_asking(recorded, earlier_answers=False)
+    with pytest.raises(CheckFailed, match="went through its own adapter"):
+        recorded.check()
 
 
 # -- errors that were cached as answers

@@ -54,7 +54,7 @@ def forget_empty_texts(work_dir: Path, even_some: bool) -> bool:
     even_some: also where other answers are not empty. Returns whether it was done.
     """
     caches = lm_eval_caches(work_dir)
-    if not even_some and not all(_all_texts_empty(path) for path in caches):
+    if not caches or not (even_some or all(_all_texts_empty(path) for path in caches)):
         return False
     for path in caches:
         with closing(sqlite3.connect(path)) as db, db:

@@ -381,7 +381,7 @@ def _read_nemo(work_dir: Path, spec: Spec, log: Log | None) -> Results:
     check_model(_mapping(_mapping(data["target"]).get("api_endpoint")).get("model_id"), spec)
     caching = _caching(data)
     traffic = _read_traffic(work_dir, caching, log)
-    if traffic and traffic.ok == 0 and not traffic.answered:
+    if traffic and traffic.none_answered:
         raise CheckFailed(_none_answered(traffic))
     if traffic and traffic.all_empty:
         raise CheckFailed(EVERY_ANSWER_EMPTY)
@@ -448,18 +448,30 @@ def _caching(data: Mapping[str, Any]) -> dict[str, Any]:
 class Traffic:
     """Requests as the adapter recorded them.
 
-    ok, failed: responses of this attempt, failures by status. answered: different requests
-    with an answer on disk, of all attempts. lost: different requests without one (None where
-    not every request was recorded). broken: answers with status 200 and an error inside.
-    all_empty: there are answers, and none of them says anything.
+    ok, failed   answers of this attempt, and its failures by status
+    earlier      answers of the attempts before
+    answered     different requests with an answer on disk, of all attempts
+    lost         different requests without one; None where not every request was recorded
+    broken       answers with status 200 and an error inside
+    all_empty    there are answers, and none of them says anything
     """
 
     ok: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    earlier: int = 0
     answered: int | None = None
     lost: int | None = None
     broken: int = 0
     all_empty: bool = False
+
+    @property
+    def none_answered(self) -> bool:
+        """Nothing came back now, and this attempt is not one that only scores what it has.
+
+        A harness may keep answers itself (lm-eval does), also where the adapter's cache is off.
+        """
+        asked_now = bool(self.failed)
+        return self.ok == 0 and not self.answered and (asked_now or not self.earlier)
 
 
 def _read_traffic(work_dir: Path, caching: Mapping[str, Any], log: Log | None) -> Traffic | None:
@@ -469,8 +481,10 @@ def _read_traffic(work_dir: Path, caching: Mapping[str, Any], log: Log | None) -
     if not stats.is_file():
         return None
     traffic = Traffic()
-    for status in _statuses_of_last_run(stats):
-        if status.startswith("2"):
+    for status, is_last in _statuses(stats):
+        if not is_last:
+            traffic.earlier += status.startswith("2")
+        elif status.startswith("2"):
             traffic.ok += 1
         else:
             traffic.failed[status] += 1
@@ -493,12 +507,12 @@ def _records_all(caching: Mapping[str, Any]) -> bool:
     return most is None or most >= RECORDS_ALL
 
 
-def _statuses_of_last_run(stats: Path) -> list[str]:
-    """Status of every response of the last attempt; `response_stats` totals all attempts."""
+def _statuses(stats: Path) -> list[tuple[str, bool]]:
+    """Status of every response of all attempts, and whether it is of the last one."""
     rows = {key: json.loads(value) for key, value in answer_cache.rows(stats)}
     runs = rows.pop("interceptor_state", {}).get("run_ids", [])
     last = max((run["run_id"] for run in runs), default=0)
-    return [str(row.get("status_code")) for row in rows.values() if row.get("run_id") == last]
+    return [(str(row.get("status_code")), row.get("run_id") == last) for row in rows.values()]
 
 
 def _nemo_coverage(

@@ -172,14 +172,14 @@ def forget_errors(work_dir: Path | str, spec: Mapping[str, Any] | Spec, unparsed
 
     NeMo caches every status 200, also with an error inside. lm-eval keeps such an answer as an
     empty text, which only the log tells from an honest one (`unparsed` of them): all empty texts
-    are asked again then, and when there is no other. Only for a harness that has ended. A cache
-    that cannot be written stays as it is.
+    are asked again then, and when there is no other. In a NeMo image lm-eval has its cache too.
+    Only for a harness that has ended. A cache that cannot be written stays as it is.
     """
     work_dir, wanted = Path(work_dir), Spec.of(spec)
     try:
         if wanted.format == "nemo":
             answer_cache.forget_errors(answer_cache.nemo_responses(work_dir))
-        elif wanted.format == "lm_eval" and answer_cache.forget_empty_texts(
+        if wanted.format in ("nemo", "lm_eval") and answer_cache.forget_empty_texts(
             work_dir, even_some=unparsed > 0
         ):
             (work_dir / FORGOTTEN_FILE).parent.mkdir(parents=True, exist_ok=True)
