@@ -47,7 +47,11 @@ def begin(runs: Sequence[Run], wanted: Mapping[str, str], log: Any) -> list[Hold
         if (output := str(task.paths.published(task.digest))) in wanted
     }
     runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
-    found = [*checks.problems(runs, pending, runtimes), *_races(runs), *_other_specs(pending)]
+    found = [
+        *checks.problems(runs, pending, runtimes),
+        *_races(runs),
+        *_in_other_hands(runs, pending),
+    ]
     if any(not problem.warning for problem in found):
         raise InputError(problem for problem in found if not problem.warning)
     warnings = [str(problem) for problem in found]
@@ -90,16 +94,20 @@ def _races(runs: Sequence[Run]) -> list[Problem]:
     return found
 
 
-def _other_specs(pending: Mapping[Task, str]) -> list[Problem]:
-    """Tasks that are under way with another spec: their scripts must not be replaced now."""
+def _in_other_hands(runs: Sequence[Run], pending: Mapping[Task, str]) -> list[Problem]:
+    """Tasks that are under way and must not be touched now: with another spec, where the script
+    would be replaced; with this one, where its folder would go aside (`fresh=`)."""
     found = []
+    fresh = {task for run in runs for task in run.fresh}
     for task in pending:
         owner = owner_of(task.paths.lease)
-        if owner and owner.alive and owner.digest not in ("", task.digest):
+        other = owner is not None and owner.digest not in ("", task.digest)
+        if owner and owner.alive and (other or task in fresh):
             found.append(
                 Problem(
                     task.name,
-                    f"still runs with an earlier spec (pid {owner.pid} on {owner.host})",
+                    f"still runs{' with an earlier spec' if other else ''} "
+                    f"(pid {owner.pid} on {owner.host})",
                     "wait for it, or `snakemake kill` the run; then start again",
                 )
             )
