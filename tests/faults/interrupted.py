@@ -45,21 +45,27 @@ class Evaluation:
 
     @classmethod
     def prepare(
-        cls, folder: Path, endpoint: ScriptedEndpoint, engine: str | None = None, **sections: Any
+        cls,
+        folder: Path,
+        endpoint: ScriptedEndpoint,
+        engine: str | None = None,
+        long: dict[str, Any] | None = None,
     ) -> "Evaluation":
-        """Writes the config. engine: docker or podman; None: lm-eval without a container."""
+        """Writes the config.
+
+        engine: docker or podman; None: lm-eval without a container
+        long: the long benchmark's entry in the config, where it is another one
+        """
         # 48 samples, 4 at once: two seconds in which it can be interrupted.
         endpoint.latency = 0.15
         project = Project(folder, endpoint.chat_url)
         project.write(
-            tasks=[{"name": "own.once"}, SUMS if engine is None else nemo_sums()],
+            tasks=[{"name": "own.once"}, long or (SUMS if engine is None else nemo_sums())],
             params={"limit_samples": SAMPLES, "parallelism": PARALLELISM},
             harnesses={**HARNESSES, "own": ONCE_HARNESS},
-            **sections,
         )
-        return cls(
-            project, endpoint, "snakeval_sums" if engine is None else "mmlu_instruct", engine
-        )
+        name = "snakeval_sums" if engine is None else "mmlu_instruct"
+        return cls(project, endpoint, name, engine)
 
     # --- what the endpoint saw -------------------------------------------------------------------
 

@@ -72,13 +72,19 @@ def _root_settings(folder: Path) -> dict[str, str]:
     """
     lines = [
         "[containers]",
-        'default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]',
+        # The threads of all of root's processes count, those of other containers too, and the
+        # adapter of the NeMo image alone starts hundreds.
+        'default_ulimits = ["nofile=1024:1024", "nproc=32768:32768"]',
+        "pids_limit = 0",
         "[engine]",
         'cgroup_manager = "cgroupfs"',
         'events_logger = "file"',
     ]
     if runc := shutil.which("runc"):
         lines.append(f'runtime = "{runc}"')
+    # For --init where podman's own (catatonit) is missing: Docker's understands the same words.
+    if shutil.which("catatonit") is None and (init := shutil.which("docker-init")):
+        lines.append(f'init_path = "{init}"')
     containers = folder / "containers.conf"
     containers.write_text("\n".join(lines) + "\n")
     storage = folder / "storage.conf"
