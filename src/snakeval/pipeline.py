@@ -177,7 +177,7 @@ class Pipeline:
     @property
     def _output_dir(self) -> str:
         """Where to look for runs when `run=` is given: a broken config must not be in the way."""
-        execution = self._workflow.overwrite_config.get("execution")
+        execution = self._workflow.config_settings.overwrite_config.get("execution")
         given = execution.get("output_dir") if isinstance(execution, dict) else None
         return str(Path(given).expanduser()) if isinstance(given, str) else "results"
 

@@ -1,7 +1,8 @@
 """The tables of a run: one tidy row per score, and a row with its cause for a task without one.
 
 Columns: run, model, harness, task, group, metric, score, value, stderr, n, scored, expected,
-state, cause, image, artifacts. `scored` of `expected` samples; an empty `expected` is unknown.
+unanswered, state, cause, image, artifacts. `scored` of `expected` samples; an empty `expected` is
+unknown.
 `artifacts` is relative to the run folder.
 """
 

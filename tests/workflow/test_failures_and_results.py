@@ -23,6 +23,7 @@ COLUMNS = [
     "n",
     "scored",
     "expected",
+    "unanswered",
     "state",
     "cause",
     "image",

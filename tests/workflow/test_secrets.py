@@ -1,0 +1,120 @@
+"""Secrets stay in the environment: their values are in no file, command line or output."""
+
+import threading
+from pathlib import Path
+
+from quiz_project import OWN, edit, quiz, row, target, write
+
+from rig.endpoint import ScriptedEndpoint
+from rig.pipeline import HARNESSES, SUMS, Project
+
+API_KEY = "canary-api-key-5f1d"
+TOKEN = "canary-hf-token-77ab"
+CANARIES = (API_KEY, TOKEN)
+
+TELLTALE = {
+    "kind": "command",
+    "command": "env; echo {param.word}; echo $HF_TOKEN >&2; exit 1",
+    "tasks": {"blab": None},
+}
+"""A harness that prints its whole environment, and fails."""
+
+
+class CommandLines(threading.Thread):
+    """Reads every command line of this machine, over and over, and keeps those with a canary."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.looks = 0
+        self.found: set[str] = set()
+        self.seen: set[str] = set()
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.01):
+            self.looks += 1
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                except OSError:
+                    continue
+                self.seen.add(text.partition(" ")[2][:200])
+                if any(canary in text for canary in CANARIES):
+                    self.found.add(text)
+
+    def __enter__(self) -> "CommandLines":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+
+def telling(folder: Path) -> list[str]:
+    """Files below a folder that hold a canary."""
+    wanted = [canary.encode() for canary in CANARIES]
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(files) > 20
+    return [str(path.relative_to(folder)) for path in files
+            if any(canary in path.read_bytes() for canary in wanted)]  # fmt: skip
+
+
+def test_no_secret_is_in_a_file_a_command_line_or_an_output(
+    project: Project, endpoint: ScriptedEndpoint
+) -> None:
+    # given an endpoint that wants a key, a token for the benchmarks, and one that prints them
+    endpoint.required_key = API_KEY
+    project.environment.update(MY_KEY=API_KEY, MY_TOKEN=TOKEN)
+    write(
+        project,
+        [quiz(seed=1), SUMS, quiz("telltale.blab", word="x")],
+        harnesses={**HARNESSES, **OWN, "telltale": TELLTALE},
+        env_vars={"HF_TOKEN": "host:MY_TOKEN"},
+        target={
+            "api_endpoint": {
+                "url": project.url,
+                "model_id": "test-model",
+                "api_key_name": "MY_KEY",
+            }
+        },
+    )
+
+    with CommandLines() as command_lines:
+        outputs = [
+            project.snakemake("-n", "-p").check(),
+            project.snakemake("-p", "--verbose"),
+            project.snakemake("-p", "--retries", "0").refused(),
+            target(project, "status", "--verbose").check(),
+            target(project, "logs", "--config", "task=blab", "follow=false").check(),
+            target(project, "export_all", "-p").check(),
+        ]
+
+    assert [ended.code for ended in outputs] == [0, 1, 1, 0, 0, 0]
+    # then the endpoint has got its key, the blabbing one has run, and nobody else knows
+    assert f"Bearer {API_KEY}" in endpoint.authorizations
+    assert row(project, "snakeval_sums")["state"] == "published"
+    assert row(project, "blab")["state"] == "failed"
+    assert "HF_TOKEN=" in (project.task("blab") / "logs" / "evaluate.log").read_text()
+    assert command_lines.looks > 50
+    assert any("lm_eval" in text for text in command_lines.seen)
+    assert command_lines.found == set()
+    assert telling(project.folder) == []
+    assert not any(canary in ended.output for ended in outputs for canary in CANARIES)
+
+
+def test_failed_requests_do_not_tell_the_key(project: Project, endpoint: ScriptedEndpoint) -> None:
+    # given a key that is refused only when the benchmark asks
+    from rig.endpoint import Fault
+
+    endpoint.required_key = API_KEY
+    endpoint.fault = Fault("status", status=401)
+    project.environment.update(MY_KEY=API_KEY)
+    write(project, [SUMS], {"limit_samples": 3, "max_retries": 1})
+    edit(project, lambda config: config["target"]["api_endpoint"].update(api_key_name="MY_KEY"))
+
+    ended = project.snakemake("--retries", "0").refused()
+
+    assert row(project, "snakeval_sums")["state"] == "failed"
+    assert API_KEY not in ended.output
+    assert telling(project.folder) == []
