@@ -1,0 +1,95 @@
+"""Every path of a run folder is written once; the scripts in it rely on the same names."""
+
+from pathlib import Path
+
+import pytest
+
+from snakeval.layout import RUN_ID, RunPaths, TaskPaths, run_configs_home, runs_in
+from snakeval.script import job_file
+
+TASK = TaskPaths(Path("ifeval"))
+DIGEST = "0123456789ab"
+
+
+def test_paths_are_those_of_the_design() -> None:
+    run = RunPaths(Path("out/2026-11-21-10-30-45-abc12345"))
+    task = run.task("ifeval")
+
+    assert run.id == "2026-11-21-10-30-45-abc12345"
+    assert {str(path.relative_to(run.dir)) for path in (
+        run.record, run.config, run.controller, run.run_all, run.lib, run.results_csv,
+        run.results_json, run.exports("local"), task.spec, task.script, task.status,
+        task.artifacts, task.log, task.work(DIGEST), task.published(DIGEST),
+    )} == {
+        "run.json", "config.yaml", "controller.json", "run_all.sh", "lib", "results/results.csv",
+        "results/results.json", "exports/local", "ifeval/task.yaml", "ifeval/run.sh",
+        "ifeval/status.json", "ifeval/artifacts", "ifeval/logs/evaluate.log",
+        f"ifeval/work/{DIGEST}", f"ifeval/published/{DIGEST}",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (TASK.work(DIGEST), "work=$here/work/$digest"),
+        (TASK.own(DIGEST), "own=$work/snakeval"),
+        (TASK.complete(DIGEST), "$own/complete"),
+        (TASK.lease, "lease=$here/lease"),
+        (TASK.log, '"$here/logs/evaluate.log"'),
+        (TASK.spec, '"$here/task.yaml"'),
+        (RunPaths(Path()).lib, "lib=$run_dir/lib"),
+    ],
+)
+def test_run_sh_uses_the_same_names(path: Path, words: str) -> None:
+    names = {"$work": f"work/{DIGEST}", "$own": f"work/{DIGEST}/snakeval", "$digest": DIGEST,
+             "$here/": "", "$run_dir/": ""}  # fmt: skip
+    meant = words.split("=")[-1].strip('"')
+    for name, value in names.items():
+        meant = meant.replace(name, value)
+
+    assert str(path).removeprefix("ifeval/") == meant
+    script = job_file("run.sh")
+    # task.yaml is copied by the part of the script that is made for each task
+    assert words in script or path == TASK.spec
+
+
+def test_attempt_publishes_where_the_plan_looks(tmp_path: Path) -> None:
+    from snakeval.job import attempt
+
+    task = TaskPaths(tmp_path / "ifeval")
+    task.own(DIGEST).mkdir(parents=True)
+    given = attempt.parser().parse_args(["publish", str(task.dir), DIGEST])
+
+    assert given.run(given) == 0
+
+    assert task.complete(DIGEST).exists()
+    assert str(task.published(DIGEST).readlink()) == f"../work/{DIGEST}"
+    assert str(task.artifacts.readlink()) == f"work/{DIGEST}"
+    assert task.published(DIGEST).resolve() == task.artifacts.resolve() == task.work(DIGEST)
+
+
+def test_superseded_work_folder_gets_the_next_free_number(tmp_path: Path) -> None:
+    task = TaskPaths(tmp_path)
+
+    assert task.next_superseded(DIGEST) == task.work(f"{DIGEST}.1")
+    task.work(f"{DIGEST}.1").mkdir(parents=True)
+    assert task.next_superseded(DIGEST) == task.work(f"{DIGEST}.2")
+
+
+def test_only_run_folders_are_runs(tmp_path: Path) -> None:
+    for name in ("2026-11-21-10-30-45-abc12345", "2025-11-21-10-30-45-abc12345", "notes",
+                 "2026-11-21-10-30-45-abc12345.old", "2026-11-21-10-30-45-ABC12345"):  # fmt: skip
+        (tmp_path / name).mkdir()
+
+    assert [run.id for run in runs_in(tmp_path)] == [
+        "2025-11-21-10-30-45-abc12345",
+        "2026-11-21-10-30-45-abc12345",
+    ]
+    assert runs_in(tmp_path / "nowhere") == []
+    assert RUN_ID.match("2026-11-21-10-30-45-abc12345")
+
+
+def test_list_of_runs_is_below_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somebody")
+
+    assert run_configs_home() == Path("/somebody/.nv-eval/run_configs")

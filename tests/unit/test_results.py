@@ -1,0 +1,185 @@
+"""Tables as people and programs read them: names of scores, coverage, states, exports."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from snakeval.config.load import load
+from snakeval.export.local import export, score_name
+from snakeval.job import attempt
+from snakeval.plan import Run, Task, make_run
+from snakeval.results import COLUMNS, coverage, metric_name, print_table, rows, write_tables
+from snakeval.status_table import duration
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run of two quizzes, of which nothing has been done."""
+    own = {"kind": "command", "command": "x", "tasks": {"quiz": None, "riddle": None}}
+    content = {
+        "execution": {"output_dir": str(tmp_path / "out")},
+        "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
+        "harnesses": {"own": own},
+        "evaluation": {"tasks": ["own.quiz", "own.riddle"]},
+    }
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(content))
+    run = make_run(load([tmp_path / "my.yaml"], {}), CATALOGUE)
+    run.paths.dir.mkdir(parents=True)
+    return run
+
+
+def publish(task: Task, scores: dict[str, Any], **samples: int) -> None:
+    """What a finished attempt leaves."""
+    own = task.paths.own(task.digest)
+    own.mkdir(parents=True, exist_ok=True)
+    spec = {"format": "scores", "results": "results.json", "benchmark": task.name}
+    (own / "check_spec.json").write_text(json.dumps(spec))
+    content = {"scores": scores, "samples": samples}
+    (task.paths.work(task.digest) / "results.json").write_text(json.dumps(content))
+    given = attempt.parser().parse_args(["publish", str(task.paths.dir), task.digest])
+    assert given.run(given) == 0
+
+
+def fail(task: Task, digest: str, cause: str) -> None:
+    task.paths.dir.mkdir(parents=True, exist_ok=True)
+    for words in (
+        ["begin", str(task.paths.dir), "--digest", digest, "--runtime", "process"],
+        ["end", str(task.paths.dir), "--number", "1", "--state", "failed", "--cause", cause],
+    ):
+        given = attempt.parser().parse_args(words)
+        assert given.run(given) == 0
+
+
+def test_row_per_score_and_a_row_with_its_cause_for_a_task_without_one(run: Run) -> None:
+    quiz, riddle = run.tasks
+    publish(quiz, {"accuracy": {"value": 0.5, "stderr": 0.1, "n": 4}, "length": 7.25},
+            expected=4, scored=4)  # fmt: skip
+    fail(riddle, riddle.digest, "the model was silent")
+
+    found = rows(run)
+
+    assert [list(row) for row in found] == [list(COLUMNS)] * 3
+    assert [(row["task"], row["metric"], row["value"]) for row in found] == [
+        ("quiz", "accuracy", 0.5),
+        ("quiz", "length", 7.25),
+        ("riddle", None, None),
+    ]
+    assert (found[2]["state"], found[2]["cause"]) == ("failed", "the model was silent")
+    assert found[2]["artifacts"] is None
+
+
+def test_failure_of_another_spec_is_not_told_of_this_one(run: Run) -> None:
+    fail(run.tasks[1], "0" * 12, "that was another spec")
+
+    assert [(row["state"], row["cause"]) for row in rows(run)] == [("pending", None)] * 2
+
+
+def test_csv_has_whole_numbers_and_empty_cells(run: Run, tmp_path: Path) -> None:
+    publish(run.tasks[0], {"accuracy": 0.5}, expected=4, scored=4)
+
+    write_tables(run, run.members)
+
+    with run.paths.results_csv.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == list(COLUMNS)
+    assert (lines[0]["value"], lines[0]["scored"], lines[0]["n"]) == ("0.5", "4", "4")
+    assert (lines[1]["state"], lines[1]["value"], lines[1]["n"]) == ("pending", "", "")
+    content = json.loads(run.paths.results_json.read_text())
+    assert content["tasks"] == {"published": 1, "all": 2}
+
+
+def test_tables_of_other_results_lose_their_stamp(run: Run) -> None:
+    run.paths.results.mkdir()
+    for name in ("old", run.members):
+        run.paths.tables_stamp(name).touch()
+
+    write_tables(run, run.members)
+
+    assert not run.paths.tables_stamp("old").exists()
+    assert run.paths.tables_stamp(run.members).exists()
+
+
+def test_result_that_can_no_longer_be_read_is_a_row_and_no_crash(run: Run) -> None:
+    publish(run.tasks[0], {"accuracy": 0.5})
+    (run.tasks[0].paths.work(run.tasks[0].digest) / "results.json").write_text("{")
+
+    found = rows(run)[0]
+
+    assert (found["state"], found["value"]) == ("unreadable", None)
+    assert found["cause"]
+
+
+def test_printed_table_says_n_of_m(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(run.tasks[0], {"accuracy": {"value": 0.123456, "stderr": 0.05}}, scored=4)
+    fail(run.tasks[1], run.tasks[1].digest, "the [red]model[/red] was silent")
+
+    print_table(run, rows(run))
+
+    said = capsys.readouterr().out
+    assert "0.1235" in said
+    assert "4 of unknown" in said
+    assert "failed: the [red]model[/red] was silent" in said
+    assert "1 of 2 benchmarks published" in said
+
+
+def test_export_takes_back_what_is_no_longer_published(run: Run) -> None:
+    for task in run.tasks:
+        publish(task, {"accuracy": 0.5})
+    assert export(run)[0] == 2
+    assert export(run)[0] == 0
+
+    # when a result changes, and another one goes
+    publish(run.tasks[0], {"accuracy": 0.75})
+    run.tasks[1].paths.published(run.tasks[1].digest).unlink()
+    run.tasks[1].paths.complete(run.tasks[1].digest).unlink()
+    changed, folder = export(run)
+
+    assert changed == 1
+    exported = json.loads((folder / "results.json").read_text())["benchmarks"]
+    assert set(exported) == {"quiz"}
+    assert exported["quiz"]["models"]["m"][0]["scores"] == {"quiz_accuracy": 0.75}
+    assert not (folder / "riddle.json").exists()
+
+
+def score(**given: Any) -> dict[str, Any]:
+    return {"task": "mmlu", "group": None, "metric": "acc", "score": "acc", **given}
+
+
+@pytest.mark.parametrize(
+    ("row", "shown", "exported"),
+    [
+        (score(), "acc", "mmlu_acc"),
+        (score(score="none"), "acc (none)", "mmlu_acc_none"),
+        (score(group="stem"), "stem: acc", "mmlu_stem_acc"),
+        (score(group="mmlu", score=None), "acc", "mmlu_acc"),
+    ],
+)
+def test_names_of_scores(row: dict[str, Any], shown: str, exported: str) -> None:
+    assert metric_name(row) == shown
+    assert score_name(row) == exported
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ((40, 40, 0), "40 of 40"),
+        ((40, 40, 2), "40 of 40, 2 unanswered"),
+        ((10, None, None), "10 of unknown"),
+        ((None, None, None), "? of unknown"),
+    ],
+)
+def test_coverage(counts: tuple[int | None, ...], text: str) -> None:
+    assert coverage(dict(zip(("scored", "expected", "unanswered"), counts, strict=True))) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-"), (5.0, "0:05"), (125.0, "2:05"), (3723.0, "1:02:03")]
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
