@@ -16,7 +16,8 @@ from typing import cast
 
 import yaml
 
-from snakeval.config.model import NAME, EndpointType, HarnessDefinition, TaskDefinition, TaskEntry
+from snakeval.config.model import EndpointType, HarnessDefinition, TaskDefinition, TaskEntry
+from snakeval.config.sections import NAME
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.layout import RUN_FOLDER_NAMES
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from snakeval.config.deployment import ServerDeployment
 from snakeval.errors import InputError, Problem
 from snakeval.harness import recipe_for
 from snakeval.plan import Endpoint, Run, Task
@@ -24,7 +25,8 @@ def problems(
 
     pending  task -> runtime; every task has passed `recipes`
     """
-    found = [*variables(pending), *space(runs), *paths(runs)]
+    found = [warning for run in runs for warning in run.warnings]
+    found += [*deployments(runs), *variables(pending), *space(runs), *paths(runs)]
     by_runtime: dict[str, list[Task]] = defaultdict(list)
     for task, runtime in pending.items():
         by_runtime[runtime].append(task)
@@ -43,6 +45,28 @@ def problems(
     for endpoint in dict.fromkeys(task.endpoint for task in pending):
         found += endpoints(endpoint)
     return list(dict.fromkeys(found))
+
+
+def deployments(runs: Sequence[Run]) -> Iterable[Problem]:
+    """What a config may say and this version cannot do yet."""
+    for run in runs:
+        servers = [
+            *(
+                [("deployment", run.config.deployment)]
+                if isinstance(run.config.deployment, ServerDeployment)
+                else []
+            ),
+            *(
+                (f"auxiliary_deployments.{name}", server)
+                for name, server in run.config.auxiliary_deployments.items()
+            ),
+        ]
+        for where, server in servers:
+            yield Problem(
+                where,
+                f"this version does not bring up a {server.type} server yet",
+                "start the server yourself and give its address in target.api_endpoint",
+            )
 
 
 def recipes(tasks: Iterable[Task]) -> Iterable[Problem]:

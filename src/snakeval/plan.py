@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from snakeval.catalogue import Benchmark, with_own
+from snakeval.config.deployment import ServerDeployment
 from snakeval.config.load import Loaded, merge
 from snakeval.config.model import Config, EndpointType, TaskEntry
 from snakeval.errors import InputError, Problem, nearest
@@ -28,6 +29,9 @@ from snakeval.layout import RunPaths, TaskPaths, runs_in
 CANONICAL_VERSION = 1
 HOW_NOT_WHAT = ("parallelism", "max_retries", "request_timeout")
 """Parameters that decide how an evaluation is run, not what comes out of it."""
+
+SERVER_IDENTITY = ("type", "checkpoint_path", "hf_model_handle", "extra_args", "command")
+"""Fields of a deployment that change the model's answers."""
 
 DEMO_MODEL = "snakeval-demo"
 PATHS_OF_TYPES: dict[EndpointType, str] = {
@@ -68,6 +72,8 @@ class Task:
     mounts: tuple[tuple[Path, str], ...]
     extra_docker_args: str
     max_unanswered: float
+    pre_cmd: str | None
+    post_cmd: str | None
     paths: TaskPaths
     identity: dict[str, Any] = field(repr=False, default_factory=dict)
 
@@ -94,6 +100,7 @@ class Run:
     new: bool
     base: Path
     update_images: bool = False
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def members(self) -> str:
@@ -132,13 +139,21 @@ def run_identity(config: Config) -> dict[str, Any]:
     """What makes two starts the same run."""
     endpoint = config.target.api_endpoint
     run_wide = config.evaluation.nemo_evaluator_config
-    return {
+    identity = {
         "version": CANONICAL_VERSION,
         "name": config.name or endpoint.url or config.deployment.type,
         "model_id": endpoint.model_id or DEMO_MODEL,
         "endpoint_type": endpoint.type,
         "params": _what(run_wide.config.params.model_dump(exclude_none=True)),
     }
+    if isinstance(config.deployment, ServerDeployment):
+        identity["model_id"] = config.deployment.served_model_name
+        identity["deployment"] = {
+            key: value
+            for key in SERVER_IDENTITY
+            if (value := getattr(config.deployment, key)) is not None
+        }
+    return identity
 
 
 def _what(params: dict[str, Any]) -> dict[str, Any]:
@@ -189,6 +204,7 @@ def _run_at(
         new=new,
         base=loaded.base,
         update_images=loaded.overrides.update_images,
+        warnings=loaded.warnings,
     )
 
 
@@ -215,6 +231,11 @@ def _task(config: Config, entry: TaskEntry, benchmark: Benchmark, where: str) ->
         "dataset": dataset_revision(dataset) if dataset else None,
         "definition": _definition(benchmark),
     }
+    around = {
+        "pre_cmd": entry.pre_cmd or config.evaluation.pre_cmd,
+        "post_cmd": entry.post_cmd or config.evaluation.post_cmd,
+    }
+    identity |= {key: value for key, value in around.items() if value}
     env_vars = {**config.env_vars, **config.evaluation.env_vars, **entry.env_vars}
     if dataset:
         env_vars.setdefault("NEMO_EVALUATOR_DATASET_DIR", f"lit:{entry.dataset_mount_path}")
@@ -231,6 +252,8 @@ def _task(config: Config, entry: TaskEntry, benchmark: Benchmark, where: str) ->
         mounts=tuple(mounts),
         extra_docker_args=config.execution.extra_docker_args,
         max_unanswered=config.evaluation.max_unanswered,
+        pre_cmd=around["pre_cmd"],
+        post_cmd=around["post_cmd"],
         paths=TaskPaths(Path()),
         identity=identity,
     )
@@ -238,7 +261,10 @@ def _task(config: Config, entry: TaskEntry, benchmark: Benchmark, where: str) ->
 
 def _harness_config(config: Config, entry: TaskEntry) -> dict[str, Any]:
     """The run-wide harness config with the task's own on top."""
-    merged: dict[str, Any] = {"config": {"params": {}}, "target": {"api_endpoint": {}}}
+    given = config.target.api_endpoint.model_dump(
+        include={"stream", "adapter_config"}, exclude_defaults=True
+    )
+    merged: dict[str, Any] = {"config": {"params": {}}, "target": {"api_endpoint": given}}
     for layer in (config.evaluation.nemo_evaluator_config, entry.nemo_evaluator_config):
         merge(merged, layer.model_dump(exclude_unset=True, exclude_none=True))
     return merged
@@ -248,6 +274,10 @@ def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> En
     given = config.target.api_endpoint
     if config.deployment.type == "demo":
         return Endpoint(None, DEMO_MODEL, wanted, given.api_key_name, demo=True)
+    if isinstance(config.deployment, ServerDeployment):
+        # The address is known only when the server is up.
+        model = str(config.deployment.served_model_name)
+        return Endpoint(None, model, wanted, given.api_key_name)
     assert given.url and given.model_id, "checked by config.load"
     # A chat endpoint serves vlm benchmarks too.
     if given.type and given.type != wanted and {given.type, wanted} != {"chat", "vlm"}:

@@ -149,10 +149,24 @@ def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
     }
 
 
+def _commands(task: Task, recipe: Recipe) -> dict[str, str]:
+    """`command.sh`, which the runtime starts; with a pre_cmd or post_cmd it calls the harness."""
+    if not task.pre_cmd and not task.post_cmd:
+        return {"command.sh": recipe.command}
+    around = [
+        task.pre_cmd or "",
+        '(. "$SNAKEVAL_RESULTS/snakeval/harness.sh")',
+        "code=$?",
+        task.post_cmd or "",
+        "exit $code",
+    ]
+    return {"command.sh": "\n".join(filter(None, around)) + "\n", "harness.sh": recipe.command}
+
+
 def _written(task: Task, recipe: Recipe) -> str:
     """A function that writes the harness's command and files into the work folder."""
     contents = {
-        "command.sh": recipe.command,
+        **_commands(task, recipe),
         "check_spec.json": json.dumps(check_spec(task, recipe), indent=1) + "\n",
         **recipe.written,
     }

@@ -92,7 +92,7 @@ def test_an_image_is_pulled_once_and_pinned_by_its_digest(
         harnesses={
             "own": {
                 **own(pushed)["harnesses"]["own"],
-                "tasks": dict.fromkeys(("one", "two", "three"), {}),
+                "tasks": {name: {} for name in ("one", "two", "three")},
             }
         },
     )

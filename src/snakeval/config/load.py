@@ -15,6 +15,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from snakeval.config.compose import missing, resolved, with_groups
+from snakeval.config.deployment import (
+    BROUGHT_UP,
+    DemoDeployment,
+    NoDeployment,
+    ServerDeployment,
+)
+from snakeval.config.execution import LeptonExecution, LocalExecution, SlurmExecution
 from snakeval.config.model import Config
 from snakeval.errors import InputError, Problem, nearest
 
@@ -53,6 +61,7 @@ class Loaded:
     raw: dict[str, Any]
     files: tuple[Path, ...]
     overrides: Overrides = field(default_factory=Overrides)
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def base(self) -> Path:
@@ -150,8 +159,9 @@ def load(files: Sequence[str | Path], values: Mapping[str, Any]) -> Loaded:
     paths = tuple(Path(file) for file in files)
     layers = [(path, _read(path)) for path in paths]
     raw: dict[str, Any] = {}
-    for _, layer in layers:
-        merge(raw, layer)
+    for path, layer in layers:
+        merge(raw, with_groups(path, layer))
+    raw.pop("defaults", None)
     typed: dict[str, Any] = {}
     if overrides.limit_samples is not None:
         params = "evaluation.nemo_evaluator_config.config.params"
@@ -162,7 +172,10 @@ def load(files: Sequence[str | Path], values: Mapping[str, Any]) -> Loaded:
             assign(mapping, key, value)
     if typed:  # an error in it is not told as one of the file
         layers.append((Path("--config set"), typed))
-    return Loaded(_checked(raw, layers), raw, paths, overrides)
+    raw, problems = resolved(raw, lambda loc: _where(loc, layers))
+    if problems:
+        raise InputError(problems)
+    return Loaded(_checked(raw, layers), raw, paths, overrides, tuple(_warnings(raw, layers)))
 
 
 def load_resolved(file: Path) -> Loaded:
@@ -234,15 +247,62 @@ def assign(mapping: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _checked(raw: dict[str, Any], layers: list[tuple[Path, dict[str, Any]]]) -> Config:
-    problems = list(_cross_checks(raw, layers))
+    problems = [
+        *missing(raw, lambda loc: _where(loc, layers)),
+        *_older(raw, layers),
+        *_cross_checks(raw, layers),
+    ]
+    told = {problem.where for problem in problems}
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        problems = [*_from_pydantic(error, layers), *problems]
-        raise InputError(problems) from None
+        # What is ???, or of an older version, is told once and in the words above.
+        found = [each for each in _from_pydantic(error, layers) if each.where not in told]
+        raise InputError([*found, *problems]) from None
     if problems:
         raise InputError(problems)
     return config
+
+
+def _older(raw: dict[str, Any], layers: list[tuple[Path, dict[str, Any]]]) -> Iterable[Problem]:
+    """Keys of older versions of the launcher, and what is written now."""
+    if _dig(raw, "execution", "env_vars") is not None:
+        yield Problem(
+            _where(("execution", "env_vars"), layers),
+            "belongs to an older version",
+            "write env_vars at the top level (for benchmarks) or deployment.env_vars (for the "
+            "server)",
+        )
+    evaluation = raw.get("evaluation")
+    places: list[tuple[tuple[int | str, ...], Any]] = [(("evaluation",), evaluation)]
+    entries = _dig(raw, "evaluation", "tasks")
+    if isinstance(entries, list):
+        places += [(("evaluation", "tasks", index), entry) for index, entry in enumerate(entries)]
+    for place, content in places:
+        if isinstance(content, dict) and "overrides" in content:
+            yield Problem(
+                _where((*place, "overrides"), layers),
+                "belongs to an older version",
+                "write nemo_evaluator_config, for example "
+                "nemo_evaluator_config.config.params.limit_samples",
+            )
+
+
+WITHOUT_MEANING = {
+    ("execution", "hostname"): "the pipeline runs on the cluster's login node and needs no ssh",
+    ("execution", "username"): "the pipeline runs as the user who starts it",
+    ("execution", "subproject"): "folders are named after the run",
+    ("execution", "auto_export", "launcher_install_cmd"): "exports run in this environment",
+    ("execution", "auto_export", "export_image"): "exports run in this environment",
+    ("execution", "auto_export", "export_mounts"): "exports run in this environment",
+}
+"""Keys of the launcher that are accepted and do nothing here, and why."""
+
+
+def _warnings(raw: dict[str, Any], layers: list[tuple[Path, dict[str, Any]]]) -> Iterable[Problem]:
+    for keys, why in WITHOUT_MEANING.items():
+        if _dig(raw, *keys):
+            yield Problem(_where(keys, layers), f"has no meaning here: {why}", warning=True)
 
 
 def _cross_checks(
@@ -251,6 +311,12 @@ def _cross_checks(
     """What concerns two sections at once, so that it is told together with everything else."""
     endpoint = _dig(raw, "target", "api_endpoint") or {}
     deployment = _dig(raw, "deployment", "type") or "none"
+    if deployment in BROUGHT_UP and not _dig(raw, "deployment", "served_model_name"):
+        yield Problem(
+            _where(("deployment", "served_model_name"), layers),
+            "is missing",
+            "write the name under which the server is to serve the model",
+        )
     if not isinstance(endpoint, dict):
         return
     for key in ("url", "model_id"):
@@ -300,12 +366,16 @@ def _from_pydantic(
     error: ValidationError, layers: list[tuple[Path, dict[str, Any]]]
 ) -> Iterable[Problem]:
     for item in error.errors(include_url=False, include_context=True):
-        loc = item["loc"]
+        loc = _without_tags(item["loc"])
         where = _where(loc, layers)
         kind = item["type"]
         if kind == "extra_forbidden":
-            siblings = _fields_at(loc[:-1])
+            siblings = _fields_at(item["loc"][:-1])
             yield Problem(where, f"unknown key '{loc[-1]}'", nearest(str(loc[-1]), siblings))
+        elif kind in ("union_tag_invalid", "union_tag_not_found"):
+            tags = ALL_TYPES[str(loc[0])]
+            given = item["input"].get("type") if isinstance(item["input"], dict) else None
+            yield Problem(f"{where}.type", f"there is no type '{given}'", nearest(str(given), tags))
         elif kind == "missing":
             yield Problem(where, "is missing and must be given")
         elif kind == "value_error":
@@ -323,15 +393,42 @@ def _shown(value: Any) -> str:
     return f" (found {'text' if isinstance(value, str) else type(value).__name__})"
 
 
+ALL_TYPES = {
+    "execution": ["local", "slurm", "lepton"],
+    "deployment": ["none", "demo", *BROUGHT_UP],
+}
+TAGS = {("execution", tag) for tag in ALL_TYPES["execution"]} | {
+    ("deployment", tag) for tag in ("none", "demo", "server")
+}
+"""Pydantic puts the chosen type of a section into the path of an error."""
+
+
+def _without_tags(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    return loc[:1] + loc[2:] if tuple(loc[:2]) in TAGS else loc
+
+
 def _fields_at(loc: Sequence[int | str]) -> list[str]:
-    """Names of the fields that the model knows at a place."""
+    """Names of the fields that the model knows at a place (with the tags of chosen types)."""
     model: Any = Config
-    for part in loc:
-        if isinstance(part, int) or model is None:
+    for depth, part in enumerate(loc):
+        if isinstance(part, int):
+            continue
+        if tuple(loc[depth - 1 : depth + 1]) in TAGS and depth == 1:
+            model = CHOSEN[str(loc[0]), str(part)]
             continue
         info = model.model_fields.get(str(part)) if _is_model(model) else None
         model = _model_inside(info.annotation) if info else model
     return sorted(model.model_fields) if _is_model(model) else []
+
+
+CHOSEN: dict[tuple[str, str], type[BaseModel]] = {
+    ("execution", "local"): LocalExecution,
+    ("execution", "slurm"): SlurmExecution,
+    ("execution", "lepton"): LeptonExecution,
+    ("deployment", "none"): NoDeployment,
+    ("deployment", "demo"): DemoDeployment,
+    ("deployment", "server"): ServerDeployment,
+}
 
 
 def _is_model(candidate: Any) -> bool:

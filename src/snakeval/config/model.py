@@ -6,41 +6,24 @@ of the program needs to know about a config it takes from here, never from the r
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-
-VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-LOOKS_LIKE_A_KEY = re.compile(
-    r"^(hf_|gsk_|ghp_|gho_|github_pat_|AIza|AKIA|glpat|xox[bp]|nvapi|sk_)[A-Za-z0-9_]{12,}$"
-    r"|^(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9]{24,}$"
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
 )
-"""Keys without a dash could pass for names of variables; taken so, they would be printed."""
 
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+from snakeval.config.deployment import AnyDeployment, NoDeployment, ServerDeployment
+from snakeval.config.execution import AnyExecution, LocalExecution
+from snakeval.config.sections import EnvVars, Section, empty_if_null, names_a_variable
 
 EndpointType = Literal["chat", "completions", "vlm", "embedding"]
-
-
-class Section(BaseModel):
-    """A closed mapping: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-def _names_a_variable(text: str) -> bool:
-    return bool(VARIABLE.match(text)) and not LOOKS_LIKE_A_KEY.match(text)
-
-
-def _empty_if_null(value: Any) -> Any:
-    return {} if value is None else value
-
-
-def _split_if_text(value: Any) -> Any:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class Params(Section):
@@ -70,7 +53,7 @@ class Params(Section):
         None, description="Seconds until a request is given up."
     )
     task: str | None = Field(None, description="The harness's own name of the task.")
-    extra: Annotated[dict[str, Any], BeforeValidator(_empty_if_null)] = Field(
+    extra: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
         default_factory=dict, description="Parameters that only this harness knows."
     )
 
@@ -88,7 +71,7 @@ class Params(Section):
 class HarnessConfig(Section):
     """`nemo_evaluator_config.config`: what the harness is asked to do."""
 
-    params: Annotated[Params, BeforeValidator(_empty_if_null)] = Field(
+    params: Annotated[Params, BeforeValidator(empty_if_null)] = Field(
         default_factory=Params, description="Parameters of the benchmark."
     )
 
@@ -103,7 +86,7 @@ class HarnessEndpoint(Section):
 
 
 class HarnessTarget(Section):
-    api_endpoint: Annotated[HarnessEndpoint, BeforeValidator(_empty_if_null)] = Field(
+    api_endpoint: Annotated[HarnessEndpoint, BeforeValidator(empty_if_null)] = Field(
         default_factory=HarnessEndpoint, description="How the harness talks to the endpoint."
     )
 
@@ -111,10 +94,10 @@ class HarnessTarget(Section):
 class NemoEvaluatorConfig(Section):
     """What the harness gets: run-wide under `evaluation`, or on top of that for one task."""
 
-    config: Annotated[HarnessConfig, BeforeValidator(_empty_if_null)] = Field(
+    config: Annotated[HarnessConfig, BeforeValidator(empty_if_null)] = Field(
         default_factory=HarnessConfig, description="What the harness is asked to do."
     )
-    target: Annotated[HarnessTarget, BeforeValidator(_empty_if_null)] = Field(
+    target: Annotated[HarnessTarget, BeforeValidator(empty_if_null)] = Field(
         default_factory=HarnessTarget, description="How the harness talks to the endpoint."
     )
 
@@ -127,10 +110,16 @@ class ApiEndpoint(Section):
     )
     model_id: str | None = Field(None, description="The model's name at the endpoint.")
     api_key_name: str | None = Field(
-        None, description="Name of the environment variable that holds the key (never the key)."
+        None,
+        validation_alias=AliasChoices("api_key_name", "api_key"),
+        description="Name of the environment variable that holds the key (never the key).",
     )
     type: EndpointType | None = Field(
         None, description="What the endpoint serves; null: whatever the benchmark asks for."
+    )
+    stream: bool | None = Field(None, description="Ask for streamed answers.")
+    adapter_config: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict, description="The NeMo adapter's settings, for all benchmarks."
     )
 
     @field_validator("url")
@@ -161,7 +150,7 @@ class ApiEndpoint(Section):
     @field_validator("api_key_name")
     @classmethod
     def _is_a_variable(cls, value: str | None) -> str | None:
-        if value is not None and not _names_a_variable(value):
+        if value is not None and not names_a_variable(value):
             # The text is not repeated: it may be the key itself.
             raise ValueError(
                 "is not the name of an environment variable; write the name "
@@ -171,83 +160,9 @@ class ApiEndpoint(Section):
 
 
 class Target(Section):
-    api_endpoint: Annotated[ApiEndpoint, BeforeValidator(_empty_if_null)] = Field(
+    api_endpoint: Annotated[ApiEndpoint, BeforeValidator(empty_if_null)] = Field(
         default_factory=ApiEndpoint, description="The endpoint that serves the model."
     )
-
-
-class Deployment(Section):
-    """A server for the model. Here: none, or the embedded demo endpoint."""
-
-    type: Literal["none", "demo"] = Field(
-        "none",
-        description="none: an existing endpoint. demo: the embedded demo endpoint (not a model), "
-        "started beside each benchmark inside its job.",
-    )
-
-
-class Mounts(Section):
-    evaluation: dict[str, str] = Field(
-        default_factory=dict, description="Host folder: path in the evaluation container."
-    )
-
-
-class Execution(Section):
-    """Where results go and how jobs are started."""
-
-    type: Literal["local"] = Field("local", description="The profile decides where jobs run.")
-    output_dir: str = Field("results", description="Folder in which run folders are made.")
-    mode: Literal["sequential", "parallel"] | None = Field(
-        None, description="sequential: one benchmark at a time per endpoint."
-    )
-    benchmarks_per_endpoint: Annotated[int, Field(gt=0)] | None = Field(
-        None, description="Benchmarks that may use one endpoint at once (ours)."
-    )
-    extra_docker_args: str = Field(
-        "", description="Further words for `docker run` or `podman run`."
-    )
-    mounts: Annotated[Mounts, BeforeValidator(_empty_if_null)] = Field(
-        default_factory=Mounts, description="Folders that benchmarks see."
-    )
-    min_free_gb: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="Free space in GB that the output folder must have at the start (ours)."
-    )
-
-    @field_validator("extra_docker_args")
-    @classmethod
-    def _keeps_its_own_processes(cls, value: str) -> str:
-        # Our watchdog ends "all processes it can see" when the script dies.
-        if re.search(r"(^|\s)--pid(\s|=)", value):
-            raise ValueError(
-                "'--pid' cannot be used: a container that sees the host's processes "
-                "would end them with its own"
-            )
-        return value
-
-    @property
-    def endpoint_cap(self) -> int | None:
-        """Benchmarks that may use one endpoint at once; None: as many as the profile's cores."""
-        return 1 if self.mode == "sequential" else self.benchmarks_per_endpoint
-
-
-EnvVars = Annotated[dict[str, str], BeforeValidator(_empty_if_null)]
-
-
-def _check_env_vars(value: dict[str, str]) -> dict[str, str]:
-    for name, source in value.items():
-        if not _names_a_variable(name):
-            # The text is not repeated here and below: it may be a secret that was pasted.
-            raise ValueError("holds a key that is not the name of an environment variable")
-        prefix, _, rest = source.partition(":")
-        if prefix == "lit" and _:
-            continue
-        variable = rest if prefix in ("host", "runtime") and _ else source
-        if not _names_a_variable(variable):
-            raise ValueError(
-                f"{name}: the value must be host:NAME (a variable of this machine), "
-                "runtime:NAME, a bare NAME, or lit:text; never a secret itself"
-            )
-    return value
 
 
 class TaskEntry(Section):
@@ -259,30 +174,30 @@ class TaskEntry(Section):
         None, description="Overrides what the catalogue says the benchmark needs."
     )
     env_vars: EnvVars = Field(default_factory=dict, description="Variables of this task.")
-    nemo_evaluator_config: Annotated[NemoEvaluatorConfig, BeforeValidator(_empty_if_null)] = Field(
+    nemo_evaluator_config: Annotated[NemoEvaluatorConfig, BeforeValidator(empty_if_null)] = Field(
         default_factory=NemoEvaluatorConfig, description="On top of the run-wide one."
     )
     dataset_dir: str | None = Field(None, description="Host folder with the dataset.")
     dataset_mount_path: str = Field("/datasets", description="Where the container sees it.")
-
-    _env = field_validator("env_vars")(_check_env_vars)
+    pre_cmd: str | None = Field(None, description="Shell command before the harness.")
+    post_cmd: str | None = Field(None, description="Shell command after the harness.")
 
 
 class Evaluation(Section):
     """What is evaluated."""
 
     tasks: list[TaskEntry] = Field(min_length=1, description="The benchmarks.")
-    nemo_evaluator_config: Annotated[NemoEvaluatorConfig, BeforeValidator(_empty_if_null)] = Field(
+    nemo_evaluator_config: Annotated[NemoEvaluatorConfig, BeforeValidator(empty_if_null)] = Field(
         default_factory=NemoEvaluatorConfig, description="For all benchmarks of the run."
     )
     env_vars: EnvVars = Field(default_factory=dict, description="Variables of all benchmarks.")
+    pre_cmd: str | None = Field(None, description="Shell command before every harness.")
+    post_cmd: str | None = Field(None, description="Shell command after every harness.")
     max_unanswered: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
         description="Largest share of samples without an answer after all retries that is still "
         "published (ours).",
     )
-
-    _env = field_validator("env_vars")(_check_env_vars)
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -313,7 +228,7 @@ class HarnessDefinition(Section):
     image: str | None = Field(
         None, description="The container image; null: runs in the pipeline's environment."
     )
-    tasks: dict[str, Annotated[TaskDefinition, BeforeValidator(_empty_if_null)]] = Field(
+    tasks: dict[str, Annotated[TaskDefinition, BeforeValidator(empty_if_null)]] = Field(
         default_factory=dict, description="Its benchmarks, by name."
     )
     include_path: str | None = Field(
@@ -349,13 +264,19 @@ class Config(Section):
 
     name: str | None = Field(None, description="Name of the run; part of its identity.")
     user: str | None = Field(None, description="Free text.")
-    execution: Annotated[Execution, BeforeValidator(_empty_if_null)] = Field(
-        default_factory=Execution, description="Where results go and how jobs are started."
+    execution: AnyExecution = Field(
+        default_factory=LocalExecution, description="Where results go and how jobs are started."
     )
-    deployment: Annotated[Deployment, BeforeValidator(_empty_if_null)] = Field(
-        default_factory=Deployment, description="A server for the model."
+    deployment: AnyDeployment = Field(
+        default_factory=NoDeployment, description="A server for the model."
     )
-    target: Annotated[Target, BeforeValidator(_empty_if_null)] = Field(
+    auxiliary_deployments: Annotated[
+        dict[str, ServerDeployment], BeforeValidator(empty_if_null)
+    ] = Field(default_factory=dict, description="Further servers, such as a judge, by name.")
+    export: Annotated[dict[str, dict[str, Any]], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict, description="Settings of export destinations, by name."
+    )
+    target: Annotated[Target, BeforeValidator(empty_if_null)] = Field(
         default_factory=Target, description="An existing endpoint."
     )
     evaluation: Evaluation = Field(description="What is evaluated.")
@@ -363,5 +284,3 @@ class Config(Section):
     harnesses: dict[str, HarnessDefinition] = Field(
         default_factory=dict, description="Harnesses of one's own (ours)."
     )
-
-    _env = field_validator("env_vars")(_check_env_vars)

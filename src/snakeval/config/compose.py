@@ -1,0 +1,148 @@
+"""`defaults:` groups and `${...}` interpolation, as the launcher's config files use them.
+
+Hydra composes the groups, OmegaConf resolves; both are imported only for files that need them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from snakeval.errors import InputError, Problem
+
+Keys = tuple[int | str, ...]
+
+MISSING = "???"
+"""A value that the user must give."""
+
+GROUPS = Path(__file__).resolve().parents[3] / "config"
+"""The folder with the groups `execution/` and `deployment/`; one beside the file comes first."""
+
+
+def with_groups(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a config file with what its `defaults` name laid below it.
+
+    Raises InputError for a group or an entry that does not exist.
+    """
+    if "defaults" not in content:
+        return content
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            folder = str(path.resolve().parent)
+            with initialize_config_dir(config_dir=folder, version_base="1.3"):
+                composed = compose(path.name, overrides=[f"hydra.searchpath=[file://{GROUPS}]"])
+    except HydraException as error:
+        raise InputError([_problem(path, error)]) from None
+    found = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+def _problem(path: Path, error: Exception) -> Problem:
+    """Hydra's message in one line."""
+    text = " ".join(str(error).split())
+    there = sorted(
+        f"{file.parent.relative_to(GROUPS)}: {file.stem}"
+        for group in ("execution", "deployment")
+        for file in (GROUPS / group).rglob("*.yaml")
+    )
+    return Problem(f"{path}: defaults", text, "groups that come along: " + ", ".join(there))
+
+
+def resolved(
+    raw: dict[str, Any], where: Callable[[Sequence[int | str]], str]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The mapping with every `${...}` replaced, and every one that cannot be, as problems.
+
+    where  the file and key of a path, for the message
+    """
+    problems = [
+        Problem(
+            where(path),
+            "an environment variable must not be copied into the config, it may be a secret",
+            "write host:NAME",
+        )
+        for path, value in _leaves(raw)
+        if "env_vars" in path and isinstance(value, str) and "${oc.env:" in value
+    ]
+    if problems or not any("${" in value for _, value in _leaves(raw) if isinstance(value, str)):
+        return raw, problems
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    OmegaConf.register_new_resolver("select_not_null", _select_not_null, replace=True)
+    try:
+        config = OmegaConf.create(raw)
+    except OmegaConfBaseException as error:
+        return raw, [Problem(where(()), f"bad interpolation: {_first_line(error)}")]
+    for path, value in _leaves(raw):
+        if not isinstance(value, str) or "${" not in value:
+            continue
+        try:
+            found: Any = config
+            for key in path:
+                found = found[key]
+            if OmegaConf.is_config(found):
+                found = OmegaConf.to_container(found, resolve=True)
+        except (OmegaConfBaseException, ValueError) as error:
+            problems.append(
+                Problem(where(path), f"'{value}' cannot be resolved: {_first_line(error)}")
+            )
+            continue
+        _put(raw, path, found)
+    return raw, problems
+
+
+def _select_not_null(*keys: str, _root_: Any) -> Any:
+    """The first key that is set and not null; else the last text itself."""
+    from omegaconf import OmegaConf
+
+    for key in keys:
+        found = OmegaConf.select(_root_, key)
+        if found is not None:
+            return found
+    return keys[-1]
+
+
+def missing(raw: dict[str, Any], where: Callable[[Sequence[int | str]], str]) -> Iterator[Problem]:
+    """Values that are still `???`."""
+    for path, value in _leaves(raw):
+        if value == MISSING:
+            key = ".".join(map(str, path))
+            yield Problem(
+                where(path),
+                "must be given (it is ???)",
+                f"write it into the file, or --config 'set=[{key}=...]'",
+            )
+
+
+def _leaves(
+    node: Any, path: tuple[int | str, ...] = ()
+) -> Iterator[tuple[tuple[int | str, ...], Any]]:
+    if isinstance(node, dict):
+        for key, value in list(node.items()):
+            yield from _leaves(value, (*path, key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _leaves(value, (*path, index))
+    else:
+        yield path, node
+
+
+def _put(raw: Any, path: Sequence[int | str], value: Any) -> None:
+    for key in path[:-1]:
+        raw = raw[key]
+    raw[path[-1]] = value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,215 @@
+"""`execution`: where results go and how jobs are started, one model per type.
+
+Which machines run the jobs is the profile's business (`--profile`); the fields of a cluster are
+taken over by the profile of that cluster.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, Tag, field_validator
+from pydantic import Discriminator as Chosen
+
+from snakeval.config.sections import (
+    EnvVars,
+    Mounted,
+    Names,
+    Positive,
+    Section,
+    Walltime,
+    empty_if_null,
+    section_of_type,
+)
+
+
+class AutoExport(Section):
+    """Exports that are part of a normal run."""
+
+    destinations: Names = Field(default_factory=list, description="Names of destinations.")
+    launcher_install_cmd: str | None = Field(None, description="Without a meaning here.")
+    export_image: str | None = Field(None, description="Without a meaning here.")
+    export_mounts: Mounted = Field(default_factory=dict, description="Without a meaning here.")
+
+
+class Mounts(Section):
+    """Folders of the host that containers see."""
+
+    evaluation: Mounted = Field(default_factory=dict, description="In evaluation containers.")
+    deployment: Mounted = Field(default_factory=dict, description="In the model server.")
+    auxiliary: Annotated[dict[str, Mounted], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict, description="In auxiliary servers, by name."
+    )
+    mount_home: bool | None = Field(None, description="Slurm: whether the home folder is mounted.")
+
+
+class Execution(Section):
+    """What every type of execution has. All of it works with every profile."""
+
+    type: str = Field("local", description="local, slurm or lepton; the profile decides.")
+    output_dir: str = Field("results", description="Folder in which run folders are made.")
+    mode: Literal["sequential", "parallel"] | None = Field(
+        None, description="sequential: one benchmark at a time per endpoint."
+    )
+    benchmarks_per_endpoint: Positive | None = Field(
+        None, description="Benchmarks that may use one endpoint at once (ours)."
+    )
+    extra_docker_args: str = Field(
+        "", description="Further words for `docker run` or `podman run`."
+    )
+    mounts: Annotated[Mounts, BeforeValidator(empty_if_null)] = Field(
+        default_factory=Mounts, description="Folders that containers see."
+    )
+    endpoint_readiness_timeout: Positive | None = Field(
+        None, description="Seconds to wait for a deployed server to be healthy."
+    )
+    auto_export: Annotated[AutoExport, BeforeValidator(empty_if_null)] = Field(
+        default_factory=AutoExport, description="Exports that are part of a normal run."
+    )
+    min_free_gb: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="Free space in GB that the output folder must have at the start (ours)."
+    )
+
+    @field_validator("extra_docker_args")
+    @classmethod
+    def _keeps_its_own_processes(cls, value: str) -> str:
+        # Our watchdog ends "all processes it can see" when the script dies.
+        if re.search(r"(^|\s)--pid(\s|=)", value):
+            raise ValueError(
+                "'--pid' cannot be used: a container that sees the host's processes "
+                "would end them with its own"
+            )
+        return value
+
+    @property
+    def endpoint_cap(self) -> int | None:
+        """Benchmarks that may use one endpoint at once; None: as many as the profile's cores."""
+        return 1 if self.mode == "sequential" else self.benchmarks_per_endpoint
+
+
+class LocalExecution(Execution):
+    type: Literal["local"] = Field("local", description="This machine.")
+
+
+class DeploymentTasks(Section):
+    n_tasks: Positive | None = Field(None, description="Slurm tasks of the server's job.")
+
+
+class ProxyConfig(Section):
+    haproxy_port: Positive | None = Field(None, description="Port of the proxy.")
+    health_check_path: str | None = Field(None, description="Path asked for health.")
+    health_check_status: Positive | None = Field(None, description="Status of a healthy server.")
+
+
+class Proxy(Section):
+    """A proxy in front of several server instances."""
+
+    type: str | None = Field(None, description="haproxy")
+    image: str | None = Field(None, description="The proxy's image.")
+    config: Annotated[ProxyConfig, BeforeValidator(empty_if_null)] = Field(
+        default_factory=ProxyConfig, description="The proxy's settings."
+    )
+
+
+class SlurmExecution(Execution):
+    """A Slurm cluster; the launcher's `execution: slurm/default`."""
+
+    type: Literal["slurm"] = Field("slurm", description="A Slurm cluster.")
+    hostname: str | None = Field(None, description="Without a meaning here.")
+    username: str | None = Field(None, description="Without a meaning here.")
+    account: str | None = Field(None, description="Account that pays.")
+    partition: str = Field("batch", description="Partition of GPU jobs.")
+    cpu_partition: str | None = Field(None, description="Partition of jobs without a GPU.")
+    num_nodes: Positive = Field(1, description="Nodes of one server instance.")
+    num_instances: Positive = Field(1, description="Server instances.")
+    ntasks_per_node: Positive = Field(1, description="Slurm tasks per node.")
+    gres: str | None = Field("gpu:8", description="Generic resources of the server's job.")
+    gpus_per_node: Positive | None = Field(None, description="GPUs per node of the server's job.")
+    walltime: Walltime = Field("01:00:00", description="Time limit of one job.")
+    max_walltime: Walltime | None = Field(
+        "120:00:00", description="Time limit over all attempts of a job."
+    )
+    subproject: str | None = Field(None, description="Without a meaning here.")
+    sbatch_comment: str | None = Field(None, description="Comment of the jobs.")
+    sbatch_extra_flags: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict,
+        description="Further flags of sbatch; true is a bare flag, false or null is left out.",
+    )
+    deployment: Annotated[DeploymentTasks, BeforeValidator(empty_if_null)] = Field(
+        default_factory=DeploymentTasks, description="The server's job."
+    )
+    proxy: Annotated[Proxy, BeforeValidator(empty_if_null)] = Field(
+        default_factory=Proxy, description="A proxy in front of several server instances."
+    )
+    evaluation_gpu_visible: bool | None = Field(
+        None, description="Whether benchmarks beside the server see its GPUs."
+    )
+
+
+class EvaluationTasks(Section):
+    resource_shape: str = Field("cpu.small", description="Shape of a benchmark's job.")
+    timeout: Positive = Field(3600, description="Seconds that a benchmark's job may take.")
+    use_shared_storage: bool | None = Field(None, description="Use the platform's storage.")
+
+
+class PlatformDeployment(Section):
+    node_group: str | None = Field(None, description="Node group of the endpoint.")
+    endpoint_readiness_timeout: Positive = Field(1200, description="Seconds until healthy.")
+    platform_defaults: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict, description="Defaults of endpoints, in Lepton's own words."
+    )
+
+
+class PlatformTasks(Section):
+    node_group: str | None = Field(None, description="Node group of the benchmarks' jobs.")
+    env_vars: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict, description="Variables, or references to Lepton secrets."
+    )
+    mounts: list[dict[str, Any]] = Field(
+        default_factory=list, description="Storage: from, path, mount_path."
+    )
+    image_pull_secrets: Names = Field(default_factory=list, description="Names of pull secrets.")
+    api_tokens: list[dict[str, Any]] = Field(
+        default_factory=list, description="Tokens that the endpoint takes, by reference."
+    )
+
+
+class LeptonPlatform(Section):
+    deployment: Annotated[PlatformDeployment, BeforeValidator(empty_if_null)] = Field(
+        default_factory=PlatformDeployment, description="The endpoint."
+    )
+    tasks: Annotated[PlatformTasks, BeforeValidator(empty_if_null)] = Field(
+        default_factory=PlatformTasks, description="The benchmarks' jobs."
+    )
+
+
+class LeptonExecution(Execution):
+    """Lepton AI; the launcher's `execution: lepton/default`."""
+
+    type: Literal["lepton"] = Field("lepton", description="Lepton AI.")
+    env_var_names: Names = Field(
+        default_factory=list, description="Variables of this machine that jobs get."
+    )
+    evaluation_tasks: Annotated[EvaluationTasks, BeforeValidator(empty_if_null)] = Field(
+        default_factory=EvaluationTasks, description="The benchmarks' jobs."
+    )
+    lepton_platform: Annotated[LeptonPlatform, BeforeValidator(empty_if_null)] = Field(
+        default_factory=LeptonPlatform, description="Settings of the platform."
+    )
+
+
+def _type_of(value: Any) -> str | None:
+    chosen = value.get("type", "local") if isinstance(value, dict) else getattr(value, "type", None)
+    return chosen if isinstance(chosen, str) else None
+
+
+AnyExecution = Annotated[
+    Annotated[LocalExecution, Tag("local")]
+    | Annotated[SlurmExecution, Tag("slurm")]
+    | Annotated[LeptonExecution, Tag("lepton")],
+    Chosen(_type_of),
+    BeforeValidator(section_of_type),
+]
+
+__all__ = ["AnyExecution", "EnvVars", "Execution", "LocalExecution"]

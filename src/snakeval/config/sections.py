@@ -1,0 +1,84 @@
+"""What all sections of the config model share: closed mappings, variables, walltimes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+LOOKS_LIKE_A_KEY = re.compile(
+    r"^(hf_|gsk_|ghp_|gho_|github_pat_|AIza|AKIA|glpat|xox[bp]|nvapi|sk_)[A-Za-z0-9_]{12,}$"
+    r"|^(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9]{24,}$"
+)
+"""Keys without a dash could pass for names of variables; taken so, they would be printed."""
+
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+"""Names that become names of folders."""
+
+WALLTIME = re.compile(r"^(\d+-)?\d{1,3}(:\d{2}){0,2}$")
+
+
+class Section(BaseModel):
+    """A closed mapping: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def names_a_variable(text: str) -> bool:
+    """Whether a text can be the name of an environment variable, and does not look like a key."""
+    return bool(VARIABLE.match(text)) and not LOOKS_LIKE_A_KEY.match(text)
+
+
+def empty_if_null(value: Any) -> Any:
+    """A section that is written without content is an empty one."""
+    return {} if value is None else value
+
+
+def section_of_type(value: Any) -> Any:
+    """`deployment: none` is short for `deployment: {type: none}`; null is the default."""
+    return {"type": value} if isinstance(value, str) else empty_if_null(value)
+
+
+def _check_env_vars(value: dict[str, str]) -> dict[str, str]:
+    for name, source in value.items():
+        if not names_a_variable(name):
+            # The text is not repeated here and below: it may be a secret that was pasted.
+            raise ValueError("holds a key that is not the name of an environment variable")
+        prefix, colon, rest = source.partition(":")
+        if prefix == "lit" and colon:
+            continue
+        variable = rest if prefix in ("host", "runtime") and colon else source
+        if not names_a_variable(variable):
+            raise ValueError(
+                f"{name}: the value must be host:NAME (a variable of this machine), "
+                "runtime:NAME, a bare NAME, or lit:text; never a secret itself"
+            )
+    return value
+
+
+def _check_walltime(value: str) -> str:
+    if not WALLTIME.match(value):
+        raise ValueError("is not a time such as 01:30:00 or 2-12:00:00")
+    return value
+
+
+def _colons_again(value: Any) -> Any:
+    """YAML 1.1 reads 01:30:00 as a number of seconds in base 60; this writes it back."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        minutes, seconds = divmod(value, 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours:02}:{minutes:02}:{seconds:02}"
+    return value
+
+
+EnvVars = Annotated[dict[str, str], BeforeValidator(empty_if_null), AfterValidator(_check_env_vars)]
+"""Name of a variable: `host:NAME`, `runtime:NAME`, a bare `NAME` (host), or `lit:text`."""
+
+Mounted = Annotated[dict[str, str], BeforeValidator(empty_if_null)]
+"""Host folder: path in the container."""
+
+Walltime = Annotated[str, BeforeValidator(_colons_again), AfterValidator(_check_walltime)]
+Positive = Annotated[int, Field(gt=0)]
+Names = Annotated[list[str], BeforeValidator(lambda value: [] if value is None else value)]
