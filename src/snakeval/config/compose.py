@@ -17,6 +17,9 @@ Keys = tuple[int | str, ...]
 MISSING = "???"
 """A value that the user must give."""
 
+SHELL_SECTIONS = ("harnesses",)
+"""Sections of ours with shell commands, in which `${...}` is the shell's."""
+
 GROUPS = Path(__file__).resolve().parents[3] / "config"
 """The folder with the groups `execution/` and `deployment/`; one beside the file comes first."""
 
@@ -65,6 +68,7 @@ def resolved(
 
     where  the file and key of a path, for the message
     """
+    interpolated = {key: value for key, value in raw.items() if key not in SHELL_SECTIONS}
     problems = [
         Problem(
             where(path),
@@ -74,17 +78,18 @@ def resolved(
         for path, value in _leaves(raw)
         if "env_vars" in path and isinstance(value, str) and "${oc.env:" in value
     ]
-    if problems or not any("${" in value for _, value in _leaves(raw) if isinstance(value, str)):
+    texts = (value for _, value in _leaves(interpolated) if isinstance(value, str))
+    if problems or not any("${" in text for text in texts):
         return raw, problems
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     OmegaConf.register_new_resolver("select_not_null", _select_not_null, replace=True)
     try:
-        config = OmegaConf.create(raw)
+        config = OmegaConf.create(interpolated)
     except OmegaConfBaseException as error:
         return raw, [Problem(where(()), f"bad interpolation: {_first_line(error)}")]
-    for path, value in _leaves(raw):
+    for path, value in _leaves(interpolated):
         if not isinstance(value, str) or "${" not in value:
             continue
         try:
