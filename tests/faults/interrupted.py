@@ -98,6 +98,13 @@ class Evaluation:
     def wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
         self.endpoint.wait_for(condition, timeout)
 
+    @contextlib.contextmanager
+    def slow(self) -> Iterator[None]:
+        """Answers take a second meanwhile: what is in the middle stays there for a while."""
+        self.endpoint.latency = 1
+        yield
+        self.endpoint.latency = 0.15
+
     # --- what runs -------------------------------------------------------------------------------
 
     @property

@@ -13,7 +13,8 @@ from interrupted import PARALLELISM, Evaluation
 def test_a_second_start_is_refused_and_told_who_is_at_it(evaluation: Evaluation) -> None:
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle()
-        again = evaluation.project.snakemake().refused()
+        with evaluation.slow():
+            again = evaluation.project.snakemake().refused()
         assert f"pid {snakemake.pid} on {platform.node()}" in again.output
         assert snakemake.wait(60) == 0, evaluation.project.log
     evaluation.check_published()
@@ -23,9 +24,12 @@ def test_snakemake_waits_for_a_start_by_hand_and_adopts(evaluation: Evaluation) 
     evaluation.finish_the_short_one()
     with evaluation.started_by_hand() as script:
         evaluation.wait_for_the_middle()
-        started = evaluation.project.snakemake().check()
+        with evaluation.project.started() as snakemake:
+            with evaluation.slow():
+                said = f"waiting for {script.pid} on {platform.node()}"
+                evaluation.wait_until(lambda: said in evaluation.project.log, 15)
+            assert snakemake.wait(60) == 0, evaluation.project.log
         assert script.wait(10) == 0
-    assert f"waiting for {script.pid} on {platform.node()}" in started.output
     assert evaluation.attempts() == ["published"]
     evaluation.check_published()
 
@@ -136,7 +140,9 @@ def test_starting_over_is_refused_while_another_one_is_at_it(evaluation: Evaluat
     evaluation.finish_the_short_one()
     with evaluation.started_by_hand() as script:
         evaluation.wait_for_the_middle()
-        refused = evaluation.project.snakemake("--config", f"fresh={evaluation.name}").refused()
+        with evaluation.slow():
+            fresh = f"fresh={evaluation.name}"
+            refused = evaluation.project.snakemake("--config", fresh).refused()
         assert f"pid {script.pid}" in refused.output
         assert script.wait(30) == 0
     evaluation.project.snakemake().check()
@@ -148,12 +154,14 @@ def test_kill_stops_a_run_and_proves_that_it_is_gone(
     engine: str | None, request: pytest.FixtureRequest
 ) -> None:
     evaluation: Evaluation = request.getfixturevalue("in_docker" if engine else "evaluation")
-    with evaluation.project.started() as snakemake:
-        evaluation.wait_for_the_middle()
+    with evaluation.project.started() as snakemake, evaluation.slow():
+        evaluation.wait_for_the_middle(8)
         script = evaluation.owner()
         # when another terminal kills the run by a prefix of its name
         prefix = evaluation.project.run_folder.name[:-2]
-        killed = evaluation.project.snakemake("kill", "--config", f"run={prefix}").check()
+        without_config = evaluation.project.command()[:-2]
+        killed = evaluation.project.run(*without_config, "kill", "--config", f"run={prefix}")
+        killed.check()
         # then nothing is left at that moment, and kill has said what it ended
         assert not evaluation.harnesses()
         assert not script.is_running()
