@@ -29,6 +29,9 @@ localrules:
     logs,
     ls_runs,
     kill,
+    ls_tasks,
+    ls_task,
+    show_config,
 
 
 rule all:
@@ -41,6 +44,7 @@ rule all:
 include: "rules/evaluate.smk"
 include: "rules/results.smk"
 include: "rules/export.smk"
+include: "rules/listing.smk"
 include: "rules/utilities.smk"
 
 

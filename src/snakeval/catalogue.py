@@ -81,6 +81,11 @@ class Catalogue:
             for task in sorted(definition.tasks)
         ]
 
+    @property
+    def harnesses(self) -> dict[str, HarnessDefinition]:
+        """All harnesses by name, in the order of their names."""
+        return {name: definition for name, (definition, _, _) in sorted(self._harnesses.items())}
+
     def find(self, entry: TaskEntry, where: str) -> Benchmark:
         """The benchmark that an entry of `evaluation.tasks` names. Raises InputError."""
         harness, dot, task = entry.name.rpartition(".")
@@ -202,6 +207,7 @@ def _nemo(folder: Path) -> dict[str, HarnessDefinition]:
                 endpoint_type=cast(EndpointType, row["endpoint_types"]),
                 samples=None,
                 eval_type=row["eval_type"] or None,
+                needs=row["required_capabilities"],
                 description="",
             )
     with (folder / "nemo_harnesses.csv").open(newline="", encoding="utf-8") as file:

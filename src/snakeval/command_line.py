@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from snakeval.config.load import Loaded, load
 from snakeval.errors import InputError
 from snakeval.layout import RunPaths
 from snakeval.runs import chosen_runs
@@ -27,6 +30,20 @@ def run_parser(description: str | None) -> argparse.ArgumentParser:
         "--output-dir", type=Path, action="append", default=[], help="a folder with run folders"
     )
     return parser
+
+
+def config_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the arguments that give a config as the Snakefile has it."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--configfile", type=Path, action="append", required=True)
+    parser.add_argument("--values", type=json.loads, default={}, help="--config values, as JSON")
+    return parser
+
+
+def config_of(arguments: argparse.Namespace) -> tuple[Loaded, dict[str, Any]]:
+    """The config, and the `--config` values. Raises InputError."""
+    values: dict[str, Any] = arguments.values
+    return load(arguments.configfile, values), values
 
 
 def runs_of(arguments: argparse.Namespace) -> list[RunPaths]:

@@ -6,6 +6,7 @@ and only the main process reads the config at all. Jobs need nothing but their w
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -105,14 +106,23 @@ class Pipeline:
     @cached_property
     def _capped(self) -> dict[str, int]:
         """Endpoints with a cap: name of the Snakemake resource -> benchmarks at once."""
-        from snakeval.plan import digest
-
         return {
-            f"endpoint_{digest(task.endpoint.url, 8)}": cap
+            self._resource_of[str(run.paths.dir), task.name]: cap
             for run in self.runs
             if (cap := run.config.execution.endpoint_cap)
             for task in run.tasks
             if task.endpoint.url
+        }
+
+    @cached_property
+    def _resource_of(self) -> dict[tuple[str, str], str]:
+        """The name of the resource that stands for the endpoint of a run's task."""
+        from snakeval.plan import digest
+
+        return {
+            (str(run.paths.dir), task.name): f"endpoint_{digest(task.endpoint.url, 8)}"
+            for run in self.runs
+            for task in run.tasks
         }
 
     def _cap_endpoints(self) -> None:
@@ -124,20 +134,9 @@ class Pipeline:
         return {name: self._uses(name) for name in self._capped} if self.runs else {}
 
     def _uses(self, resource: str) -> Callable[[Wildcards], int]:
-        from snakeval.plan import digest
-
-        def amount(wildcards: Wildcards) -> int:
-            return int(
-                any(
-                    f"endpoint_{digest(task.endpoint.url, 8)}" == resource
-                    for run in self.runs
-                    if str(run.paths.dir) == wildcards.run
-                    for task in run.tasks
-                    if task.name == wildcards.task
-                )
-            )
-
-        return amount
+        return lambda wildcards: int(
+            self._resource_of.get((wildcards.run, wildcards.task)) == resource
+        )
 
     def _force_fresh(self) -> None:
         """`fresh=`: plans these tasks although they are finished, in a dry run too.
@@ -189,6 +188,12 @@ class Pipeline:
             words.append("--no-follow")
         return shlex.join(words)
 
+    @property
+    def config_arguments(self) -> str:
+        """The config in force, as arguments: its files and what `--config` says."""
+        files = [word for file in self.files for word in ("--configfile", str(file))]
+        return shlex.join([*files, "--values", json.dumps(self._values, default=str)])
+
     # --- hooks ---------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -239,6 +244,7 @@ class Pipeline:
         from snakeval.runtime import RUNTIMES
         from snakeval.script import runtime_of
 
+        logger.info("`snakemake show_config` (same flags) shows every task's image and command.")
         runtime = _default_runtime(self._workflow)
         pending = {
             task: runtime_of(task, runtime)

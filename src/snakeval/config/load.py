@@ -35,6 +35,9 @@ RESERVED = {
     "fresh": "start these tasks over and keep the old work folders",
     "new_run": "true: begin a fresh run folder",
     "update_images": "true: resolve image tags again",
+    "harness": "a harness that `ls_tasks` is narrowed to",
+    "match": "text that names listed by `ls_tasks` contain",
+    "as": "json: what a utility target prints, for programs",
     "lines": "lines that `logs` shows first",
     "follow": "false: `logs` shows what is there and ends",
 }

@@ -215,6 +215,7 @@ class TaskDefinition(Section):
         None, description="Size of the benchmark, where it is known."
     )
     eval_type: str | None = Field(None, description="The harness's own name of the task.")
+    needs: str = Field("", description="What the endpoint must be able to do, such as logprobs.")
     description: str = Field("", description="One line for ls_tasks.")
 
 

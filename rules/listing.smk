@@ -1,0 +1,31 @@
+"""What can be evaluated, and what a config comes to: targets without outputs that create nothing."""
+
+
+rule ls_tasks:
+    log:
+        ".snakemake/log/ls_tasks.log",
+    params:
+        config=PIPELINE.config_arguments,
+    shell:
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/ls_tasks.py" {params.config}'
+        " 2> >(tee {log:q} >&2)"
+
+
+rule ls_task:
+    log:
+        ".snakemake/log/ls_task.log",
+    params:
+        config=PIPELINE.config_arguments,
+    shell:
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/ls_task.py" {params.config}'
+        " 2> >(tee {log:q} >&2)"
+
+
+rule show_config:
+    log:
+        ".snakemake/log/show_config.log",
+    params:
+        config=PIPELINE.config_arguments,
+    shell:
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/show_config.py" {params.config}'
+        " 2> >(tee {log:q} >&2)"

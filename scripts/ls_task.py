@@ -1,0 +1,29 @@
+"""Shows one benchmark: image, endpoint type, what it needs, how to name it in a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snakeval.catalogue import with_own
+from snakeval.command_line import config_of, config_parser, entry
+from snakeval.errors import InputError, Problem
+from snakeval.listing import print_task
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
+
+
+def main() -> int:
+    parser = config_parser(__doc__)
+    arguments = parser.parse_args()
+    loaded, values = config_of(arguments)
+    if "task" not in values:
+        raise InputError(
+            [Problem("ls_task", "which task?", "snakemake ls_task --config task=NAME")]
+        )
+    catalogue = with_own(CATALOGUE, loaded.config.harnesses, loaded.base)
+    print_task(catalogue, str(values["task"]), values.get("as") == "json")
+    return 0
+
+
+if __name__ == "__main__":
+    entry(main)

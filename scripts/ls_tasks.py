@@ -1,0 +1,25 @@
+"""Lists the benchmarks of the catalogue and of the config's own harnesses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snakeval.catalogue import with_own
+from snakeval.command_line import config_of, config_parser, entry
+from snakeval.listing import listed, print_tasks
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
+
+
+def main() -> int:
+    parser = config_parser(__doc__)
+    arguments = parser.parse_args()
+    loaded, values = config_of(arguments)
+    catalogue = with_own(CATALOGUE, loaded.config.harnesses, loaded.base)
+    rows = listed(catalogue, str(values.get("harness", "")), str(values.get("match", "")))
+    print_tasks(rows, values.get("as") == "json")
+    return 0
+
+
+if __name__ == "__main__":
+    entry(main)

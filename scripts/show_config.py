@@ -1,0 +1,23 @@
+"""Shows the resolved config, and each task's image, command and run config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snakeval.command_line import config_of, config_parser, entry
+from snakeval.listing import print_config
+from snakeval.plan import make_run
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
+
+
+def main() -> int:
+    parser = config_parser(__doc__)
+    arguments = parser.parse_args()
+    loaded, values = config_of(arguments)
+    print_config(make_run(loaded, CATALOGUE), values.get("as") == "json")
+    return 0
+
+
+if __name__ == "__main__":
+    entry(main)
