@@ -20,6 +20,7 @@ import psutil
 from rig.endpoint import ScriptedEndpoint, answer_sums
 from rig.image import BENCHMARK
 from rig.pipeline import HARNESSES, SUMS, Finished, Project, nemo_sums
+from snakeval.lease import owner_of
 
 SAMPLES = 48
 PARALLELISM = 4
@@ -213,7 +214,8 @@ class Evaluation:
         scores = [row["value"] for row in self.project.rows() if row["task"] == self.name]
         assert [round(score, 4) for score in scores] == [expected_score()]
         assert not self.harnesses()
-        assert not (self.task / "lease").exists()
+        owner = owner_of(self.task / "lease")
+        assert owner is None or not owner.alive
 
 
 def expected_score() -> float:
