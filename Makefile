@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The lock files are complete, so pip need not resolve anything; byte code comes with first use.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 
-.PHONY: demo test check lock clean
+.PHONY: demo test check reference lock clean
 
 demo: $(VENV)/run
 	$(BIN)/snakemake --profile profiles/local
@@ -21,6 +21,10 @@ check: $(VENV)/dev
 	$(BIN)/python tests/checks/rendered_scripts.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/python tests/checks/workflow_lint.py
+
+# The JSON Schema and the tables of docs/configuration.md, from the config model.
+reference: $(VENV)/run
+	$(BIN)/python -m snakeval.config.reference
 
 $(VENV)/run: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -1,8 +1,8 @@
 """The caches in which harnesses keep the model's answers: SQLite files in the work folder.
 
 Read to count answers and to find errors that were cached as such; written only to forget those.
-lm-eval keeps a table `unnamed` of pickled texts; the NeMo adapter a table `Cache` of bodies with
-status 200 (its own kind of diskcache).
+lm-eval keeps a table `unnamed` of pickled texts. In a NeMo image the adapter keeps a table `Cache`
+of bodies with status 200 (its own kind of diskcache), and lm-eval one of texts as JSON.
 
 A copy lies in every run folder's `lib/`, beside `verify.py`; standard library only, Python 3.9.
 """
@@ -34,18 +34,24 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 # ---------------------------------------------------------------- lm-eval
 
-_EMPTY_TEXTS = [pickle.dumps("", protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+_EMPTY_TEXTS: list[bytes | str] = [
+    *(pickle.dumps("", protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)),
+    b'""',
+    '""',
+]
 _IS_EMPTY = f"value IN ({','.join('?' * len(_EMPTY_TEXTS))})"
 
 
-def lm_eval_caches(work_dir: Path) -> list[Path]:
-    return [path for path in work_dir.glob("*_rank*.db") if path.is_file()]
+def _lm_eval_tables(work_dir: Path) -> dict[Path, str]:
+    """lm-eval's caches (a file, in a NeMo image a folder) and the tables that they keep."""
+    files = {path: "unnamed" for path in work_dir.glob("*_rank*.db") if path.is_file()}
+    return {**files, **{path: "Cache" for path in work_dir.glob("*_rank*.db/cache.db")}}
 
 
 def lm_eval_count(work_dir: Path) -> int | None:
     """Answers in lm-eval's caches; None where there is no cache yet."""
-    caches = lm_eval_caches(work_dir)
-    return sum(_count(path, "unnamed") for path in caches) if caches else None
+    tables = _lm_eval_tables(work_dir)
+    return sum(_count(path, table) for path, table in tables.items()) if tables else None
 
 
 def forget_empty_texts(work_dir: Path, even_some: bool) -> bool:
@@ -53,19 +59,21 @@ def forget_empty_texts(work_dir: Path, even_some: bool) -> bool:
 
     even_some: also where other answers are not empty. Returns whether it was done.
     """
-    caches = lm_eval_caches(work_dir)
-    if not caches or not (even_some or all(_all_texts_empty(path) for path in caches)):
+    tables = _lm_eval_tables(work_dir)
+    if not tables:
         return False
-    for path in caches:
+    if not even_some and any(_has_text(path, table) for path, table in tables.items()):
+        return False
+    for path, table in tables.items():
         with closing(sqlite3.connect(path)) as db, db:
-            db.execute(f"DELETE FROM unnamed WHERE {_IS_EMPTY}", _EMPTY_TEXTS)
+            db.execute(f"DELETE FROM {table} WHERE {_IS_EMPTY}", _EMPTY_TEXTS)
     return True
 
 
-def _all_texts_empty(path: Path) -> bool:
+def _has_text(path: Path, table: str) -> bool:
     with closing(_connect(path)) as db:
-        query = f"SELECT COUNT(*) FROM unnamed WHERE NOT {_IS_EMPTY}"
-        return int(db.execute(query, _EMPTY_TEXTS).fetchone()[0]) == 0
+        query = f"SELECT COUNT(*) FROM {table} WHERE value IS NULL OR NOT {_IS_EMPTY}"
+        return bool(db.execute(query, _EMPTY_TEXTS).fetchone()[0])
 
 
 # ---------------------------------------------------------------- NeMo Evaluator

@@ -1,0 +1,166 @@
+"""What is generated from the config model: the JSON Schema for editors, the tables of the docs.
+
+`make reference` writes both; a test says when they are out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from snakeval.config.load import RESERVED
+from snakeval.config.model import Config
+
+SCHEMA = Path("config/schema.json")
+PAGE = Path("docs/configuration.md")
+BEGIN = "<!-- keys: written by `make reference` from the config model -->"
+END = "<!-- end of keys -->"
+
+UNRESOLVED = {"type": "string", "pattern": r"^(\?\?\?$|.*\$\{.+\})"}
+"""What may stand in a file for any value: `???`, or text with an interpolation."""
+
+
+def schema() -> str:
+    """The JSON Schema of a config file, as text."""
+    content = Config.model_json_schema()
+    _loosen(content)
+    content["properties"]["defaults"] = {
+        "description": "Config groups whose values lie below this file's own.",
+        "type": "array",
+    }
+    tasks = content["$defs"]["Evaluation"]["properties"]["tasks"]
+    tasks["items"] = {"anyOf": [tasks["items"], {"type": "string"}]}
+    content["required"] = []  # several files may be laid on top of each other
+    content["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    content["title"] = "A snakeval config file"
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _loosen(node: Any) -> None:
+    """Lets an interpolation stand where a number, a truth value or a choice is wanted."""
+    if isinstance(node, list):
+        for item in node:
+            _loosen(item)
+        return
+    if not isinstance(node, dict):
+        return
+    if "oneOf" in node:  # without its `type` a section may fit several
+        node["anyOf"] = node.pop("oneOf")
+    for name, value in node.items():
+        if name == "properties":
+            for key, declared in value.items():
+                _loosen(declared)
+                kinds = declared.get("anyOf", [declared])
+                if any(
+                    kind.get("type") in ("integer", "number", "boolean") or "enum" in kind
+                    for kind in kinds
+                ):
+                    rest = {
+                        part: declared.pop(part)
+                        for part in ("description", "default", "title")
+                        if part in declared
+                    }
+                    value[key] = {"anyOf": [*kinds, UNRESOLVED], **rest}
+        elif name != "required":
+            _loosen(value)
+
+
+def tables() -> str:
+    """The keys of a config file and of `--config`, as Markdown."""
+    parts = [BEGIN, ""]
+    sections: dict[type[BaseModel], str] = {}
+    for heading, model in _sections(Config, ""):
+        sections.setdefault(model, heading)  # one that stands in several places is told once
+    for model, heading in sections.items():
+        parts += [f"### {heading or 'Top level'}", ""]
+        if model.__doc__ and heading:
+            parts += [" ".join(model.__doc__.split()), ""]
+        parts += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        for name, field in model.model_fields.items():
+            parts.append(
+                f"| `{name}` | {_type_name(field.annotation)} | {_default(field)} "
+                f"| {field.description or ''} |"
+            )
+        parts.append("")
+    parts += ["### On the command line: `--config`", "", "| key | meaning |", "|---|---|"]
+    parts += [f"| `{key}` | {meaning} |" for key, meaning in RESERVED.items()]
+    return "\n".join([*parts, "", END])
+
+
+def page(before: str) -> str:
+    """The text of the configuration page with its tables renewed."""
+    pattern = re.escape(BEGIN) + r".*?" + re.escape(END)
+    return re.sub(pattern, lambda _: tables(), before, flags=re.DOTALL)
+
+
+def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    yield path, model
+    for name, field in model.model_fields.items():
+        inner = list(_models(field.annotation))
+        for found in inner:
+            place = f"{path}.{name}".lstrip(".") + _suffix(field.annotation)
+            kind = found.model_fields.get("type")
+            kinds = get_args(kind.annotation) if kind and len(inner) > 1 else ()
+            named = f" (type {', '.join(map(str, kinds))})" if kinds else ""
+            yield from _sections(found, place + named)
+
+
+def _suffix(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    return "[]" if origin is list else ".NAME" if origin is dict else ""
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, UnionType):
+        names = [_type_name(item) for item in arguments if item is not type(None)]
+        return " or ".join(dict.fromkeys(names))
+    if origin is list:
+        return f"list of {_type_name(arguments[0])}"
+    if origin is dict:
+        return "mapping"
+    if arguments and origin is not None:  # Annotated
+        return _type_name(arguments[0])
+    words = {
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "true or false",
+        "Any": "anything",
+    }
+    name = getattr(annotation, "__name__", str(annotation))
+    return words.get(name, "section")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=False)
+    return "" if value is None or field.default_factory or value == "" else f"`{value}`"
+
+
+def write(root: Path) -> None:
+    """Renews the schema and the page below a clone's root folder."""
+    (root / SCHEMA).write_text(schema(), encoding="utf-8")
+    text = (root / PAGE).read_text(encoding="utf-8")
+    (root / PAGE).write_text(page(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path.cwd())
