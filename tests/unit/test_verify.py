@@ -8,7 +8,6 @@ samples. They are trimmed: logs to the telling lines, SQLite caches to SQL text.
 
 import ast
 import json
-import pickle
 import re
 import shutil
 import sqlite3
@@ -22,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from snakeval.job import verify
+from snakeval.job import answer_cache, verify
 from snakeval.job.result_formats import CheckFailed, Coverage, Score
 from snakeval.script import LIB
 
@@ -327,12 +326,13 @@ def test_an_answer_without_text_may_say_something(
 def test_empty_answers_are_forgotten_in_both_caches_of_a_nemo_image(recall: Recall) -> None:
     recorded = recall("nemo_lm_eval")
     blank_samples(recorded)
-    with closing(sqlite3.connect(recorded.work / "lm_cache_rank0.db")) as db, db:
-        db.execute("CREATE TABLE unnamed (key TEXT PRIMARY KEY, value BLOB)")
-        db.execute("INSERT INTO unnamed VALUES ('key', ?)", (pickle.dumps("", protocol=4),))
-    assert cached_answers(recorded.work) == 1
+    (recorded.work / "lm_cache_rank0.db").mkdir()
+    with closing(sqlite3.connect(recorded.work / "lm_cache_rank0.db" / "cache.db")) as db, db:
+        db.execute("CREATE TABLE Cache (key TEXT PRIMARY KEY, value BLOB)")
+        db.execute("INSERT INTO Cache VALUES ('key', ?)", (b'""',))
+    assert answer_cache.lm_eval_count(recorded.work) == 1
     assert run_by_hand(recorded).returncode == 1
-    assert cached_answers(recorded.work) == 0
+    assert answer_cache.lm_eval_count(recorded.work) == 0
 
 
 # -- attempts that ask nothing
