@@ -101,10 +101,11 @@ class Evaluation:
 
     @contextlib.contextmanager
     def slow(self) -> Iterator[None]:
-        """Answers take a second meanwhile: what is in the middle stays there for a while."""
-        self.endpoint.latency = 1
+        """Answers take two seconds meanwhile: what is in the middle, or was left behind, would be
+        there for longer than a lifeline may last."""
+        usual, self.endpoint.latency = self.endpoint.latency, 2
         yield
-        self.endpoint.latency = 0.15
+        self.endpoint.latency = usual
 
     # --- what runs -------------------------------------------------------------------------------
 

@@ -35,9 +35,10 @@ def test_a_podman_container_ends_with_its_script_and_is_continued(
         with evaluation.project.started(*WITH_PODMAN) as snakemake:
             evaluation.wait_for_the_middle(evaluation.answered + 8)
             assert evaluation.containers()
-            os.killpg(snakemake.pid, number)
-            assert snakemake.wait(30) != 0
-            evaluation.wait_until_nothing_runs()
+            with evaluation.slow():
+                os.killpg(snakemake.pid, number)
+                assert snakemake.wait(30) != 0
+                evaluation.wait_until_nothing_runs()
     # then the same command continues
     evaluation.project.snakemake(*WITH_PODMAN).check()
     evaluation.check_published(asked_again_at_most=2 * PARALLELISM)

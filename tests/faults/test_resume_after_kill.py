@@ -47,10 +47,11 @@ def test_killed_in_the_middle_the_same_command_continues(
     # given a start that was killed in the middle of a benchmark
     with evaluation.project.started(*SAME) as snakemake:
         evaluation.wait_for_the_middle()
-        kill(evaluation, snakemake)
-        assert snakemake.wait(30) != 0
-        # then nothing of it goes on
-        evaluation.wait_until_nothing_runs()
+        with evaluation.slow():
+            kill(evaluation, snakemake)
+            assert snakemake.wait(30) != 0
+            # then nothing of it goes on
+            evaluation.wait_until_nothing_runs()
     assert not evaluation.is_published()
     # when the same command is given again
     evaluation.project.snakemake(*SAME).check()
@@ -137,10 +138,11 @@ def test_no_way_to_kill_a_container_loses_an_answer(in_docker: Evaluation) -> No
         with in_docker.project.started(*SAME) as snakemake:
             in_docker.wait_for_the_middle(in_docker.answered + 6)
             # when it is killed
-            kill(in_docker, snakemake)
-            assert snakemake.wait(30) != 0, name
-            # then the container is gone, and few answers with it
-            in_docker.wait_until_nothing_runs()
+            with in_docker.slow():
+                kill(in_docker, snakemake)
+                assert snakemake.wait(30) != 0, name
+                # then the container is gone, and few answers with it
+                in_docker.wait_until_nothing_runs()
         assert in_docker.asked_again <= (number - 1) * PARALLELISM, name
     in_docker.project.snakemake(*SAME).check()
     in_docker.check_published(asked_again_at_most=len(IN_A_CONTAINER) * PARALLELISM)

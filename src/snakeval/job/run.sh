@@ -20,6 +20,7 @@ readonly SILENCE=${SNAKEVAL_SILENCE:-30} # the variable is for tests
 readonly BEAT=$((SILENCE / 10)) GRACE=10
 # Kilobytes. A harness that can no longer store answers goes on asking for them: it is ended before.
 readonly RESERVE=4096
+readonly disk_full="the disk is full (less than $((RESERVE / 1024)) MB left)"
 
 python=${SNAKEVAL_PYTHON:-$environment_python}
 [ -x "$python" ] || python=python3
@@ -203,7 +204,7 @@ on_signal() {
 
 why_stopped() {
     if [ "$stopped_by" = full ]; then
-        printf 'the disk is full (less than %s MB left)' $((RESERVE / 1024))
+        printf %s "$disk_full"
     else
         printf 'stopped by SIG%s' "$stopped_by"
     fi
@@ -224,7 +225,7 @@ take_lease
 
 # --- 3. A folder in which this attempt's results are the only ones ---------------------------
 
-has_room || fail "$(stopped_by=full && why_stopped)"
+has_room || fail "$disk_full"
 mkdir -p "$own" "$here/logs" || fail "the work folder cannot be made"
 if ! began=$(attempt begin "$here" --digest "$digest" --runtime "$runtime" --image "$image" \
     --container "$container" "${stale[@]+"${stale[@]/#/--stale=}"}"); then
