@@ -562,9 +562,9 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-@pytest.mark.parametrize("answers", [SIZE * 3 // 4, SIZE - 1])
-def test_a_full_disk_is_a_named_failure(small_disk: Path, answers: int) -> None:
-    """In the middle, and when there is nothing left to write but the results."""
+def test_a_full_disk_is_a_named_failure(small_disk: Path) -> None:
+    """Full when there is next to nothing left to write but the results."""
+    answers = SIZE - 1
     with EndpointByTask() as endpoint:
         project = Project(small_disk.parent, endpoint.chat_url)
         write(project, [lm_eval("sound")])

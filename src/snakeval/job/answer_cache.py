@@ -45,7 +45,7 @@ _IS_EMPTY = f"value IN ({','.join('?' * len(_EMPTY_TEXTS))})"
 def _lm_eval_tables(work_dir: Path) -> dict[Path, str]:
     """lm-eval's caches (a file, in a NeMo image a folder) and the tables that they keep."""
     files = {path: "unnamed" for path in work_dir.glob("*_rank*.db") if path.is_file()}
-    return {**files, **{path: "Cache" for path in work_dir.glob("*_rank*.db/cache.db")}}
+    return {**files, **dict.fromkeys(work_dir.glob("*_rank*.db/cache.db"), "Cache")}
 
 
 def lm_eval_count(work_dir: Path) -> int | None:
