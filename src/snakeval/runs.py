@@ -42,7 +42,8 @@ def find_run(prefix: str, output_dirs: list[Path]) -> RunPaths:
     folder = Path(prefix)
     if RUN_ID.match(folder.name) and (folder / "run.json").exists():
         return RunPaths(folder)
-    runs = known_runs(output_dirs)
+    # The same run in two places (it was copied): the one in the output folder comes first.
+    runs = list({run.id: run for run in reversed(known_runs(output_dirs))}.values())
     found = [run for run in runs if run.id.startswith(prefix) or run.id[-8:].startswith(prefix)]
     if len(found) == 1:
         return found[0]

@@ -33,11 +33,11 @@ def test_without_a_cap_there_are_as_many_as_the_profiles_cores(
 ) -> None:
     # given that no benchmark gets its first answer before all four have asked
     together = threading.Event()
-    endpoint.answer = lambda prompt: str(together.wait(60))
+    endpoint.answer = lambda prompt: str(together.wait(180))
     write(project, [*QUIZZES, quiz(seed=5)])
 
     with project.started() as process:
-        endpoint.wait_for(lambda: endpoint.in_flight == 4)
+        endpoint.wait_for(lambda: endpoint.in_flight == 4, 120)
         together.set()
         assert process.wait(120) == 0, project.log
 
