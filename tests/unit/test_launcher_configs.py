@@ -1,0 +1,48 @@
+"""Config files in the style of the NeMo Evaluator Launcher 0.2.6 work unchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snakeval.config.load import load
+from snakeval.plan import make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+CATALOGUE = ROOT / "config" / "catalogue"
+CONFIGS = sorted((Path(__file__).parent / "data" / "launcher").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_launcher_config_is_planned_unchanged(path: Path) -> None:
+    run = make_run(load([path], {}), CATALOGUE)
+    assert len(run.tasks) == len(run.raw["evaluation"]["tasks"])
+    assert "???" not in str(run.raw) and "${" not in str(run.raw)
+
+
+def test_every_group_is_in_one_of_them() -> None:
+    text = " ".join(path.read_text() for path in CONFIGS)
+    groups = [
+        f"{group}: {file.relative_to(ROOT / 'config' / group).with_suffix('')}"
+        for group in ("execution", "deployment")
+        for file in (ROOT / "config" / group).rglob("*.yaml")
+        if file.stem != "demo"  # ours
+    ]
+    assert [group for group in groups if group not in text] == []
+
+
+def test_keys_without_a_meaning_are_told_once_each_and_why() -> None:
+    slurm = next(path for path in CONFIGS if path.stem == "slurm_vllm")
+    told = [str(warning) for warning in load([slurm], {}).warnings]
+    assert len(told) == len(set(told)) == 3
+    assert any("hostname: has no meaning here" in text and "login node" in text for text in told)
+
+
+def test_resolution_is_stable() -> None:
+    path = next(path for path in CONFIGS if path.stem == "interpolated")
+    first, second = (make_run(load([path], {}), CATALOGUE) for _ in range(2))
+    assert first.raw == second.raw
+    assert [task.digest for task in first.tasks] == [task.digest for task in second.tasks]
+    assert first.config.name == "my-model"
+    assert first.config.evaluation.nemo_evaluator_config.config.params.request_timeout == 600
