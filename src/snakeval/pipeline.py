@@ -219,6 +219,7 @@ class Pipeline:
         back. Does nothing for utility targets."""
         if not self._holds:
             return
+        from snakeval.export.local import export as export_local
         from snakeval.results import print_table, rows, write_tables
 
         for run in self.runs:
@@ -226,6 +227,8 @@ class Pipeline:
                 task.published for task in run.tasks
             )
             print_table(run, rows(run) if complete else write_tables(run, run.members))
+            if "local" in run.config.execution.auto_export.destinations:
+                export_local(run)
         for hold in self._holds:
             hold.release()
 

@@ -68,6 +68,9 @@ def begin(runs: Sequence[Run], wanted: Mapping[str, str], log: Any) -> list[Hold
     except BaseException:
         for hold in holds:
             hold.release()
+        for run in runs:
+            with contextlib.suppress(OSError):  # only a folder that was made just now is empty
+                run.paths.dir.rmdir()
         raise
     return holds
 

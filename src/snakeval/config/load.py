@@ -301,11 +301,22 @@ WITHOUT_MEANING = {
 }
 """Keys of the launcher that are accepted and do nothing here, and why."""
 
+EXPORTS = ("local",)
+"""Destinations that exist."""
+
 
 def _warnings(raw: dict[str, Any], layers: list[tuple[Path, dict[str, Any]]]) -> Iterable[Problem]:
     for keys, why in WITHOUT_MEANING.items():
         if _dig(raw, *keys):
             yield Problem(_where(keys, layers), f"has no meaning here: {why}", warning=True)
+    destinations = _dig(raw, "execution", "auto_export", "destinations") or []
+    for name in [*destinations, *(raw.get("export") or {})]:
+        if name not in EXPORTS:
+            yield Problem(
+                _where(("export", name), layers),
+                "this version cannot export there yet; `snakemake export_local` writes files",
+                warning=True,
+            )
 
 
 def _cross_checks(
