@@ -88,7 +88,7 @@ def begin(arguments: argparse.Namespace) -> int:
             "started": now(),
             "ended": None,
             "host": platform.node(),
-            "pid": os.getppid(),
+            "pid": arguments.pid,
             "job": os.environ.get("SLURM_JOB_ID"),
             "runtime": arguments.runtime,
             "image": arguments.image or None,
@@ -263,6 +263,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("task_dir", type=Path)
     for name in ("digest", "runtime", "image", "container"):
         command.add_argument(f"--{name}", default="")
+    command.add_argument("--pid", type=int, required=True)
     command.add_argument("--stale", action="append", default=[])
     command.set_defaults(run=begin)
     command = commands.add_parser("end")

@@ -28,7 +28,9 @@ python=${SNAKEVAL_PYTHON:-$environment_python}
 # Nobody may be reading any more (`snakemake | tee`, a closed terminal): that ends nothing here.
 trap : PIPE
 say() { printf '%s %s: %s\n' "$(date +%H:%M:%S)" "$task" "$*" 2>/dev/null; }
-attempt() { "$python" "$lib/attempt.py" "$@" 9>&-; }
+# Files of lib/ find each other whatever the caller has set, and leave no byte code behind.
+tool() { PYTHONSAFEPATH='' "$python" -B "$lib/$1.py" "${@:2}" 9>&-; }
+attempt() { tool attempt "$@"; }
 
 # --- 1. What is finished is linked again, at once -------------------------------------------
 
@@ -228,7 +230,7 @@ take_lease
 has_room || fail "$disk_full"
 mkdir -p "$own" "$here/logs" || fail "the work folder cannot be made"
 if ! began=$(attempt begin "$here" --digest "$digest" --runtime "$runtime" --image "$image" \
-    --container "$container" "${stale[@]+"${stale[@]/#/--stale=}"}"); then
+    --container "$container" --pid $$ "${stale[@]+"${stale[@]/#/--stale=}"}"); then
     fail "${began:-the attempt could not be recorded}"
 fi
 number=$began
@@ -287,8 +289,8 @@ leave_if_lost
 
 logs=()
 while IFS= read -r name; do logs+=(--log "$name"); done < <(attempt logs "$here" "$digest")
-"$python" "$lib/verify.py" "$work" --spec "$own/check_spec.json" --exit-code "$code" \
-    "${logs[@]+"${logs[@]}"}" >"$scratch/cause" 9>&- || {
+tool verify "$work" --spec "$own/check_spec.json" --exit-code "$code" \
+    "${logs[@]+"${logs[@]}"}" >"$scratch/cause" || {
     [ -z "$stopped_by" ] || fail "$(why_stopped) while the result was checked"
     fail "$(cat "$scratch/cause")"
 }
