@@ -263,7 +263,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("task_dir", type=Path)
     for name in ("digest", "runtime", "image", "container"):
         command.add_argument(f"--{name}", default="")
-    command.add_argument("--pid", type=int, required=True)
+    command.add_argument("--pid", type=int, default=None)
     command.add_argument("--stale", action="append", default=[])
     command.set_defaults(run=begin)
     command = commands.add_parser("end")
