@@ -2,8 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The lock files are complete, so pip need not resolve anything; byte code comes with first use.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
+# The lock files are complete, so nothing needs to be resolved; byte code comes with first use.
+# uv is some six times as fast as pip; where it cannot (a mirror that only pip knows), pip does it.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
+UV := $(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python
+define install
+$(UV) $(1) || $(PIP) $(1)
+endef
 
 .PHONY: demo test check reference lock clean
 
@@ -29,20 +34,22 @@ reference: $(VENV)/run
 $(VENV)/run: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --require-hashes -r requirements.lock
-	$(INSTALL) --no-build-isolation --editable .
+	$(PIP) --require-hashes -r requirements-setup.lock
+	$(call install,--require-hashes -r requirements.lock)
+	$(call install,--no-build-isolation --editable .)
 	touch $@
 
 $(VENV)/dev: $(VENV)/run requirements-dev.lock
-	$(INSTALL) --require-hashes -r requirements-dev.lock
+	$(call install,--require-hashes -r requirements-dev.lock)
 	touch $@
 
 # Resolved for all platforms and Pythons, with hashes and without any host (needs uv).
-COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --no-strip-extras --quiet
 lock:
-	$(COMPILE) -o requirements.lock
-	$(COMPILE) --extra dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml -o requirements.lock
+	$(COMPILE) pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+	echo uv | $(COMPILE) - -o requirements-setup.lock
 
 clean:
 	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache
