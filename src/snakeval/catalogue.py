@@ -89,73 +89,27 @@ class Catalogue:
     def find(self, entry: TaskEntry, where: str) -> Benchmark:
         """The benchmark that an entry of `evaluation.tasks` names. Raises InputError."""
         harness, dot, task = entry.name.rpartition(".")
-        if "." in harness:
-            raise InputError(
-                [
-                    Problem(
-                        where,
-                        f"'{entry.name}' has more than one dot",
-                        "write `task` or `harness.task`",
-                    )
-                ]
-            )
-        if not NAME.match(task) or task in RUN_FOLDER_NAMES:
-            raise InputError(
-                [
-                    Problem(
-                        where,
-                        f"'{task}' cannot be the name of a folder in the run folder",
-                        "letters, digits, '_', '-' and '+', and none of "
-                        + ", ".join(sorted(RUN_FOLDER_NAMES)),
-                    )
-                ]
-            )
-        found = self._by_task.get(entry.name, []) if not dot else []
+        _check_name(entry.name, where)
         if dot and harness in self._harnesses:
             definition = self._harnesses[harness][0]
             if task in definition.tasks or harness == PLAIN_LM_EVAL:
                 return self._benchmark(harness, task)
             if not entry.container:
-                raise InputError(
-                    [
-                        Problem(
-                            where,
-                            f"harness '{harness}' has no task '{task}'",
-                            nearest(task, sorted(definition.tasks)),
-                        )
-                    ]
-                )
+                what = f"harness '{harness}' has no task '{task}'"
+                raise _unknown(where, what, nearest(task, sorted(definition.tasks)))
+        found = self._by_task.get(entry.name, []) if not dot else []
         if len(found) == 1:
             return self._benchmark(found[0], entry.name)
-        if len(found) > 1:
+        if found:
             names = ", ".join(f"{name}.{entry.name}" for name in sorted(found))
-            raise InputError(
-                [
-                    Problem(
-                        where,
-                        f"'{entry.name}' is a task of several harnesses",
-                        f"write one of {names}",
-                    )
-                ]
-            )
+            what = f"'{entry.name}' is a task of several harnesses"
+            raise _unknown(where, what, f"write one of {names}")
         if entry.container:
             definition = HarnessDefinition(kind="nemo", image=entry.container)
-            return Benchmark(
-                harness or CUSTOM,
-                task,
-                definition,
-                TaskDefinition(endpoint_type=entry.endpoint_type or "chat"),
-                Path(),
-            )
-        raise InputError(
-            [
-                Problem(
-                    where,
-                    f"there is no benchmark '{entry.name}'",
-                    self._near(entry.name, harness if dot else ""),
-                )
-            ]
-        )
+            details = TaskDefinition(endpoint_type=entry.endpoint_type or "chat")
+            return Benchmark(harness or CUSTOM, task, definition, details, Path())
+        near = self._near(entry.name, harness if dot else "")
+        raise _unknown(where, f"there is no benchmark '{entry.name}'", near)
 
     def _near(self, name: str, harness: str) -> str:
         if harness:
@@ -170,6 +124,24 @@ class Catalogue:
         definition, base, own = self._harnesses[harness]
         details = definition.tasks.get(task) or TaskDefinition()
         return Benchmark(harness, task, definition, details, base, own)
+
+
+def _unknown(where: str, what: str, fix: str) -> InputError:
+    return InputError([Problem(where, what, fix)])
+
+
+def _check_name(name: str, where: str) -> None:
+    """Raises InputError for a name that cannot be a task, or not the name of its folder."""
+    if name.count(".") > 1:
+        what = f"'{name}' has more than one dot"
+        raise _unknown(where, what, "write `task` or `harness.task`")
+    task = name.rpartition(".")[2]
+    if not NAME.match(task) or task in RUN_FOLDER_NAMES:
+        raise _unknown(
+            where,
+            f"'{task}' cannot be the name of a folder in the run folder",
+            "letters, digits, '_', '-' and '+', and none of " + ", ".join(sorted(RUN_FOLDER_NAMES)),
+        )
 
 
 @lru_cache(maxsize=1)

@@ -21,8 +21,9 @@ from typing import Any
 
 from snakeval.catalogue import Benchmark, with_own
 from snakeval.config.deployment import ServerDeployment
-from snakeval.config.load import Loaded, merge
+from snakeval.config.load import Loaded
 from snakeval.config.model import Config, EndpointType, TaskEntry
+from snakeval.config.overrides import merge
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.layout import RunPaths, TaskPaths, runs_in
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from snakeval.config.load import Loaded, assign, load, merge, parse_overrides
+from snakeval.config.load import Loaded, load
+from snakeval.config.overrides import assign, merge, parse_overrides
 from snakeval.errors import InputError, nearest
 
 Read = Callable[..., Loaded]

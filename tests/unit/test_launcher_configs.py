@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from snakeval.config.load import load
+from snakeval.config.load import load, load_resolved
 from snakeval.plan import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,3 +47,14 @@ def test_resolution_is_stable() -> None:
     assert [task.digest for task in first.tasks] == [task.digest for task in second.tasks]
     assert first.config.name == "my-model"
     assert first.config.evaluation.nemo_evaluator_config.config.params.request_timeout == 600
+
+
+def test_a_shells_variable_stays_one_in_the_run_folders_config(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    text = next(path for path in CONFIGS if path.stem == "local_minimal").read_text()
+    path.write_text(text + "  pre_cmd: echo \\${HOME} ${target.api_endpoint.model_id}\n")
+    first = load([path], {})
+    assert first.config.evaluation.pre_cmd == "echo ${HOME} meta/llama-3.2-3b-instruct"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(first.raw))
+    again = load_resolved(tmp_path / "config.yaml")
+    assert again.config == first.config

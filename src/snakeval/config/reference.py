@@ -15,8 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from snakeval.config.load import RESERVED
 from snakeval.config.model import Config
+from snakeval.config.overrides import RESERVED
 
 SCHEMA = Path("config/schema.json")
 PAGE = Path("docs/configuration.md")
