@@ -108,13 +108,19 @@ def test_an_image_that_cannot_be_pulled_is_told_before_anything_starts(
     docker_engine: DockerEngine, endpoint: ScriptedEndpoint, tmp_path: Path
 ) -> None:
     project = Project(tmp_path, endpoint.chat_url)
-    project.write(tasks=[{"name": "own.one"}], **own("127.0.0.1:1/nowhere/image:1"))
+    project.write(
+        tasks=[{"name": "own.one"}],
+        env_vars={"TOKEN": "host:NOT_SET_ANYWHERE"},
+        **own("127.0.0.1:1/nowhere/image:1"),
+    )
 
     refused = project.snakemake().refused()
 
     assert "127.0.0.1:1/nowhere/image:1 is not here and cannot be pulled" in refused.output
+    assert "NOT_SET_ANYWHERE is not set" in refused.output, "all problems are told at once"
     assert "docker login" in refused.output
     assert not endpoint.requests
+    assert not project.runs
 
 
 def test_no_engine_is_told_before_anything_starts(

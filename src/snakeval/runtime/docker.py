@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from snakeval.errors import InputError, Problem
@@ -36,7 +37,25 @@ class Docker:
                     "start Docker, or set DOCKER_HOST; `docker version` must answer",
                 )
             ]
-        return []
+        with ThreadPoolExecutor(8) as pool:
+            found = pool.map(self._missing, sorted({str(task.image) for task in tasks}))
+            return [problem for problem in found if problem]
+
+    def _missing(self, image: str) -> Problem | None:
+        """An image that is neither here nor in its registry; nothing is pulled yet."""
+        from docker.errors import APIError, ImageNotFound
+
+        engine = self._engine()
+        try:
+            try:
+                engine.images.get(image)
+            except ImageNotFound:
+                engine.images.get_registry_data(image)
+        except APIError as error:
+            return _no_image(image, error)
+        except OSError:  # a slow registry; the pull will tell
+            return None
+        return None
 
     def pin(self, image: str, again: bool) -> str:
         """`name@sha256:...`, or the image's own id where it came from no registry."""
