@@ -20,6 +20,20 @@ def unavailable(reason: object) -> NoReturn:
     pytest.skip(str(reason))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two workers share the tests (`-n 2 --dist loadgroup`): one has all that need an engine.
+
+    Containers of the NeMo image beside each other overload two cores. The others stay together
+    by file, and with them what a fixture of the file has made.
+    """
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        engine = names & {"docker_engine", "nemo_image", "podman"} or item.get_closest_marker(
+            "docker"
+        )
+        item.add_marker(pytest.mark.xdist_group("engine" if engine else item.path.stem))
+
+
 @pytest.fixture
 def endpoint() -> Iterator[ScriptedEndpoint]:
     """An OpenAI-compatible endpoint on this machine's loopback address."""

@@ -99,14 +99,6 @@ class Evaluation:
     def wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
         self.endpoint.wait_for(condition, timeout)
 
-    @contextlib.contextmanager
-    def slow(self) -> Iterator[None]:
-        """Answers take two seconds meanwhile: what is in the middle, or was left behind, would be
-        there for longer than a lifeline may last."""
-        usual, self.endpoint.latency = self.endpoint.latency, 2
-        yield
-        self.endpoint.latency = usual
-
     # --- what runs -------------------------------------------------------------------------------
 
     @property
@@ -193,6 +185,10 @@ class Evaluation:
     @property
     def log_by_hand(self) -> Path:
         return self.project.folder / "by_hand.log"
+
+    @property
+    def said_by_hand(self) -> str:
+        return self.log_by_hand.read_text(errors="replace")
 
     def by_hand(self, script: str = "run.sh", **environment: str) -> Finished:
         """`bash run.sh` (or `run_all.sh`) to its end."""

@@ -13,7 +13,7 @@ from interrupted import PARALLELISM, Evaluation
 def test_a_second_start_is_refused_and_told_who_is_at_it(evaluation: Evaluation) -> None:
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle()
-        with evaluation.slow():
+        with evaluation.endpoint.holding():
             again = evaluation.project.snakemake().refused()
         assert f"pid {snakemake.pid} on {platform.node()}" in again.output
         assert snakemake.wait(60) == 0, evaluation.project.log
@@ -25,7 +25,7 @@ def test_snakemake_waits_for_a_start_by_hand_and_adopts(evaluation: Evaluation) 
     with evaluation.started_by_hand() as script:
         evaluation.wait_for_the_middle()
         with evaluation.project.started() as snakemake:
-            with evaluation.slow():
+            with evaluation.endpoint.holding():
                 said = f"waiting for {script.pid} on {platform.node()}"
                 evaluation.wait_until(lambda: said in evaluation.project.log, 15)
             assert snakemake.wait(60) == 0, evaluation.project.log
@@ -37,10 +37,12 @@ def test_snakemake_waits_for_a_start_by_hand_and_adopts(evaluation: Evaluation) 
 def test_a_start_by_hand_waits_for_snakemake_and_adopts(evaluation: Evaluation) -> None:
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle()
-        started = evaluation.by_hand().check()
-        assert snakemake.wait(30) == 0, evaluation.project.log
-    assert "waiting for" in started.output
-    assert "nothing is asked again" in started.output
+        with evaluation.endpoint.holding(), evaluation.started_by_hand() as script:
+            evaluation.wait_until(lambda: "waiting for" in evaluation.said_by_hand, 15)
+            evaluation.endpoint.held = False
+            assert snakemake.wait(30) == 0, evaluation.project.log
+            assert script.wait(30) == 0
+    assert "nothing is asked again" in evaluation.said_by_hand
     assert evaluation.attempts() == ["published"]
     evaluation.check_published()
 
@@ -49,10 +51,9 @@ def test_who_waits_may_be_stopped_and_disturbs_nobody(evaluation: Evaluation) ->
     evaluation.finish_the_short_one()
     with evaluation.started_by_hand() as working:
         evaluation.wait_for_the_middle()
-        with evaluation.started_by_hand() as waiting:
-            evaluation.wait_until(
-                lambda: f"waiting for {working.pid}" in evaluation.log_by_hand.read_text(), 10
-            )
+        with evaluation.endpoint.holding(), evaluation.started_by_hand() as waiting:
+            said = f"waiting for {working.pid}"
+            evaluation.wait_until(lambda: said in evaluation.said_by_hand, 10)
             waiting.terminate()
             assert waiting.wait(10) == 143
         assert evaluation.project.status(evaluation.name)["state"] == "running"
@@ -92,7 +93,7 @@ def test_of_many_that_race_for_a_dead_owner_one_takes_over_at_once(evaluation: E
             racing = [stack.enter_context(evaluation.started_by_hand(**patience)) for _ in range(3)]
             assert [process.wait(60) for process in racing] == [0, 0, 0]
     # then one has worked, and the others have adopted its result
-    said = evaluation.log_by_hand.read_text()
+    said = evaluation.said_by_hand
     assert said.count("taking over") == 1, said
     assert said.count("attempt 2 started") == 1, said
     assert said.count("nothing is asked again") == 2, said
@@ -129,8 +130,8 @@ def suspend_and_take_over(evaluation: Evaluation) -> None:
             # then the first one leaves, and says why
             assert suspended.wait(15) == 1
             # and the second one is not disturbed
-            assert successor.wait(60) == 0, evaluation.log_by_hand.read_text()
-    assert "another start has taken over" in evaluation.log_by_hand.read_text()
+            assert successor.wait(60) == 0, evaluation.said_by_hand
+    assert "another start has taken over" in evaluation.said_by_hand
     assert evaluation.attempts() == ["interrupted", "published"]
     evaluation.project.snakemake().check()
     evaluation.check_published(asked_again_at_most=PARALLELISM)
@@ -140,7 +141,7 @@ def test_starting_over_is_refused_while_another_one_is_at_it(evaluation: Evaluat
     evaluation.finish_the_short_one()
     with evaluation.started_by_hand() as script:
         evaluation.wait_for_the_middle()
-        with evaluation.slow():
+        with evaluation.endpoint.holding():
             fresh = f"fresh={evaluation.name}"
             refused = evaluation.project.snakemake("--config", fresh).refused()
         assert f"pid {script.pid}" in refused.output
@@ -154,13 +155,14 @@ def test_kill_stops_a_run_and_proves_that_it_is_gone(
     engine: str | None, request: pytest.FixtureRequest
 ) -> None:
     evaluation: Evaluation = request.getfixturevalue("in_docker" if engine else "evaluation")
-    with evaluation.project.started() as snakemake, evaluation.slow():
-        evaluation.wait_for_the_middle(8)
+    with evaluation.project.started() as snakemake:
+        evaluation.wait_for_the_middle()
         script = evaluation.owner()
         # when another terminal kills the run by a prefix of its name
         prefix = evaluation.project.run_folder.name[:-2]
         without_config = evaluation.project.command()[:-2]
-        killed = evaluation.project.run(*without_config, "kill", "--config", f"run={prefix}")
+        with evaluation.endpoint.holding():
+            killed = evaluation.project.run(*without_config, "kill", "--config", f"run={prefix}")
         killed.check()
         # then nothing is left at that moment, and kill has said what it ended
         assert not evaluation.harnesses()

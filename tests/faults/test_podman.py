@@ -35,7 +35,7 @@ def test_a_podman_container_ends_with_its_script_and_is_continued(
         with evaluation.project.started(*WITH_PODMAN) as snakemake:
             evaluation.wait_for_the_middle(evaluation.answered + 8)
             assert evaluation.containers()
-            with evaluation.slow():
+            with evaluation.endpoint.holding():
                 os.killpg(snakemake.pid, number)
                 assert snakemake.wait(30) != 0
                 evaluation.wait_until_nothing_runs()

@@ -47,7 +47,7 @@ def test_killed_in_the_middle_the_same_command_continues(
     # given a start that was killed in the middle of a benchmark
     with evaluation.project.started(*SAME) as snakemake:
         evaluation.wait_for_the_middle()
-        with evaluation.slow():
+        with evaluation.endpoint.holding():
             kill(evaluation, snakemake)
             assert snakemake.wait(30) != 0
             # then nothing of it goes on
@@ -69,9 +69,12 @@ def test_a_script_that_outlives_snakemake_is_waited_for(evaluation: Evaluation, 
         assert snakemake.wait(10) != 0
         assert evaluation.harnesses()
         # when the same command is given again
-        again = evaluation.project.snakemake(*SAME).check()
-    # then it waits and adopts; nothing is asked twice
-    assert "waiting for" in again.output
+        with evaluation.endpoint.holding(), evaluation.project.started(*SAME) as again:
+            # then it waits
+            evaluation.wait_until(lambda: "waiting for" in evaluation.project.log, 60)
+            evaluation.endpoint.held = False
+            # and adopts; nothing is asked twice
+            assert again.wait(60) == 0, evaluation.project.log
     assert evaluation.attempts() == ["published"]
     evaluation.check_published()
 
@@ -138,7 +141,7 @@ def test_no_way_to_kill_a_container_loses_an_answer(in_docker: Evaluation) -> No
         with in_docker.project.started(*SAME) as snakemake:
             in_docker.wait_for_the_middle(in_docker.answered + 6)
             # when it is killed
-            with in_docker.slow():
+            with in_docker.endpoint.holding():
                 kill(in_docker, snakemake)
                 assert snakemake.wait(30) != 0, name
                 # then the container is gone, and few answers with it

@@ -25,7 +25,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -84,6 +84,7 @@ class ScriptedEndpoint:
     Settings; all but host and port may be changed while it runs:
         answer: text for a prompt; None: `answer_sums` with `right_share`.
         latency: seconds from a request to its answer.
+        held: no answer is given until this is taken back; see `holding`.
         models: names in /v1/models; None: /v1/models answers 404.
         refuse_other_models: 404 for a request that names another model, as vLLM does; otherwise
             it is answered in the name of the first model, as llama.cpp does.
@@ -101,6 +102,7 @@ class ScriptedEndpoint:
 
     SETTINGS = (
         "latency",
+        "held",
         "right_share",
         "models",
         "refuse_other_models",
@@ -127,6 +129,7 @@ class ScriptedEndpoint:
         self.host = host
         self.port = port
         self.latency = latency
+        self.held = False
         self.right_share = right_share
         self.models = None if models is None else list(models)
         self.refuse_other_models = refuse_other_models
@@ -199,6 +202,15 @@ class ScriptedEndpoint:
             if name == "fault" and value is not None:
                 value = Fault(**value)
             setattr(self, name, value)
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[None]:
+        """Meanwhile requests come in and nothing is answered: whoever asks stays in the middle."""
+        self.held = True
+        try:
+            yield
+        finally:
+            self.held = False
 
     def wait_for(self, condition: Callable[[], bool], timeout: float = 60.0) -> None:
         """Return when the condition holds; TimeoutError after `timeout` seconds."""
@@ -414,6 +426,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             ready = time.monotonic() + self.endpoint.latency
             self.endpoint.wait_in(self.connection, until=ready)
+            self.endpoint.wait_in(self.connection, over=lambda: not self.endpoint.held)
             if fault is None or fault.kind == "empty":
                 texts = ["" if fault else self.endpoint.text_for(prompt) for prompt in prompts]
                 answer = completion(self._model_name(body), texts)

@@ -144,9 +144,10 @@ def test_kill_ends_a_run_and_the_next_start_continues(
     with project.started() as process:
         endpoint.wait_until_answered(10)
 
-        killed = target(
-            project, "kill", "--config", f"run={project.run_folder.name[-8:]}", config=False
-        )
+        with endpoint.holding():
+            killed = target(
+                project, "kill", "--config", f"run={project.run_folder.name[-8:]}", config=False
+            )
 
         assert process.wait(60) != 0
     assert "nothing of it runs on this machine" in killed.check().output

@@ -57,6 +57,11 @@ MENTIONS = {
     ),
     MISSHAPEN: re.compile(r"KeyError: 'choices'"),
 }
+REASONS = {
+    TOO_LATE: "the endpoint did not answer in time",
+    UNREACHED: "the endpoint could not be reached",
+    MISSHAPEN: "the endpoint's answers were no completions",
+}
 
 
 def read_log(path: Path | None) -> Log:
@@ -103,17 +108,15 @@ def reason(log: Log, model_id: str | None) -> str | None:
     if log.out_of_memory:
         return "it ran out of memory"
     refused = sum(log.statuses.values())
+    if log.mentioned[MISSHAPEN] and not refused:
+        # What ends the harness; requests in flight at that moment end without an answer, too.
+        return REASONS[MISSHAPEN]
     what, most = max((+log.without_status or log.mentioned).most_common(1), default=("", 0))
     if refused and refused >= log.without_status[what]:
         hint = f'; is the model "{model_id}" served there?' if "404" in log.statuses else ""
         times = f"{refused} request{'' if refused == 1 else 's'}"
         return f"the endpoint refused {times} ({listed(log.statuses)}){hint}"
-    reasons = {
-        TOO_LATE: "the endpoint did not answer in time",
-        UNREACHED: "the endpoint could not be reached",
-        MISSHAPEN: "the endpoint's answers were no completions",
-    }
-    return reasons.get(what) if most else None
+    return REASONS.get(what) if most else None
 
 
 def listed(counts: Mapping[str, int]) -> str:
