@@ -24,6 +24,7 @@ wildcard_constraints:
 localrules:
     all,
     results,
+    samples,
     export_all,
     status,
     logs,
@@ -43,6 +44,7 @@ rule all:
 
 include: "rules/evaluate.smk"
 include: "rules/results.smk"
+include: "rules/samples.smk"
 include: "rules/export.smk"
 include: "rules/listing.smk"
 include: "rules/utilities.smk"

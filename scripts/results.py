@@ -1,4 +1,4 @@
-"""Writes the tables of a run, and the stamp that says which results they show."""
+"""Writes the tables of a run, its samples, and the stamp that says which results they show."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from snakeval.config.load import load_resolved
 from snakeval.layout import RunPaths
 from snakeval.plan import read_run
 from snakeval.results import write_stamp, write_tables
+from snakeval.samples import write_samples
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
@@ -21,6 +22,7 @@ def main() -> None:
     loaded = load_resolved(RunPaths(arguments.run).config)
     run = read_run(arguments.run, loaded, CATALOGUE)
     write_tables(run, arguments.members)
+    write_samples(run)
     write_stamp(run, arguments.members)
 
 

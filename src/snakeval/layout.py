@@ -121,6 +121,11 @@ class RunPaths:
     def results_json(self) -> Path:
         return self.results / "results.json"
 
+    @property
+    def samples(self) -> Path:
+        """One row per sample and metric of every published task."""
+        return self.results / "samples.parquet"
+
     def tables_stamp(self, members: str) -> Path:
         """Stands for "the tables show exactly these specs"; at most one exists (see results)."""
         return self.results / f"of-{members}"

@@ -221,12 +221,14 @@ class Pipeline:
             return
         from snakeval.export.local import export as export_local
         from snakeval.results import print_table, rows, write_tables
+        from snakeval.samples import write_samples
 
         for run in self.runs:
             complete = run.paths.tables_stamp(run.members).exists() and all(
                 task.published for task in run.tasks
             )
             print_table(run, rows(run) if complete else write_tables(run, run.members))
+            write_samples(run)
             if "local" in run.config.execution.auto_export.destinations:
                 export_local(run)
         for hold in self._holds:

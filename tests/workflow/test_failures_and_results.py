@@ -56,6 +56,10 @@ def test_failed_benchmark_hides_no_other_and_is_the_only_one_continued(
     assert failed["cause"] in " ".join(ended.output.replace("│", " ").split())
     tables = json.loads((project.run_folder / "results" / "results.json").read_text())
     assert tables["tasks"] == {"published": 2, "all": 3}
+    # and the samples of those that keep them are in one table
+    samples = pd.read_parquet(project.run_folder / "results" / "samples.parquet")
+    assert list(samples["task"]) == ["snakeval_sums"] * 8
+    assert samples["score"].mean() == row(project, "snakeval_sums")["value"]
     # and the local profile has tried it once more
     assert attempts(project) == {"quiz": 1, "riddle": 2, "snakeval_sums": 1}
 

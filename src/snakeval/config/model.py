@@ -247,6 +247,11 @@ class HarnessDefinition(Section):
     format: Literal["scores", "lm_eval", "nemo"] = Field(
         "scores", description="command: format of the result file."
     )
+    samples: str | None = Field(
+        None,
+        description="command: file in the work folder with one JSON record per line and sample "
+        "(docs/own-benchmark.md).",
+    )
     description: str = Field("", description="One line for ls_tasks.")
 
     @model_validator(mode="after")
@@ -255,8 +260,10 @@ class HarnessDefinition(Section):
             raise ValueError("kind 'command' needs 'command', a shell command")
         if self.kind == "nemo" and not self.image:
             raise ValueError("kind 'nemo' needs 'image', an evaluation image")
-        if Path(self.results).is_absolute() or ".." in Path(self.results).parts:
-            raise ValueError("'results' is a path inside the work folder")
+        for key in ("results", "samples"):
+            path = Path(getattr(self, key) or "")
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"'{key}' is a path inside the work folder")
         return self
 
 

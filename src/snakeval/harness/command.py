@@ -34,7 +34,11 @@ def recipe(task: Task) -> Recipe:
         format=definition.format,
         programs=(),
         results=definition.results,
-        stale=(definition.results, *STALE.get(definition.format, ())),
+        stale=(
+            definition.results,
+            *([definition.samples] if definition.samples else []),
+            *STALE.get(definition.format, ()),
+        ),
         files=task.benchmark.folder(definition.files),
         cached=False,
     )

@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--threads", default="")
     parser.add_argument("--answers", type=Path, required=True, help="grows while it runs")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--samples", type=Path, help="one record per question, for the table")
     options = parser.parse_args()
 
     lines = options.questions.read_text(encoding="utf-8").splitlines()
@@ -44,6 +45,8 @@ def main() -> None:
     with ThreadPoolExecutor(int(options.threads or 1)) as pool:
         # list(): an error of any request ends the program here, after the others were kept.
         list(pool.map(fetch, missing))
+    if options.samples:
+        write_samples(options.samples, asked, known)
     write_scores(options.out, asked, known)
 
 
@@ -71,9 +74,27 @@ def ask(url: str, model: str, key: str, question: str) -> str:
         return str(json.load(response)["choices"][0]["message"]["content"])
 
 
+def is_right(item: dict[str, str], known: dict[str, str]) -> bool:
+    return item["answer"].lower() in known[item["question"]].lower()
+
+
+def write_samples(path: Path, asked: list[dict[str, str]], known: dict[str, str]) -> None:
+    """A line per question: what was asked, expected and answered, and whether it is right."""
+    with path.open("w", encoding="utf-8") as lines:
+        for number, item in enumerate(asked):
+            record = {
+                "id": number,
+                "prompt": item["question"],
+                "expected": item["answer"],
+                "answer": known[item["question"]],
+                "scores": {"accuracy": is_right(item, known)},
+            }
+            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
 def write_scores(path: Path, asked: list[dict[str, str]], known: dict[str, str]) -> None:
     """The format `scores`: a value per score, and how many samples were asked and scored."""
-    right = sum(item["answer"].lower() in known[item["question"]].lower() for item in asked)
+    right = sum(is_right(item, known) for item in asked)
     share = right / len(asked)
     stderr = math.sqrt(share * (1 - share) / len(asked))
     content = {

@@ -1,0 +1,375 @@
+"""Single samples as the harnesses leave them: prompt, expected, answer, score, one reader per kind.
+
+lm_eval  samples_*.jsonl, a line per sample and filter (lm-eval 0.4.13; nvidia-lm-eval 26.3 in the
+         NeMo image). Tokens are known there only where the NeMo adapter has kept requests and
+         answers: the requests' messages are looked up in its caches.
+nemo     nemo-evaluator-per-sample-outputs/, records of the shape `SampleRecord` in NeMo Evaluator
+         core 0.2.8; where a harness writes none, lm-eval's files of the same work folder.
+scores   the file that the harness declares under `samples`, in the shape of docs/own-benchmark.md.
+
+All of them are generators: a file of any size takes the memory of one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from snakeval.job import answer_cache
+from snakeval.job.result_formats import CheckFailed, LmEval, find_lm_eval
+
+NEMO_FOLDER = "nemo-evaluator-per-sample-outputs"
+HASH_DIGITS = 16
+
+Tokens = tuple[int | None, int | None]
+"""Of the prompt, and of the answer."""
+
+NO_TOKENS: Tokens = (None, None)
+
+
+class Sample(NamedTuple):
+    """One sample under one metric. The fields are the columns of `samples.parquet`.
+
+    A sample that was asked several times and scored once has its score in repeat 0 only.
+    """
+
+    subtask: str | None
+    sample: str
+    repeat: int
+    metric: str | None
+    filter: str | None
+    score: float | None
+    prompt_hash: str | None
+    prompt: str | None
+    expected: str | None
+    answer: str | None
+    extracted: str | None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    latency_ms: float | None = None
+
+
+def read_samples(kind: str, work: Path, declared: str | None) -> Iterator[Sample]:
+    """The samples of a work folder; none where the harness has written none.
+
+    kind      format of the results: lm_eval, nemo or scores
+    declared  file in the work folder that the harness declares (`samples`)
+    Raises CheckFailed, while it is read, for a file that does not hold what it should.
+    """
+    if declared:
+        return _declared(work / declared)
+    return READERS[kind](work)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                raise CheckFailed(f"line {number} of {path.name} is no JSON") from None
+            if not isinstance(record, dict):
+                raise CheckFailed(f"line {number} of {path.name} is no record")
+            yield record
+
+
+def _text(value: Any) -> str | None:
+    """A value as a person reads it: text as it is, anything else as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _number(value: Any) -> float | None:
+    """A score of one sample: a number, a truth value, or the mean of a list of them."""
+    if isinstance(value, list) and value:
+        parts = [_number(item) for item in value]
+        known = [part for part in parts if part is not None]
+        return sum(known) / len(known) if len(known) == len(parts) else None
+    if isinstance(value, bool | int | float) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def _count(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _hash(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+
+
+def _messages_text(messages: Iterable[Any]) -> str:
+    """The text of one message alone, or every message under its role."""
+    spoken = [(str(item.get("role")), _content(item.get("content"))) for item in messages]
+    if len(spoken) == 1:
+        return spoken[0][1]
+    return "\n\n".join(f"{role}: {text}" for role, text in spoken)
+
+
+def _content(content: Any) -> str:
+    if isinstance(content, list):
+        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+    return _text(content) or ""
+
+
+# ---------------------------------------------------------------- lm-eval
+
+
+def _lm_eval(work: Path, tokens_of: Mapping[bytes, Tokens] | None = None) -> Iterator[Sample]:
+    found = find_lm_eval(work)
+    if found is None:
+        return
+    known = tokens_of or {}
+    tasks = found.sizes
+    for task in tasks:
+        path = found.path.with_name(f"samples_{task}_{found.date}.jsonl")
+        if path.is_file():
+            subtask = task if len(tasks) > 1 else None
+            metrics = _metrics(found, task)
+            for record in _lines(path):
+                yield from _lm_eval_sample(record, subtask, metrics, known)
+
+
+def _metrics(found: LmEval, task: str) -> list[str]:
+    """Names of a task's metrics, for records that do not name theirs."""
+    values = found.data["results"].get(task, {})
+    names = [name.partition(",") for name in values]
+    return [name for name, comma, _ in names if comma and not name.endswith("_stderr")]
+
+
+def _lm_eval_sample(
+    record: dict[str, Any],
+    subtask: str | None,
+    metrics: list[str],
+    tokens_of: Mapping[bytes, Tokens],
+) -> Iterator[Sample]:
+    requests = _requests(record.get("arguments"))
+    asked = requests[0][0] if requests else None
+    prompt, messages = _asked(asked)
+    answers, best = _answers(record.get("resps"), requests)
+    expected = record.get("target")
+    if best is not None and (index := _index(expected)) is not None and index < len(requests):
+        expected = requests[index][1]
+    given = record.get("prompt_hash")
+    prompt_hash = str(given)[:HASH_DIGITS] if given else _hash(prompt)
+    filtered = record.get("filtered_resps")
+    extracted = None if best is not None else _extracted(filtered)
+    name = record.get("filter")
+    tokens = tokens_of.get(_request_key(messages), NO_TOKENS) if tokens_of else NO_TOKENS
+    listed = record.get("metrics")
+    names = [item for item in listed or metrics if item in record] or [None]
+    for repeat, answer in enumerate(answers):
+        for metric in names:
+            yield Sample(
+                subtask,
+                str(record.get("doc_id")),
+                repeat,
+                metric,
+                None if name in (None, "none") else str(name),
+                _number(record[metric]) if metric and not repeat else None,
+                prompt_hash,
+                prompt,
+                _text(expected),
+                answer,
+                extracted if not repeat else None,
+                *tokens,
+            )
+
+
+def _requests(arguments: Any) -> list[tuple[Any, Any]]:
+    """What a sample asked: pairs of context and the rest (settings, or a continuation)."""
+    if isinstance(arguments, dict):
+        return [(item.get("arg_0"), item.get("arg_1")) for item in arguments.values()]
+    if isinstance(arguments, list):
+        return [(item[0], item[1] if len(item) > 1 else None) for item in arguments if item]
+    return []
+
+
+def _asked(context: Any) -> tuple[str | None, Any]:
+    """The prompt as text, and as the request had it: messages, or the text."""
+    if isinstance(context, list) and len(context) == 1:
+        context = context[0]
+    if isinstance(context, str) and context.startswith("[{"):
+        try:
+            messages = json.loads(context)
+            return _messages_text(messages), messages
+        except (ValueError, AttributeError):
+            pass
+    return _text(context), context
+
+
+def _request_key(messages_or_prompt: Any) -> bytes:
+    text = json.dumps(messages_or_prompt, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=12).digest()
+
+
+def _answers(resps: Any, requests: list[tuple[Any, Any]]) -> tuple[list[str | None], int | None]:
+    """The model's answers, one per repeat, and the choice that it found likeliest.
+
+    A sample of choices asks once per choice, and what comes back is how likely each one is.
+    """
+    if not isinstance(resps, list) or not resps:
+        return [None], None
+    chances = [_chance(resp) for resp in resps]
+    known = [chance for chance in chances if chance is not None]
+    if len(requests) == len(resps) > 1 and len(known) == len(chances):
+        best = known.index(max(known))
+        return [_text(requests[best][1])], best
+    first = resps[0] if isinstance(resps[0], list) else [resps[0]]
+    return [_text(answer) for answer in first] or [None], None
+
+
+def _chance(resp: Any) -> float | None:
+    """The log likelihood in `[[-1.5, false]]`; older versions wrote both as text."""
+    try:
+        pair = resp[0]
+        return float(pair[0]) if isinstance(pair, list) and len(pair) == 2 else None
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _index(value: Any) -> int | None:
+    try:
+        return int(value) if not isinstance(value, bool) and int(value) >= 0 else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _extracted(filtered: Any) -> str | None:
+    """What a filter made of the answer; some wrap it in lists."""
+    while isinstance(filtered, list) and len(filtered) == 1:
+        filtered = filtered[0]
+    return _text(filtered)
+
+
+# ---------------------------------------------------------------- NeMo Evaluator
+
+
+def _nemo(work: Path) -> Iterator[Sample]:
+    folder = work / NEMO_FOLDER
+    files = sorted([*folder.rglob("*.jsonl"), *folder.rglob("*.json")]) if folder.is_dir() else []
+    for path in files:
+        subtask = path.stem if len(files) > 1 else None
+        records = _lines(path) if path.suffix == ".jsonl" else _listed(path)
+        for record in records:
+            yield _nemo_sample(record, subtask, path)
+    if not files and find_lm_eval(work) is not None:
+        yield from _lm_eval(work, _nemo_tokens(work))
+
+
+def _listed(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise CheckFailed(f"{path.name} is no JSON") from None
+    for record in content if isinstance(content, list) else [content]:
+        if not isinstance(record, dict):
+            raise CheckFailed(f"{path.name} holds something that is no record")
+        yield record
+
+
+def _nemo_sample(record: dict[str, Any], subtask: str | None, path: Path) -> Sample:
+    if "id" not in record:
+        raise CheckFailed(f"a record of {path.name} has no id")
+    query = record.get("query")
+    messages = query.get("messages") if isinstance(query, dict) else None
+    prompt = _messages_text(messages) if isinstance(messages, list) else _text(query)
+    return Sample(
+        subtask,
+        str(record["id"]),
+        _count(record.get("sub_query_id")) or 0,
+        record.get("score_name") or "score",
+        None,
+        _number(record.get("score")),
+        _hash(prompt),
+        prompt,
+        _text(record.get("ground_truth")),
+        _text(record.get("generation")),
+        _text(record.get("answer")),
+        _count(record.get("num_prompt_tokens")),
+        _count(record.get("num_generated_tokens")),
+    )
+
+
+def _nemo_tokens(work: Path) -> dict[bytes, Tokens]:
+    """Tokens by request, from the adapter's caches; empty where it has kept none."""
+    try:
+        used: dict[str, Tokens] = {}
+        for key, value in answer_cache.rows(answer_cache.nemo_responses(work)):
+            usage = _object(value).get("usage")
+            if isinstance(usage, dict):
+                used[key] = (
+                    _count(usage.get("prompt_tokens")),
+                    _count(usage.get("completion_tokens")),
+                )
+        found: dict[bytes, Tokens] = {}
+        for key, value in answer_cache.rows(answer_cache.nemo_requests(work)):
+            if key in used:
+                body = _object(value)
+                found[_request_key(body.get("messages") or body.get("prompt"))] = used[key]
+        return found
+    except (OSError, sqlite3.Error):
+        return {}
+
+
+def _object(body: bytes | str) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except (TypeError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+# ---------------------------------------------------------------- the declared format
+
+
+def _declared(path: Path) -> Iterator[Sample]:
+    """`{"id", "repeat", "prompt", "expected", "answer", "extracted", "scores": {name: number},
+    "prompt_tokens", "completion_tokens", "latency_ms"}`; only `id` must be there."""
+    if not path.is_file():
+        raise CheckFailed(f"the declared file {path.name} is missing")
+    for record in _lines(path):
+        if "id" not in record:
+            raise CheckFailed(f"a record of {path.name} has no id")
+        scores = record.get("scores")
+        if not isinstance(scores, dict) or not scores:
+            scores = {"score": record["score"]} if "score" in record else {None: None}
+        prompt = _text(record.get("prompt"))
+        latency = record.get("latency_ms")
+        for metric, score in scores.items():
+            yield Sample(
+                _text(record.get("subtask")),
+                str(record["id"]),
+                _count(record.get("repeat")) or 0,
+                metric,
+                None,
+                _number(score),
+                _hash(prompt),
+                prompt,
+                _text(record.get("expected")),
+                _text(record.get("answer")),
+                _text(record.get("extracted")),
+                _count(record.get("prompt_tokens")),
+                _count(record.get("completion_tokens")),
+                _number(latency),
+            )
+
+
+def _none(work: Path) -> Iterator[Sample]:
+    """The format `scores` has no samples but those that are declared."""
+    return iter(())
+
+
+READERS: dict[str, Callable[[Path], Iterator[Sample]]] = {
+    "lm_eval": _lm_eval,
+    "nemo": _nemo,
+    "scores": _none,
+}
