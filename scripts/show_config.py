@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snakeval.command_line import config_of, config_parser, entry
+from snakeval.command_line import config_parser, entry
 from snakeval.listing import print_config
-from snakeval.plan import make_run
+from snakeval.plan import plan
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
@@ -14,8 +14,8 @@ CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 def main() -> int:
     parser = config_parser(__doc__)
     arguments = parser.parse_args()
-    loaded, values = config_of(arguments)
-    print_config(make_run(loaded, CATALOGUE), values.get("as") == "json")
+    values = arguments.values
+    print_config(plan(arguments.configfile, values, CATALOGUE), values.get("as") == "json")
     return 0
 
 

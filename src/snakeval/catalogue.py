@@ -114,7 +114,11 @@ class Catalogue:
     def _near(self, name: str, harness: str) -> str:
         if harness:
             close = nearest(harness, sorted(self._harnesses))
-            return close and f"harness: {close}"
+            if close:
+                return f"harness: {close}"
+            same = sorted(self._by_task.get(name.rpartition(".")[2], []))
+            if same:
+                return "write " + " or ".join(f"{each}.{name.rpartition('.')[2]}" for each in same)
         return nearest(name, sorted(self._by_task)) or (
             "`snakemake ls_tasks` lists them; a task of one's own gives its `container`, "
             "or is declared under `harnesses`"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snakeval.config.deployment import ServerDeployment
 from snakeval.errors import InputError, Problem
-from snakeval.harness import recipe_for
+from snakeval.harness import check, recipe_for
 from snakeval.plan import Endpoint, Run, Task
 from snakeval.runtime import RUNTIMES, Runtime
 
@@ -42,8 +42,8 @@ def problems(
         else:
             found += runtimes[name].problems(tasks)
     found += mounts(pending)
-    for endpoint in dict.fromkeys(task.endpoint for task in pending):
-        found += endpoints(endpoint)
+    for endpoint, task in {task.endpoint: task for task in pending}.items():
+        found += endpoints(endpoint, task.place("target", "api_endpoint", "model_id"))
     return list(dict.fromkeys(found))
 
 
@@ -63,7 +63,7 @@ def deployments(runs: Sequence[Run]) -> Iterable[Problem]:
         ]
         for where, server in servers:
             yield Problem(
-                where,
+                run.place(*where.split(".")),
                 f"this version does not bring up a {server.type} server yet",
                 "start the server yourself and give its address in target.api_endpoint",
             )
@@ -72,10 +72,8 @@ def deployments(runs: Sequence[Run]) -> Iterable[Problem]:
 def recipes(tasks: Iterable[Task]) -> Iterable[Problem]:
     """Tasks that their harness cannot be asked for. Cheap: looked at when parsing."""
     for task in tasks:
-        if task.benchmark.definition.kind == "nemo":  # takes everything, and costs most
-            continue
         try:
-            recipe_for(task)
+            check(task)
         except InputError as error:
             yield from error.problems
 
@@ -85,7 +83,7 @@ def variables(tasks: Iterable[Task]) -> Iterable[Problem]:
     for task in tasks:
         if task.endpoint.api_key_name and task.endpoint.api_key_name not in os.environ:
             yield Problem(
-                "target.api_endpoint.api_key_name",
+                task.place("target", "api_endpoint", "api_key_name"),
                 f"the variable {task.endpoint.api_key_name} is not set",
                 f"export {task.endpoint.api_key_name}=...",
             )
@@ -94,7 +92,7 @@ def variables(tasks: Iterable[Task]) -> Iterable[Problem]:
             variable = rest if colon else source
             if not (colon and kind in ("lit", "runtime")) and variable not in os.environ:
                 yield Problem(
-                    f"env_vars.{name}",
+                    task.place(*task.env_keys[name]),
                     f"the variable {variable} is not set",
                     f"export {variable}=..., or take it out of env_vars",
                 )
@@ -110,9 +108,9 @@ def mounts(tasks: Iterable[Task]) -> Iterable[Problem]:
         for folder, key in folders:
             fix = f"make it, or correct {key}"
             if not folder.exists():
-                yield Problem(task.name, f"the folder {folder} does not exist", fix)
+                yield Problem(task.where, f"the folder {folder} does not exist", fix)
             elif not os.access(folder, os.R_OK):
-                yield Problem(task.name, f"the folder {folder} cannot be read", fix)
+                yield Problem(task.where, f"the folder {folder} cannot be read", fix)
 
 
 def paths(runs: Sequence[Run]) -> Iterable[Problem]:
@@ -120,14 +118,16 @@ def paths(runs: Sequence[Run]) -> Iterable[Problem]:
     for run in runs:
         if ":" in str(run.paths.dir.absolute()):
             yield Problem(
-                "execution.output_dir",
+                run.place("execution", "output_dir"),
                 "a path with ':' cannot be mounted into a container",
                 "choose another folder",
             )
         parent = _existing(run.paths.dir)
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             yield Problem(
-                "execution.output_dir", f"{parent} cannot be written", "choose another folder"
+                run.place("execution", "output_dir"),
+                f"{parent} cannot be written",
+                "choose another folder",
             )
 
 
@@ -138,7 +138,7 @@ def space(runs: Sequence[Run]) -> Iterable[Problem]:
         free = shutil.disk_usage(_existing(run.paths.dir)).free / GB
         if free < wanted:
             yield Problem(
-                "execution.output_dir",
+                run.place("execution", "output_dir"),
                 f"only {free:.2f} GB are free, and {wanted:g} GB are wanted",
                 "make room, choose another folder, or lower execution.min_free_gb",
             )
@@ -152,8 +152,10 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def endpoints(endpoint: Endpoint) -> Iterable[Problem]:
+def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
     """Whether the endpoint answers, takes the key, and serves the model.
+
+    model_key  where the config names the model
 
     An endpoint that lists no models at all is left to the harness, with a warning.
     """
@@ -168,12 +170,18 @@ def endpoints(endpoint: Endpoint) -> Iterable[Problem]:
     try:
         served = served_models(endpoint.url, endpoint.api_key_name)
     except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
+        key = endpoint.api_key_name
+        if error.code in (401, 403) and key:
             yield Problem(
                 where,
-                f"refuses the key ({error.code})"
-                if endpoint.api_key_name
-                else f"wants a key ({error.code})",
+                f"refuses the key in {key} ({error.code})",
+                f"put the right key into {key}, or name another variable in "
+                "target.api_endpoint.api_key_name",
+            )
+        elif error.code in (401, 403):
+            yield Problem(
+                where,
+                f"wants a key ({error.code})",
                 "put the key into a variable and name it in target.api_endpoint.api_key_name",
             )
         else:
@@ -182,7 +190,7 @@ def endpoints(endpoint: Endpoint) -> Iterable[Problem]:
     except urllib.error.URLError as error:
         yield Problem(
             where,
-            f"does not answer: {error.reason}",
+            f"does not answer: {getattr(error.reason, 'strerror', None) or error.reason}",
             NO_ANSWER,
         )
         return
@@ -194,7 +202,7 @@ def endpoints(endpoint: Endpoint) -> Iterable[Problem]:
         return
     if served and endpoint.model_id not in served:
         yield Problem(
-            "target.api_endpoint.model_id",
+            model_key,
             f"{endpoint.url} does not serve '{endpoint.model_id}'",
             "it serves " + ", ".join(served[:8]),
         )

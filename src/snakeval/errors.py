@@ -36,9 +36,9 @@ class InputError(Exception):
         return "\n".join([self.heading + ":", *(f"  {problem}" for problem in self.problems)])
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str = "") -> str:
     """`1 problem`, `2 problems`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def nearest(word: str, candidates: Sequence[str]) -> str:

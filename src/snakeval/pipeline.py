@@ -64,11 +64,10 @@ class Pipeline:
         if not self._workflow.is_main_process or "run" in self._values:
             return ()
         from snakeval import checks
-        from snakeval.config.load import load
-        from snakeval.plan import make_run
+        from snakeval.plan import plan
 
         try:
-            run = make_run(load(self.files, self._values), self.catalogue)
+            run = plan(self.files, self._values, self.catalogue)
             problems = list(checks.recipes(run.tasks))
             if problems:
                 raise InputError(problems)

@@ -13,19 +13,24 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from snakeval.catalogue import Benchmark, with_own
 from snakeval.config.deployment import ServerDeployment
-from snakeval.config.load import Loaded
-from snakeval.config.model import Config, EndpointType, TaskEntry
+from snakeval.config.explain import dig, where
+from snakeval.config.load import InvalidConfig, Loaded, load, told
+from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry
 from snakeval.config.overrides import merge
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.layout import RunPaths, TaskPaths, runs_in
+
+Keys = tuple[int | str, ...]
 
 CANONICAL_VERSION = 1
 HOW_NOT_WHAT = ("parallelism", "max_retries", "request_timeout")
@@ -59,7 +64,12 @@ class Endpoint:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One benchmark of one run, ready to be run."""
+    """One benchmark of one run, ready to be run.
+
+    number    of its entry in `evaluation.tasks`
+    place     `file: key.path` of keys of the config, for messages
+    env_keys  for each variable the keys under which the config names it
+    """
 
     name: str
     digest: str
@@ -76,7 +86,15 @@ class Task:
     pre_cmd: str | None
     post_cmd: str | None
     paths: TaskPaths
+    number: int
+    place: Callable[..., str] = field(repr=False)
+    env_keys: dict[str, Keys] = field(repr=False, default_factory=dict)
     identity: dict[str, Any] = field(repr=False, default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Its entry in the config, for messages: `my.yaml: evaluation.tasks.0`."""
+        return self.place("evaluation", "tasks", self.number)
 
     @property
     def published(self) -> bool:
@@ -89,7 +107,10 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One model and its benchmarks. `selected`: the tasks of this start (`tasks=`)."""
+    """One model and its benchmarks. `selected`: the tasks of this start (`tasks=`).
+
+    place  `file: key.path` of keys of the config, for messages
+    """
 
     paths: RunPaths
     identity: dict[str, Any]
@@ -100,6 +121,7 @@ class Run:
     fresh: tuple[Task, ...]
     new: bool
     base: Path
+    place: Callable[..., str]
     update_images: bool = False
     warnings: tuple[Problem, ...] = ()
 
@@ -120,6 +142,43 @@ def digest(content: Any, length: int = 12) -> str:
 def endpoint_url(url: str, endpoint_type: EndpointType) -> str:
     """The URL with the path that a benchmark of this type asks, where the URL allows telling."""
     return _KNOWN_PATH.sub(PATHS_OF_TYPES[endpoint_type], url)
+
+
+def plan(files: Sequence[Path], values: Mapping[str, Any], catalogue_dir: Path) -> Run:
+    """The run of config files and `--config` values. Raises InputError with all that is wrong."""
+    try:
+        loaded = load(files, values)
+    except InvalidConfig as error:
+        unknown = _unknown_names(error, catalogue_dir)
+        raise InputError([*error.problems, *unknown]) from None
+    return make_run(loaded, catalogue_dir)
+
+
+def _unknown_names(invalid: InvalidConfig, catalogue_dir: Path) -> Iterable[Problem]:
+    """Benchmarks that nobody knows, of a config that has other mistakes too."""
+    own, entries = invalid.raw.get("harnesses"), dig(invalid.raw, "evaluation", "tasks")
+    if own is not None and not isinstance(own, dict):
+        return
+    try:
+        definitions = {
+            str(name): HarnessDefinition.model_validate(body) for name, body in (own or {}).items()
+        }
+    except ValidationError:  # a name may mean one of its benchmarks
+        return
+    catalogue = with_own(catalogue_dir, definitions, Path())
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        name = dig(entry, "name") if isinstance(entry, dict) else entry
+        image = dig(entry, "container")
+        if isinstance(name, str):
+            named = TaskEntry(name=name, container=image if isinstance(image, str) else None)
+            try:
+                catalogue.find(named, where(_name_key(number), invalid.layers))
+            except InputError as error:
+                yield from error.problems
+
+
+def _name_key(number: int) -> Keys:
+    return ("evaluation", "tasks", number, "name")
 
 
 def make_run(loaded: Loaded, catalogue_dir: Path, now: datetime | None = None) -> Run:
@@ -185,34 +244,44 @@ def _run_at(
     problems: list[Problem] = []
     drafts: list[Task] = []
     for number, entry in enumerate(config.evaluation.tasks):
-        where = f"{loaded.files[-1] if loaded.files else 'config'}: evaluation.tasks.{number}.name"
+        place = loaded.where(*_name_key(number))
         try:
-            drafts.append(_task(config, entry, catalogue.find(entry, where), where))
+            drafts.append(_task(loaded, number, catalogue.find(entry, place)))
         except InputError as error:
             problems += error.problems
     problems += _repeated(drafts)
     if problems:
         raise InputError(problems)
     tasks = _named(drafts, paths)
+    picked = {}
+    for key in ("tasks", "fresh"):
+        with told(problems):
+            picked[key] = _pick(tasks, getattr(loaded.overrides, key), key)
+    if problems:
+        raise InputError(problems)
     return Run(
         paths,
         identity,
         config,
         loaded.raw,
         tasks,
-        selected=_pick(tasks, loaded.overrides.tasks, "tasks") or tasks,
-        fresh=_pick(tasks, loaded.overrides.fresh, "fresh"),
+        selected=picked["tasks"] or tasks,
+        fresh=picked["fresh"],
         new=new,
         base=loaded.base,
+        place=loaded.where,
         update_images=loaded.overrides.update_images,
         warnings=loaded.warnings,
     )
 
 
-def _task(config: Config, entry: TaskEntry, benchmark: Benchmark, where: str) -> Task:
+def _task(loaded: Loaded, number: int, benchmark: Benchmark) -> Task:
+    config = loaded.config
+    entry = config.evaluation.tasks[number]
     harness = _harness_config(config, entry)
     params = harness["config"]["params"]
-    endpoint = _endpoint(config, benchmark.endpoint_type(entry), where, entry.name)
+    place = loaded.where(*_name_key(number))
+    endpoint = _endpoint(config, benchmark.endpoint_type(entry), place, entry.name)
     to_harness = harness["target"]["api_endpoint"]
     dataset = Path(entry.dataset_dir).expanduser().resolve() if entry.dataset_dir else None
     mounts = [
@@ -237,7 +306,12 @@ def _task(config: Config, entry: TaskEntry, benchmark: Benchmark, where: str) ->
         "post_cmd": entry.post_cmd or config.evaluation.post_cmd,
     }
     identity |= {key: value for key, value in around.items() if value}
-    env_vars = {**config.env_vars, **config.evaluation.env_vars, **entry.env_vars}
+    levels: tuple[tuple[Keys, dict[str, str]], ...] = (
+        ((), config.env_vars),
+        (("evaluation",), config.evaluation.env_vars),
+        (("evaluation", "tasks", number), entry.env_vars),
+    )
+    env_vars = {name: source for _, level in levels for name, source in level.items()}
     if dataset:
         env_vars.setdefault("NEMO_EVALUATOR_DATASET_DIR", f"lit:{entry.dataset_mount_path}")
     return Task(
@@ -256,6 +330,9 @@ def _task(config: Config, entry: TaskEntry, benchmark: Benchmark, where: str) ->
         pre_cmd=around["pre_cmd"],
         post_cmd=around["post_cmd"],
         paths=TaskPaths(Path()),
+        number=number,
+        place=loaded.where,
+        env_keys={name: (*keys, "env_vars", name) for keys, level in levels for name in level},
         identity=identity,
     )
 
@@ -286,9 +363,9 @@ def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> En
             [
                 Problem(
                     where,
-                    f"'{name}' asks a {wanted} endpoint, and target.api_endpoint.type is "
-                    f"{given.type}",
-                    "leave the benchmark out, or give an endpoint that serves it",
+                    f"'{name}' needs an endpoint of type {wanted}, and "
+                    f"target.api_endpoint.type is {given.type}",
+                    f"leave it out, or evaluate it with a config whose endpoint serves {wanted}",
                 )
             ]
         )
@@ -354,16 +431,16 @@ def dataset_revision(folder: Path) -> str | None:
 
 def _repeated(tasks: Sequence[Task]) -> Iterable[Problem]:
     """The same benchmark twice with the same spec would be paid for twice."""
-    seen: set[tuple[str, str]] = set()
+    seen: dict[tuple[str, str], Task] = {}
     for task in tasks:
-        key = (task.benchmark.id, task.digest)
-        if key in seen:
+        first = seen.setdefault((task.benchmark.id, task.digest), task)
+        if first is not task:
             yield Problem(
-                "evaluation.tasks",
-                f"'{task.benchmark.id}' is listed twice with the same parameters",
+                task.where,
+                f"'{task.benchmark.id}' is listed already, as evaluation.tasks.{first.number}, "
+                "with the same parameters",
                 "remove one, or give one other parameters",
             )
-        seen.add(key)
 
 
 def _named(drafts: Sequence[Task], run: RunPaths) -> tuple[Task, ...]:

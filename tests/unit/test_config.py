@@ -55,49 +55,6 @@ def params(**keys: Any) -> dict[str, Any]:
     return {"evaluation": {"nemo_evaluator_config": {"config": {"params": keys}}}}
 
 
-@pytest.mark.parametrize(
-    ("sections", "key", "fix"),
-    [
-        ({"evaluations": {}}, "my.yaml: evaluations: unknown key", "'evaluation'"),
-        (endpoint(modelid="m"), "target.api_endpoint.modelid: unknown key", "'model_id'"),
-        ({"execution": {"output": "x"}}, "execution.output: unknown key", "'output_dir'"),
-        ({"evaluation": {"tasks": [{"nam": "x"}]}}, "evaluation.tasks.0.nam: unknown key",
-         "'name'"),
-        ({"evaluation": {"tasks": [{}]}}, "evaluation.tasks.0.name: is missing", ""),
-        ({"evaluation": {"tasks": []}}, "evaluation.tasks: list should have at least 1", ""),
-        (endpoint(url=None), "target.api_endpoint.url: is missing", "whole URL"),
-        (endpoint(model_id=None), "target.api_endpoint.model_id: is missing", "the name under"),
-        (endpoint(url="localhost:8000"), "target.api_endpoint.url: is not an http(s) URL",
-         "https://host/v1/chat/completions"),
-        (endpoint(type="chatty"), "target.api_endpoint.type: input should be 'chat'", ""),
-        (endpoint(model_id="two\nlines"), "target.api_endpoint.model_id: must be", "one line"),
-        (params(limit_samples="many"), "params.limit_samples: input should be a valid integer",
-         "(found text)"),
-        (params(limit_samples=0), "params.limit_samples: input should be greater than 0",
-         "(found 0)"),
-        (params(max_tokens=5), "unknown parameter 'max_tokens'", "extra"),
-        ({"execution": {"mode": "serial"}}, "execution.mode: input should be 'sequential'", ""),
-        ({"execution": {"extra_docker_args": "--pid=host"}}, "execution.extra_docker_args",
-         "'--pid' cannot be used"),
-        ({"deployment": {"type": "demo"}}, "target.api_endpoint.url: comes from the deployment",
-         "leave it out"),
-        ({"harnesses": {"own": {"kind": "command"}}}, "harnesses.own: kind 'command' needs",
-         "'command'"),
-        ({"harnesses": {"own": {"kind": "command", "command": "x", "results": "../x"}}},
-         "harnesses.own: 'results' is a path inside", ""),
-        ({"harnesses": {"own": {"kind": "lm-eval"}}}, "harnesses.own.kind: input should be", ""),
-    ],
-)  # fmt: skip
-def test_error_names_key_and_fix(
-    refused: Refused, sections: dict[str, Any], key: str, fix: str
-) -> None:
-    message = refused(**sections)
-
-    assert key in message
-    assert fix in message
-    assert message.splitlines()[0].endswith("nothing was started:")
-
-
 def test_all_problems_are_told_at_once(refused: Refused) -> None:
     message = refused(
         target={"api_endpoint": {"url": None, "modelid": "m"}},
@@ -123,14 +80,18 @@ def test_error_names_the_file_that_holds_the_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("- a list\n", "holds no mapping"), ("a: [1\n", "is not YAML"), (None, "cannot be read")],
+    [
+        ("- a list\n", ": holds no mapping"),
+        ("a: [1\n", ", line 2, .*is not YAML"),
+        (None, ": cannot"),
+    ],
 )
 def test_file_that_is_no_config(tmp_path: Path, text: str | None, what: str) -> None:
     file = tmp_path / "my.yaml"
     if text is not None:
         file.write_text(text)
 
-    with pytest.raises(InputError, match=f"my.yaml: {what}"):
+    with pytest.raises(InputError, match=f"my.yaml{what}"):
         load([file], {})
 
 
@@ -200,7 +161,7 @@ def test_set_takes_lists_and_keeps_their_commas(read: Read) -> None:
     ("values", "message"),
     [
         ({"limit_sample": 3}, "--config: unknown key 'limit_sample'\n    -> did you mean 'limit_s"),
-        ({"model_id": "m"}, "to override a key of the config file write --config 'set=["),
+        ({"model_id": "m"}, "is overridden with --config 'set=[target.api_endpoint.model_id=...]'"),
         ({"limit_samples": "ten"}, "--config limit_samples: 'ten' is not a whole number"),
         ({"set": "[target]"}, "--config set: 'target' is not key=value"),
         ({"set": "[user={]"}, "--config set"),

@@ -337,7 +337,7 @@ def test_same_task_of_two_harnesses_has_two_folders(plan: Plan) -> None:
 
 
 def test_same_benchmark_twice_with_the_same_parameters_is_an_error(plan: Plan) -> None:
-    with pytest.raises(InputError, match="listed twice with the same parameters"):
+    with pytest.raises(InputError, match="is listed already"):
         plan(repeated(0.1, 0.1))
 
 

@@ -26,6 +26,38 @@ def nothing_was_made(project: Project) -> bool:
 
 
 @pytest.mark.parametrize("start", [[], ["-n"]], ids=["real start", "dry run"])
+def test_keys_benchmarks_and_overrides_are_told_together(
+    project: Project, start: list[str]
+) -> None:
+    write(project, [{"name": "own.quizz", "containr": "x"}, quiz("ifeval")])
+
+    message = told(project.snakemake(*start, "--config", "limit_samples=-1").refused())
+    project.config.write_text(project.config.read_text() + "executon: {}\n")
+    later = told(project.snakemake(*start).refused())
+
+    assert "--config limit_samples: '-1' is not a whole number greater than 0" in message
+    for expected in (
+        "unknown key 'executon'",
+        "unknown key 'containr'",
+        "task 'quizz'",
+        "'ifeval'",
+    ):
+        assert expected in later
+    assert "4 problems; nothing was started" in later
+    assert nothing_was_made(project)
+
+
+@pytest.mark.parametrize("start", [[], ["-n"]], ids=["real start", "dry run"])
+def test_repeats_from_a_cache_are_refused_in_words(project: Project, start: list[str]) -> None:
+    write(project, [quiz("gsm8k", n_samples=4)])
+
+    message = told(project.snakemake(*start).refused())
+
+    assert "evaluation.tasks.0: 'lm-evaluation-harness.gsm8k' asks each sample 4 times" in message
+    assert nothing_was_made(project)
+
+
+@pytest.mark.parametrize("start", [[], ["-n"]], ids=["real start", "dry run"])
 def test_wrong_keys_are_told_all_at_once(project: Project, start: list[str]) -> None:
     write(
         project,
@@ -41,7 +73,7 @@ def test_wrong_keys_are_told_all_at_once(project: Project, start: list[str]) -> 
         "target.api_endpoint.model_id: is missing",
         "unknown key 'modelid'",
         "did you mean 'model_id'",
-        "execution.output_dir: input should be a valid string",
+        "execution.output_dir: must be text (found a list)",
         "unknown key 'containr'",
         "did you mean 'container'",
         "api_key_name: is not the name of an environment variable",
@@ -75,7 +107,7 @@ def test_wrong_benchmarks_are_told_all_at_once(project: Project) -> None:
         "there is no benchmark 'quizz'\n    -> did you mean 'quiz'",
         "'a.b.c' has more than one dot\n    -> write `task` or `harness.task`",
         "'ifeval' is a task of several harnesses\n    -> write one of codec.ifeval, ",
-        "'own.quiz' asks a chat endpoint, and target.api_endpoint.type is embedding",
+        "'own.quiz' needs an endpoint of type chat, and target.api_endpoint.type is embedding",
         "'results' cannot be the name of a folder",
         "evaluation.tasks.0.name",
     ):

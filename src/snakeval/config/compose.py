@@ -5,12 +5,13 @@ Hydra composes the groups, OmegaConf resolves; both are imported only for files 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from snakeval.errors import InputError, Problem
+from snakeval.errors import InputError, Problem, nearest
 
 Keys = tuple[int | str, ...]
 
@@ -31,10 +32,14 @@ def with_groups(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """
     if "defaults" not in content:
         return content
+    if not isinstance(content["defaults"], list):
+        fix = "write `- execution: local` lines below `defaults:`, and `- _self_` last"
+        raise InputError([Problem(f"{path}: defaults", "must be a list of groups", fix)])
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     GlobalHydra.instance().clear()
     try:
@@ -43,7 +48,7 @@ def with_groups(path: Path, content: dict[str, Any]) -> dict[str, Any]:
             folder = str(path.resolve().parent)
             with initialize_config_dir(config_dir=folder, version_base="1.3"):
                 composed = compose(path.name, overrides=[f"hydra.searchpath=[file://{GROUPS}]"])
-    except HydraException as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise InputError([_problem(path, error)]) from None
     found = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(found, dict)
@@ -51,10 +56,14 @@ def with_groups(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _problem(path: Path, error: Exception) -> Problem:
-    """Hydra's message in one line."""
+    """Hydra's message in one line, without its search path."""
     text = " ".join(str(error).split())
+    absent = re.search(r"Could not find '([^']+)'", text)
+    text = (
+        f"there is no group '{absent.group(1)}'" if absent else text.partition(" Config search")[0]
+    )
     there = sorted(
-        f"{file.parent.relative_to(GROUPS)}: {file.stem}"
+        f"{group}: {file.relative_to(GROUPS / group).with_suffix('')}"
         for group in ("execution", "deployment")
         for file in (GROUPS / group).rglob("*.yaml")
     )
@@ -71,9 +80,9 @@ def resolved(
     interpolated = {key: value for key, value in raw.items() if key not in SHELL_SECTIONS}
     problems = [
         Problem(
-            where(path),
-            "an environment variable must not be copied into the config, it may be a secret",
-            "write host:NAME",
+            where(path[:-1]),
+            f"{path[-1]}: the value of a variable must not be copied, it may be a secret",
+            f"write {path[-1]}: host:NAME",
         )
         for path, value in _leaves(raw)
         if "env_vars" in path and isinstance(value, str) and "${oc.env:" in value
@@ -85,10 +94,17 @@ def resolved(
     from omegaconf.errors import OmegaConfBaseException
 
     OmegaConf.register_new_resolver("select_not_null", _select_not_null, replace=True)
-    try:
-        config = OmegaConf.create(interpolated)
-    except OmegaConfBaseException as error:
-        return raw, [Problem(where(()), f"bad interpolation: {_first_line(error)}")]
+    for path, value in _leaves(interpolated):
+        if isinstance(value, str) and "${" in value:
+            try:
+                OmegaConf.create({"value": value})
+            except OmegaConfBaseException:
+                what = f"'{value}' is no interpolation"
+                fix = "write ${a.key}, or \\${...} where the text itself is meant"
+                problems.append(Problem(where(path), what, fix))
+    if problems:
+        return raw, problems
+    config = OmegaConf.create(interpolated)
     for path, value in _leaves(interpolated):
         if not isinstance(value, str) or "${" not in value:
             continue
@@ -99,12 +115,35 @@ def resolved(
             if OmegaConf.is_config(found):
                 found = OmegaConf.to_container(found, resolve=True)
         except (OmegaConfBaseException, ValueError) as error:
-            problems.append(
-                Problem(where(path), f"'{value}' cannot be resolved: {_first_line(error)}")
-            )
+            problems.append(_unresolved(where(path), value, error, interpolated))
             continue
         _put(raw, path, found)
     return raw, problems
+
+
+def _unresolved(place: str, value: str, error: Exception, raw: dict[str, Any]) -> Problem:
+    """Why OmegaConf cannot replace a `${...}`, and what to write."""
+    said = _first_line(error)
+    if found := re.search(r"Interpolation key '([^']+)' not found", said):
+        keys = [".".join(map(str, path)) for path, _ in _leaves(raw)]
+        return Problem(
+            place,
+            f"'{value}': there is no key '{found.group(1)}'",
+            nearest(found.group(1), keys) or "write the whole path of a key: ${section.key}",
+        )
+    if found := re.search(r"Environment variable '([^']+)' not found", said):
+        name = found.group(1)
+        fix = f"export {name}=..., or give a default: ${{oc.env:{name},DEFAULT}}"
+        return Problem(place, f"'{value}': the variable {name} is not set", fix)
+    if found := re.search(r"Unsupported interpolation type (\S+)", said):
+        return Problem(
+            place,
+            f"'{value}': there is no resolver '{found.group(1)}'",
+            "possible: ${a.key}, ${oc.env:VARIABLE}, ${select_not_null:a.key,b.key}",
+        )
+    if "Recursive" in said:
+        return Problem(place, f"'{value}' leads back to itself", "write the value at one of them")
+    return Problem(place, f"'{value}' cannot be resolved: {said}")
 
 
 def _select_not_null(*keys: str, _root_: Any) -> Any:

@@ -20,6 +20,7 @@ from snakeval.config.sections import (
     Section,
     Walltime,
     empty_if_null,
+    fixable,
     section_of_type,
 )
 
@@ -76,9 +77,10 @@ class Execution(Section):
     def _keeps_its_own_processes(cls, value: str) -> str:
         # Our watchdog ends "all processes it can see" when the script dies.
         if re.search(r"(^|\s)--pid(\s|=)", value):
-            raise ValueError(
+            raise fixable(
                 "'--pid' cannot be used: a container that sees the host's processes "
-                "would end them with its own"
+                "would end them with its own",
+                "take it out",
             )
         return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from snakeval.config.deployment import (
     ServerDeployment,
 )
 from snakeval.config.execution import LeptonExecution, LocalExecution, SlurmExecution
-from snakeval.config.model import Config
+from snakeval.config.model import Config, TaskEntry
 from snakeval.errors import Problem, nearest
 
 Layers = Sequence[tuple[Path, dict[str, Any]]]
@@ -47,32 +48,152 @@ def dig(mapping: Any, *keys: str) -> Any:
 
 
 def invalid(error: ValidationError, layers: Layers) -> Iterable[Problem]:
+    """The model's objections, in words of ours."""
     for item in error.errors(include_url=False, include_context=True):
-        loc = _without_tags(item["loc"])
+        loc, kind = _without_tags(item["loc"]), item["type"]
+        given, context = item.get("input"), item.get("ctx", {})
         place = where(loc, layers)
-        kind = item["type"]
         if kind == "extra_forbidden":
-            siblings = _fields_at(item["loc"][:-1])
-            yield Problem(place, f"unknown key '{loc[-1]}'", nearest(str(loc[-1]), siblings))
+            noun = "parameter" if loc[-2:-1] == ("params",) else "key"
+            yield Problem(place, f"unknown {noun} '{loc[-1]}'", _instead_of(item["loc"]))
         elif kind in ("union_tag_invalid", "union_tag_not_found"):
-            tags = ALL_TYPES[str(loc[0])]
-            given = item["input"].get("type") if isinstance(item["input"], dict) else None
-            yield Problem(f"{place}.type", f"there is no type '{given}'", nearest(str(given), tags))
+            yield _no_such_type(place, str(loc[0]), given)
         elif kind == "missing":
-            yield Problem(place, "is missing and must be given")
+            yield Problem(place, "is missing and must be given", _needed(loc))
+        elif kind == "fixable":
+            yield Problem(place, context["what"], context["fix"])
         elif kind == "value_error":
-            yield Problem(place, str(item["ctx"]["error"]))
-        else:
+            yield Problem(place, str(context["error"]))
+        elif kind == "literal_error":
             yield Problem(
-                place, f"{item['msg'][:1].lower()}{item['msg'][1:]}" + _shown(item.get("input"))
+                place,
+                f"must be {context['expected']}{_shown(given)}",
+                _near_only(given, re.findall(r"'([^']*)'", context["expected"])),
             )
+        else:
+            what = MUST_BE.get(kind) or f"{item['msg'][:1].lower()}{item['msg'][1:]}"
+            shown = "" if kind == "too_short" else _shown(given)
+            yield Problem(place, what.format(**context) + shown, _shape(kind, loc))
+
+
+MUST_BE = {
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "list_type": "must be a list",
+    "too_short": "must have at least {min_length} entry",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "invalid_key": "keys must be text",
+}
+"""Pydantic's types of errors, in words of ours."""
 
 
 def _shown(value: Any) -> str:
     """The offending value, if it is short and not text (text may be a pasted secret)."""
-    if isinstance(value, bool | int | float) or value is None:
+    if isinstance(value, bool):
+        return f" (found {str(value).lower()})"
+    if isinstance(value, int | float):
         return f" (found {value!r})"
-    return f" (found {'text' if isinstance(value, str) else type(value).__name__})"
+    kinds = {str: "text", list: "a list", dict: "a mapping", type(None): "nothing"}
+    return f" (found {kinds.get(type(value), type(value).__name__)})"
+
+
+def _shape(kind: str, loc: Sequence[int | str]) -> str:
+    """How a value of the wanted shape is written at a place."""
+    key = next((part for part in reversed(loc) if isinstance(part, str)), "")
+    if loc[:2] == ("evaluation", "tasks") and len(loc) <= 3:
+        return "write `- name: TASK` below `tasks:`, once for each benchmark"
+    if kind in ("dict_type", "model_type"):
+        entry = "NAME: host:NAME" if key == "env_vars" else "key: value"
+        return f"write `{entry}`, indented, on the lines below `{key}:`"
+    if kind == "list_type":
+        return f"write `- value` on lines below `{key}:`"
+    return ""
+
+
+def _needed(loc: Sequence[int | str]) -> str:
+    """What to write where a key is missing."""
+    if tuple(loc) == ("evaluation",):
+        return "name the benchmarks: evaluation: {tasks: [{name: TASK}]}"
+    if tuple(loc) == ("evaluation", "tasks"):
+        return "write `- name: TASK` below `tasks:`, once for each benchmark"
+    choices = _choices_at(loc)
+    return f"write one of {', '.join(choices)}" if choices else f"write `{loc[-1]}: ...`"
+
+
+def _near_only(given: Any, candidates: Sequence[str]) -> str:
+    """The nearest candidate where there is one (the others stand in the message already)."""
+    near = nearest(given, candidates) if isinstance(given, str) else ""
+    return near if near.startswith("did") else ""
+
+
+def _no_such_type(place: str, section: str, given: Any) -> Problem:
+    if not isinstance(given, dict):
+        return Problem(
+            place,
+            f"must be a mapping of keys to values{_shown(given)}",
+            _shape("dict_type", [section]),
+        )
+    return Problem(
+        f"{place}.type",
+        f"there is no type '{given.get('type')}'",
+        nearest(str(given.get("type")), ALL_TYPES[section]),
+    )
+
+
+def _instead_of(loc: tuple[int | str, ...]) -> str:
+    """For an unknown key: the nearest one at its place, else where it belongs, else what is known
+    at its place."""
+    key = str(loc[-1])
+    near = nearest(key, _fields_at(loc[:-1]))
+    if near.startswith("did"):
+        return near
+    if loc[-2:-1] == ("params",):
+        return f"what only the harness knows goes into params.extra; {near}"
+    section = section_of(key, _without_tags(loc))
+    return f"'{key}' belongs into {section}" if section else near
+
+
+def section_of(key: str, loc: Sequence[int | str]) -> str:
+    """The section that a key belongs into which is unknown at its place: the nearest one, or ''."""
+    from snakeval.config.reference import sections_of
+
+    places = [heading for heading, model in sections_of(Config) if key in model.model_fields]
+    path = [str(part) for part in loc]
+
+    def shared(heading: str) -> int:
+        words = heading.replace("[]", ".0").partition(" ")[0].split(".")
+        return next(
+            (n for n, (a, b) in enumerate(zip(words, path, strict=False)) if a != b),
+            min(len(words), len(path)),
+        )
+
+    best = max(places, key=lambda place: (shared(place), -len(place)), default="")
+    return best if best and (len(path) == 1 or shared(best)) else ""
+
+
+def _choices_at(loc: Sequence[int | str]) -> list[str]:
+    """The values that the model allows at a place, where it names them."""
+    parent: Any = Config
+    for part in loc[:-1]:
+        info = parent.model_fields.get(str(part)) if _is_model(parent) else None
+        parent = _model_inside(info.annotation) if info else parent
+    field = parent.model_fields.get(str(loc[-1])) if _is_model(parent) else None
+    return [
+        str(value)
+        for value in getattr(field and field.annotation, "__args__", ())
+        if isinstance(value, str)
+    ]
 
 
 ALL_TYPES = {
@@ -137,6 +258,13 @@ def older(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
             "write env_vars at the top level (for benchmarks) or deployment.env_vars (for the "
             "server)",
         )
+    endpoint = dig(raw, "target", "api_endpoint")
+    if isinstance(endpoint, dict) and {"api_key", "api_key_name"} <= set(endpoint):
+        yield Problem(
+            where(("target", "api_endpoint", "api_key"), layers),
+            "is the older name of api_key_name, which is given too",
+            "take it out",
+        )
     evaluation = raw.get("evaluation")
     places: list[tuple[tuple[int | str, ...], Any]] = [(("evaluation",), evaluation)]
     entries = dig(raw, "evaluation", "tasks")
@@ -182,12 +310,22 @@ def warnings(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
 
 def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
     """What concerns two sections at once, so that it is told together with everything else."""
+    entries = dig(raw, "evaluation", "tasks")
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        key, *more = entry if isinstance(entry, dict) and entry else ("name",)
+        slip = nearest(str(key), list(TaskEntry.model_fields)).startswith("did")
+        if not more and not slip and key not in TaskEntry.model_fields:
+            yield Problem(
+                where(("evaluation", "tasks", index), layers),
+                f"an entry with the one key '{key}' has no name",
+                f"write `- name: {key}` and what belongs to it on lines below, indented alike",
+            )
     endpoint = dig(raw, "target", "api_endpoint") or {}
     deployment = dig(raw, "deployment", "type") or "none"
     if deployment in BROUGHT_UP and not dig(raw, "deployment", "served_model_name"):
         yield Problem(
             where(("deployment", "served_model_name"), layers),
-            "is missing",
+            "is missing and must be given",
             "write the name under which the server is to serve the model",
         )
     if not isinstance(endpoint, dict):
@@ -199,7 +337,7 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
             yield Problem(
                 place,
                 "is missing, and there is no deployment that could give it",
-                "write the endpoint's whole URL"
+                "write the endpoint's whole URL, such as https://host/v1/chat/completions"
                 if key == "url"
                 else "write the name under which the endpoint serves the model",
             )

@@ -6,19 +6,31 @@ then the overrides of `--config` are applied; then the typed model decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from snakeval.config.compose import missing, resolved, with_groups
 from snakeval.config.explain import Layers, contradictions, invalid, older, warnings, where
 from snakeval.config.model import Config
 from snakeval.config.overrides import Overrides, assign, merge, parse_overrides
+from snakeval.config.read import read_mapping
 from snakeval.errors import InputError, Problem
+
+
+class InvalidConfig(InputError):
+    """A config with mistakes, and the mapping it was made from: names in it can still be looked
+    up, so that a person hears of everything at once."""
+
+    def __init__(self, problems: Sequence[Problem], raw: dict[str, Any], layers: Layers) -> None:
+        super().__init__(problems)
+        self.raw = raw
+        self.layers = layers
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,7 @@ class Loaded:
     config: Config
     raw: dict[str, Any]
     files: tuple[Path, ...]
+    layers: Layers = ()
     overrides: Overrides = field(default_factory=Overrides)
     warnings: tuple[Problem, ...] = ()
 
@@ -40,6 +53,10 @@ class Loaded:
         """
         return self.files[-1].resolve().parent if self.files else Path.cwd()
 
+    def where(self, *keys: int | str) -> str:
+        """`file: key.path`, for messages."""
+        return where(keys, self.layers)
+
 
 def load(
     files: Sequence[str | Path], values: Mapping[str, Any], interpolate: bool = True
@@ -48,28 +65,34 @@ def load(
 
     Raises InputError with every problem that was found.
     """
-    overrides = parse_overrides(values)
     paths = tuple(Path(file) for file in files)
-    layers = [(path, _read(path)) for path in paths]
+    problems: list[Problem] = []
+    overrides = Overrides()
+    layers: list[tuple[Path, dict[str, Any]]] = []
+    composed: list[dict[str, Any]] = []
+    with told(problems):
+        overrides = parse_overrides(values)
+    for path in paths:
+        with told(problems):
+            layers.append((path, read_mapping(path)))
+            composed.append(with_groups(*layers[-1]))
+    if problems:
+        raise InputError(problems)
     raw: dict[str, Any] = {}
-    for path, layer in layers:
-        merge(raw, with_groups(path, layer))
+    for layer in composed:
+        merge(raw, layer)
     raw.pop("defaults", None)
-    typed: dict[str, Any] = {}
-    if overrides.limit_samples is not None:
-        params = "evaluation.nemo_evaluator_config.config.params"
-        for mapping in (raw, typed):
-            assign(mapping, f"{params}.limit_samples", overrides.limit_samples)
-    for key, value in overrides.assignments:
-        for mapping in (raw, typed):
-            assign(mapping, key, value)
-    if typed:  # an error in it is not told as one of the file
-        layers.append((Path("--config set"), typed))
+    for source, key, value in overrides.all_assignments:
+        typed: dict[str, Any] = {}
+        with told(problems):
+            for mapping in (raw, typed):
+                assign(mapping, key, value)
+        layers.append((source, typed))  # an error in it is not told as one of the file
     if interpolate:
-        raw, problems = resolved(raw, lambda loc: where(loc, layers))
-        if problems:
-            raise InputError(problems)
-    return Loaded(_checked(raw, layers), raw, paths, overrides, tuple(warnings(raw, layers)))
+        raw, unresolved = resolved(raw, lambda loc: where(loc, layers))
+        problems += unresolved
+    loaded = partial(Loaded, raw=raw, files=paths, layers=tuple(layers), overrides=overrides)
+    return loaded(_checked(raw, layers, problems), warnings=tuple(warnings(raw, layers)))
 
 
 def load_resolved(file: Path) -> Loaded:
@@ -80,33 +103,34 @@ def load_resolved(file: Path) -> Loaded:
     return load([file], {}, interpolate=False)
 
 
-def _read(path: Path) -> dict[str, Any]:
+@contextlib.contextmanager
+def told(problems: list[Problem]) -> Iterator[None]:
+    """Collects what is wrong, so that everything else is looked at too."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except OSError as error:
-        raise InputError([Problem(str(path), f"cannot be read: {error.strerror}")]) from None
-    except yaml.YAMLError as error:
-        raise InputError([Problem(str(path), f"is not YAML: {error}")]) from None
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
-        raise InputError([Problem(str(path), "holds no mapping of keys to values")])
-    return content
+        yield
+    except InputError as error:
+        problems += error.problems
 
 
-def _checked(raw: dict[str, Any], layers: Layers) -> Config:
+def _checked(raw: dict[str, Any], layers: Layers, unresolved: Sequence[Problem]) -> Config:
+    """The typed config. Raises InvalidConfig with everything that is wrong."""
     problems = [
+        *unresolved,
         *missing(raw, lambda loc: where(loc, layers)),
         *older(raw, layers),
         *contradictions(raw, layers),
     ]
-    told = {problem.where for problem in problems}
+    places = {problem.where for problem in problems}
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
         # What is ???, or of an older version, is told once and in the words above.
-        found = [each for each in invalid(error, layers) if each.where not in told]
-        raise InputError([*found, *problems]) from None
+        found = [each for each in invalid(error, layers) if not _within(each.where, places)]
+        raise InvalidConfig([*found, *problems], raw, tuple(layers)) from None
     if problems:
-        raise InputError(problems)
+        raise InvalidConfig(problems, raw, tuple(layers))
     return config
+
+
+def _within(place: str, places: Collection[str]) -> bool:
+    return place in places or any(place.startswith(f"{above}.") for above in places)

@@ -13,23 +13,21 @@ from urllib.parse import urlsplit
 from pydantic import (
     AliasChoices,
     BeforeValidator,
-    ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from snakeval.config.deployment import AnyDeployment, NoDeployment, ServerDeployment
 from snakeval.config.execution import AnyExecution, LocalExecution
-from snakeval.config.sections import EnvVars, Section, empty_if_null, names_a_variable
+from snakeval.config.sections import EnvVars, Section, empty_if_null, fixable, names_a_variable
 
 EndpointType = Literal["chat", "completions", "vlm", "embedding"]
 
 
 class Params(Section):
     """What a benchmark is run with. `extra` belongs to the harness."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
     limit_samples: Annotated[int, Field(gt=0)] | None = Field(
         None, description="Evaluate only the first N samples of each benchmark."
@@ -57,15 +55,12 @@ class Params(Section):
         default_factory=dict, description="Parameters that only this harness knows."
     )
 
-    @model_validator(mode="after")
-    def _refuse_misspelt(self) -> Params:
-        known = sorted(type(self).model_fields)
-        for key in self.model_extra or {}:
-            raise ValueError(
-                f"unknown parameter '{key}'; known are {', '.join(known)}; "
-                "what only this harness knows goes into 'extra'"
-            )
-        return self
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name != "extra":
+            raise ValueError("must be a number (found true or false)")
+        return value
 
 
 class HarnessConfig(Section):
@@ -130,13 +125,14 @@ class ApiEndpoint(Section):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             # The text is not repeated: it may hold a key.
-            raise ValueError(
-                "is not an http(s) URL; write the whole path, "
-                "such as https://host/v1/chat/completions"
+            raise fixable(
+                "is not an http(s) URL",
+                "write the whole path, such as https://host/v1/chat/completions",
             )
         if parts.username or parts.password:
-            raise ValueError(
-                "a URL must not hold a user or a key; name an environment variable in api_key_name"
+            raise fixable(
+                "a URL must not hold a user or a key",
+                "put the key into an environment variable and name that in api_key_name",
             )
         return value
 
@@ -144,7 +140,10 @@ class ApiEndpoint(Section):
     @classmethod
     def _is_one_line(cls, value: str | None) -> str | None:
         if value is not None and (not value.strip() or not value.isprintable()):
-            raise ValueError("must be the model's name, on one line")
+            raise fixable(
+                "must be the model's name, on one line",
+                "copy it from what `curl <endpoint>/v1/models` lists",
+            )
         return value
 
     @field_validator("api_key_name")
@@ -152,9 +151,9 @@ class ApiEndpoint(Section):
     def _is_a_variable(cls, value: str | None) -> str | None:
         if value is not None and not names_a_variable(value):
             # The text is not repeated: it may be the key itself.
-            raise ValueError(
-                "is not the name of an environment variable; write the name "
-                "(such as MY_API_KEY) and put the key into that variable"
+            raise fixable(
+                "is not the name of an environment variable",
+                "write a name (such as MY_API_KEY) and put the key into that variable",
             )
         return value
 
@@ -257,13 +256,15 @@ class HarnessDefinition(Section):
     @model_validator(mode="after")
     def _fits_its_kind(self) -> HarnessDefinition:
         if self.kind == "command" and not self.command:
-            raise ValueError("kind 'command' needs 'command', a shell command")
+            raise fixable("kind 'command' needs a shell command", "write it under 'command'")
         if self.kind == "nemo" and not self.image:
-            raise ValueError("kind 'nemo' needs 'image', an evaluation image")
+            raise fixable("kind 'nemo' needs an evaluation image", "write its name under 'image'")
         for key in ("results", "samples"):
             path = Path(getattr(self, key) or "")
             if path.is_absolute() or ".." in path.parts:
-                raise ValueError(f"'{key}' is a path inside the work folder")
+                raise fixable(
+                    f"'{key}' leads out of the work folder", "write a path inside it: results.json"
+                )
         return self
 
 

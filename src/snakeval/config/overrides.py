@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from snakeval.errors import InputError, Problem, nearest
+from snakeval.errors import InputError, Problem, count, nearest
 
 RESERVED = {
     "run": "id, or its beginning, of the run that a utility target is about",
@@ -29,6 +30,10 @@ RESERVED = {
 """Keys of `--config` that belong to the pipeline: outside validation and identity."""
 
 
+LIMIT = "evaluation.nemo_evaluator_config.config.params.limit_samples"
+EXAMPLE = "write --config 'set=[target.api_endpoint.model_id=m]'"
+
+
 @dataclass(frozen=True)
 class Overrides:
     """What `--config` asks for."""
@@ -40,42 +45,32 @@ class Overrides:
     new_run: bool = False
     update_images: bool = False
 
+    @property
+    def all_assignments(self) -> Iterator[tuple[Path, str, Any]]:
+        """What is laid over the config: who says it, the dotted key, the value."""
+        if self.limit_samples is not None:
+            yield Path("--config limit_samples"), LIMIT, self.limit_samples
+        for key, value in self.assignments:
+            yield Path("--config set"), key, value
+
 
 def parse_overrides(values: Mapping[str, Any]) -> Overrides:
     """Reads the mapping that Snakemake makes of `--config`. Raises InputError."""
-    problems = [
-        Problem(
-            "--config",
-            f"unknown key '{key}'",
-            f"{nearest(key, list(RESERVED))}; to override a key of the config file write "
-            "--config 'set=[dotted.key=value]'",
-        )
-        for key in values
-        if key not in RESERVED
-    ]
-    limit: int | None = None
-    if "limit_samples" in values:
-        try:
-            limit = int(values["limit_samples"])
-        except (TypeError, ValueError):
-            problems.append(
-                Problem(
-                    "--config limit_samples",
-                    f"'{values['limit_samples']}' is not a whole number",
-                    "write --config limit_samples=10",
-                )
+    problems = [_unknown(str(key)) for key in values if key not in RESERVED]
+    limit = values.get("limit_samples")
+    if limit is not None and not (str(limit).isdecimal() and int(str(limit)) > 0):
+        problems.append(
+            Problem(
+                "--config limit_samples",
+                f"'{limit}' is not a whole number greater than 0",
+                "write --config limit_samples=10",
             )
+        )
     assignments: list[tuple[str, Any]] = []
     for text in _words(values.get("set")):
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            problems.append(
-                Problem(
-                    "--config set",
-                    f"'{text}' is not key=value",
-                    "write --config 'set=[target.api_endpoint.model_id=m]'",
-                )
-            )
+            problems.append(Problem("--config set", f"'{_key_of(text)}' is not key=value", EXAMPLE))
             continue
         try:
             assignments.append((key.strip(), yaml.safe_load(value)))
@@ -84,19 +79,46 @@ def parse_overrides(values: Mapping[str, Any]) -> Overrides:
                 Problem(
                     "--config set",
                     f"the value of '{key.strip()}' is not YAML",
-                    "write --config 'set=[target.api_endpoint.model_id=m]'",
+                    f"quote it: --config 'set=[{key.strip()}=\"...\"]'",
                 )
+            )
+    for key in ("tasks", "fresh"):
+        if key in values and not _words(values[key]):
+            problems.append(
+                Problem(f"--config {key}", "names no task", f"write --config {key}=TASK,TASK")
+            )
+    for key in ("new_run", "update_images"):
+        if str(values.get(key, "false")).strip().lower() not in (*TRUE, *FALSE):
+            problems.append(
+                Problem(f"--config {key}", "must be true or false", f"write --config {key}=true")
             )
     if problems:
         raise InputError(problems)
     return Overrides(
         tasks=tuple(_words(values.get("tasks"))),
         fresh=tuple(_words(values.get("fresh"))),
-        limit_samples=limit,
+        limit_samples=None if limit is None else int(limit),
         assignments=tuple(assignments),
         new_run=_truth(values.get("new_run")),
         update_images=_truth(values.get("update_images")),
     )
+
+
+def _unknown(key: str) -> Problem:
+    """A key of `--config` that is none of ours."""
+    from snakeval.config.explain import section_of
+
+    section = section_of(key, (key,)).partition(" ")[0]
+    dotted = f"{section}.{key}" if section else "dotted.key"
+    near = nearest(key, list(RESERVED))
+    fixes = [near.rstrip("?")] if near.startswith("did") else []
+    fixes.append(f"a key of the config file is overridden with --config 'set=[{dotted}=...]'")
+    return Problem("--config", f"unknown key '{key}'", "; ".join(fixes))
+
+
+def _key_of(text: str) -> str:
+    """What stands before a ':' (as YAML would have it): the rest may be a pasted secret."""
+    return text.partition(":")[0].strip()
 
 
 def _words(value: Any) -> list[str]:
@@ -114,8 +136,12 @@ def _words(value: Any) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+TRUE = ("true", "1", "yes", "on")
+FALSE = ("false", "0", "no", "off", "none", "")
+
+
 def _truth(value: Any) -> bool:
-    return str(value).strip().lower() in ("true", "1", "yes", "on")
+    return str(value).strip().lower() in TRUE
 
 
 def merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
@@ -144,7 +170,18 @@ def assign(mapping: dict[str, Any], dotted: str, value: Any) -> None:
     keys = dotted.split(".")
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
-        if isinstance(here, list) and key.isdigit() and int(key) < len(here):
+        if isinstance(here, list) and key.isdigit() and int(key) >= len(here):
+            listed = ".".join(keys[:depth])
+            raise InputError(
+                [
+                    Problem(
+                        "--config set",
+                        f"'{dotted}': {listed} has {count(len(here), 'entry', 'entries')}",
+                        f"entries are counted from 0: {listed}.0 is the first",
+                    )
+                ]
+            )
+        if isinstance(here, list) and key.isdigit():
             if last:
                 here[int(key)] = value
             else:
@@ -162,6 +199,8 @@ def assign(mapping: dict[str, Any], dotted: str, value: Any) -> None:
                     Problem(
                         "--config set",
                         f"'{dotted}' leads through '{'.'.join(keys[:depth])}', which has no keys",
+                        "write the whole value there: --config "
+                        f"'set=[{'.'.join(keys[:depth])}=...]'",
                     )
                 ]
             )

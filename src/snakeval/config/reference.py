@@ -76,7 +76,7 @@ def tables() -> str:
     """The keys of a config file and of `--config`, as Markdown."""
     parts = [BEGIN, ""]
     sections: dict[type[BaseModel], str] = {}
-    for heading, model in _sections(Config, ""):
+    for heading, model in sections_of(Config):
         sections.setdefault(model, heading)  # one that stands in several places is told once
     for model, heading in sections.items():
         parts += [f"### {heading or 'Top level'}", ""]
@@ -100,7 +100,8 @@ def page(before: str) -> str:
     return re.sub(pattern, lambda _: tables(), before, flags=re.DOTALL)
 
 
-def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+def sections_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every section of a model with its path, such as `evaluation.tasks[]`."""
     yield path, model
     for name, field in model.model_fields.items():
         inner = list(_models(field.annotation))
@@ -109,7 +110,7 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Bas
             kind = found.model_fields.get("type")
             kinds = get_args(kind.annotation) if kind and len(inner) > 1 else ()
             named = f" (type {', '.join(map(str, kinds))})" if kinds else ""
-            yield from _sections(found, place + named)
+            yield from sections_of(found, place + named)
 
 
 def _suffix(annotation: Any) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 LOOKS_LIKE_A_KEY = re.compile(
@@ -24,6 +25,11 @@ class Section(BaseModel):
     """A closed mapping: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def fixable(what: str, fix: str) -> PydanticCustomError:
+    """What a validator raises: what is wrong, and what to write instead."""
+    return PydanticCustomError("fixable", "{what}", {"what": what, "fix": fix})
 
 
 def names_a_variable(text: str) -> bool:
@@ -45,22 +51,25 @@ def _check_env_vars(value: dict[str, str]) -> dict[str, str]:
     for name, source in value.items():
         if not names_a_variable(name):
             # The text is not repeated here and below: it may be a secret that was pasted.
-            raise ValueError("holds a key that is not the name of an environment variable")
+            raise fixable(
+                "holds a key that is not the name of an environment variable",
+                "letters, digits and '_', as in HF_TOKEN: host:HF_TOKEN",
+            )
         prefix, colon, rest = source.partition(":")
         if prefix == "lit" and colon:
             continue
         variable = rest if prefix in ("host", "runtime") and colon else source
         if not names_a_variable(variable):
-            raise ValueError(
-                f"{name}: the value must be host:NAME (a variable of this machine), "
-                "runtime:NAME, a bare NAME, or lit:text; never a secret itself"
+            raise fixable(
+                f"the value of {name} names no variable; a secret itself is never written here",
+                f"write {name}: host:NAME (a variable of this machine), runtime:NAME or lit:text",
             )
     return value
 
 
 def _check_walltime(value: str) -> str:
     if not WALLTIME.match(value):
-        raise ValueError("is not a time such as 01:30:00 or 2-12:00:00")
+        raise fixable("is not a time", "write it as 01:30:00 or 2-12:00:00")
     return value
 
 

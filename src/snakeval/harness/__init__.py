@@ -17,7 +17,7 @@ from snakeval.harness import command, lm_eval, nemo
 from snakeval.harness.recipe import Recipe
 from snakeval.plan import Task
 
-__all__ = ["Recipe", "recipe_for"]
+__all__ = ["Recipe", "check", "recipe_for"]
 
 _KINDS: dict[str, Callable[[Task], Recipe]] = {
     "nemo": nemo.recipe,
@@ -29,3 +29,11 @@ _KINDS: dict[str, Callable[[Task], Recipe]] = {
 def recipe_for(task: Task) -> Recipe:
     """The recipe of a task's harness."""
     return _KINDS[task.benchmark.definition.kind](task)
+
+
+def check(task: Task) -> None:
+    """Raises InputError for a task that its harness cannot be asked for. Cheap."""
+    if task.benchmark.definition.kind == "nemo":  # its recipe takes everything, and costs most
+        nemo.check(task)
+    else:
+        recipe_for(task)

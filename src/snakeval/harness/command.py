@@ -62,7 +62,7 @@ def _value(task: Task, name: str) -> str:
     raise InputError(
         [
             Problem(
-                f"harnesses.{task.benchmark.harness}.command",
+                task.place("harnesses", task.benchmark.harness, "command"),
                 f"unknown placeholder '{{{name}}}'",
                 nearest(name, [*RUNTIME_VALUES, *known]),
             )

@@ -33,9 +33,9 @@ def recipe(task: Task) -> Recipe:
         raise InputError(
             [
                 Problem(
-                    "evaluation.tasks",
-                    f"'{task.benchmark.id}': lm-eval asks chat or completions "
-                    f"endpoints, not {task.endpoint.type}",
+                    f"{task.where}.endpoint_type",
+                    f"lm-eval cannot ask an endpoint of type {task.endpoint.type}",
+                    "write chat or completions, or leave the benchmark out",
                 )
             ]
         )

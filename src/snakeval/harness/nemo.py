@@ -78,23 +78,25 @@ def caching(task: Task) -> bool:
     return bool(task.adapter_config.get("use_caching", True))
 
 
-def recipe(task: Task) -> Recipe:
-    """How the image is asked for this task.
-
-    Raises InputError for repeats that the response cache would all answer alike.
-    """
+def check(task: Task) -> None:
+    """Raises InputError for repeats that the response cache would all answer alike."""
     if repeats(task) > 1 and caching(task) and task.params.get("extra", {}).get("seed") is None:
         raise InputError(
             [
                 Problem(
-                    f"evaluation.tasks: {task.name}",
-                    f"asks each sample {repeats(task)} times, and the "
+                    task.where,
+                    f"'{task.benchmark.id}' asks each sample {repeats(task)} times, and the "
                     "response cache would give the same answer each time, which is a false score",
                     "set target.api_endpoint.adapter_config.use_caching to false in its "
                     "nemo_evaluator_config (an interrupted evaluation then starts over)",
                 )
             ]
         )
+
+
+def recipe(task: Task) -> Recipe:
+    """How the image is asked for this task. Raises InputError as `check` does."""
+    check(task)
     return Recipe(
         command=COMMAND,
         format="nemo",
