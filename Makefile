@@ -1,6 +1,8 @@
 # make demo: sets up and runs the demo.   make test: sets up and runs all tests.
 PYTHON ?= python3
 VENV := .venv
+# Byte code is kept: without it every start of Snakemake compiles for five seconds.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 # The lock files are complete, so nothing needs to be resolved; byte code comes with first use.
 # uv is some six times as fast as pip; where it cannot (a mirror that only pip knows), pip does it.
