@@ -12,7 +12,7 @@ define install
 $(UV) $(1) || $(PIP) $(1)
 endef
 
-.PHONY: demo test check reference lock clean
+.PHONY: demo test check bench reference lock clean
 
 demo: $(VENV)/run
 	$(BIN)/snakemake --profile profiles/local
@@ -23,12 +23,17 @@ test: $(VENV)/dev
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check src scripts tests
+	$(BIN)/ruff format --check src scripts tests bench
 	$(BIN)/mypy
 	$(BIN)/shellcheck -s bash $(wildcard .ci/run tests/rig/recipe/*.sh)
 	$(BIN)/python tests/checks/rendered_scripts.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/python tests/checks/workflow_lint.py
+
+# Ratios, side by side in one run: planning beside an empty pipeline, evaluating beside Docker.
+bench: $(VENV)/dev
+	$(BIN)/python -m bench.scale
+	$(BIN)/python -m bench.overhead
 
 # The JSON Schema and the tables of docs/configuration.md, from the config model.
 reference: $(VENV)/run

@@ -90,9 +90,7 @@ def write_config(folder: Path, tasks: int) -> None:
         "target": {
             "api_endpoint": {"url": "http://127.0.0.1:9/v1/chat/completions", "model_id": "m"}
         },
-        "harnesses": {
-            "own": {"kind": "command", "command": "true", "tasks": dict.fromkeys(names)}
-        },
+        "harnesses": {"own": {"kind": "command", "command": "true", "tasks": dict.fromkeys(names)}},
         "evaluation": {"tasks": [{"name": f"own.{name}"} for name in names]},
     }
     (folder / "my.yaml").write_text(yaml.safe_dump(config))

@@ -25,9 +25,7 @@ class Cost:
     cpu: float
 
 
-def cost(
-    command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None
-) -> Cost:
+def cost(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Cost:
     """Runs a command to its end. Raises RuntimeError with its output when it fails."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     ended = subprocess.run(
@@ -58,14 +56,21 @@ def in_turns(measures: Mapping[str, Callable[[], Cost]], times: int) -> dict[str
     }
 
 
-def compare(title: str, wanted: str, costs: Mapping[str, Cost], yardstick: str) -> None:
-    """Prints one measurement: the yardstick first, the others with their ratio to it."""
+def compare(
+    title: str, wanted: str, costs: Mapping[str, Cost], yardstick: str, *, cpu: bool = True
+) -> None:
+    """Prints one measurement: the yardstick first, the others with their ratio to it.
+
+    cpu: whether the CPU counts; not where the work is done by processes of somebody else's
+    """
     base = costs[yardstick]
+    heads = ["wall", "ratio", *(["cpu", "ratio", "cpu over"] if cpu else [])]
     print(f"\n{title}   (wanted: {wanted})")
-    print(f"  {'':42}{'wall':>9}{'cpu':>9}{'ratio (wall)':>14}{'ratio (cpu)':>13}{'cpu over':>10}")
+    print(f"  {'':24}" + "".join(f"{head:>10}" for head in heads))
     for name, one in costs.items():
-        print(
-            f"  {name:42}{one.wall:>7.2f} s{one.cpu:>7.2f} s"
-            f"{one.wall / base.wall:>14.2f}{one.cpu / base.cpu:>13.2f}{one.cpu - base.cpu:>8.2f} s"
-        )
+        cells = [f"{one.wall:.2f} s", f"{one.wall / base.wall:.2f}"]
+        if cpu:
+            over = one.cpu - base.cpu
+            cells += [f"{one.cpu:.2f} s", f"{one.cpu / base.cpu:.2f}", f"{over:.2f} s"]
+        print(f"  {name:24}" + "".join(f"{cell:>10}" for cell in cells))
     sys.stdout.flush()
