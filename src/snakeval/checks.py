@@ -11,6 +11,7 @@ from pathlib import Path
 from snakeval.config.deployment import ServerDeployment
 from snakeval.errors import InputError, Problem
 from snakeval.harness import check, recipe_for
+from snakeval.job.attempt import CA_VARIABLES
 from snakeval.plan import Endpoint, Run, Task
 from snakeval.runtime import RUNTIMES, Runtime
 
@@ -27,6 +28,7 @@ def problems(
     """
     found = [warning for run in runs for warning in run.warnings]
     found += [*deployments(runs), *variables(pending), *space(runs), *paths(runs)]
+    found += certificates()
     by_runtime: dict[str, list[Task]] = defaultdict(list)
     for task, runtime in pending.items():
         by_runtime[runtime].append(task)
@@ -96,6 +98,16 @@ def variables(tasks: Iterable[Task]) -> Iterable[Problem]:
                     f"the variable {variable} is not set",
                     f"export {variable}=..., or take it out of env_vars",
                 )
+
+
+def certificates() -> Iterable[Problem]:
+    """Variables that name certificate authorities which are not there."""
+    for name in CA_VARIABLES:
+        path = os.environ.get(name)
+        if path and not os.access(path, os.R_OK):
+            yield Problem(
+                name, f"{path} cannot be read", "correct the variable, or `unset` it"
+            )
 
 
 def mounts(tasks: Iterable[Task]) -> Iterable[Problem]:
@@ -188,11 +200,7 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
             yield _unlisted(where, f"/v1/models answers {error.code}")
         return
     except urllib.error.URLError as error:
-        yield Problem(
-            where,
-            f"does not answer: {getattr(error.reason, 'strerror', None) or error.reason}",
-            NO_ANSWER,
-        )
+        yield _unreachable(where, getattr(error.reason, "strerror", None) or error.reason)
         return
     except (TimeoutError, ConnectionError) as error:
         yield Problem(where, f"does not answer: {error}", NO_ANSWER)
@@ -206,6 +214,24 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
             f"{endpoint.url} does not serve '{endpoint.model_id}'",
             "it serves " + ", ".join(served[:8]),
         )
+
+
+def _unreachable(where: str, reason: object) -> Problem:
+    """No answer at all: the certificate, the proxy on the way, or the server itself."""
+    text = str(reason)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return Problem(
+            where,
+            f"has a certificate that is not trusted here: {text}",
+            "name the file of your certificate authorities in SSL_CERT_FILE",
+        )
+    if "Tunnel connection failed" in text:
+        return Problem(
+            where,
+            f"cannot be reached through the proxy: {text}",
+            "correct HTTPS_PROXY, or add the endpoint's host to NO_PROXY",
+        )
+    return Problem(where, f"does not answer: {text}", NO_ANSWER)
 
 
 def _unlisted(where: str, why: str) -> Problem:

@@ -90,6 +90,8 @@ class Task:
     place: Callable[..., str] = field(repr=False)
     env_keys: dict[str, Keys] = field(repr=False, default_factory=dict)
     identity: dict[str, Any] = field(repr=False, default_factory=dict)
+    hf_home: str = ""
+    """The Hugging Face cache: a folder, `no`, or nothing for the caller's."""
 
     @property
     def where(self) -> str:
@@ -334,7 +336,14 @@ def _task(loaded: Loaded, number: int, benchmark: Benchmark) -> Task:
         place=loaded.where,
         env_keys={name: (*keys, "env_vars", name) for keys, level in levels for name in level},
         identity=identity,
+        hf_home=_hf_home(config.execution.hf_home),
     )
+
+
+def _hf_home(given: str | bool | None) -> str:
+    if given is False:
+        return "no"
+    return str(Path(given).expanduser().resolve()) if isinstance(given, str) else ""
 
 
 def _harness_config(config: Config, entry: TaskEntry) -> dict[str, Any]:

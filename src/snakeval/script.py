@@ -40,6 +40,7 @@ def render(task: Task, runtime: str, image: str | None) -> str:
             _head(task, runtime, image or "", recipe),
             _variables(task, recipe),
             _written(task, recipe),
+            job_file("surroundings.sh"),
             job_file(body),
             job_file("run.sh"),
         ]
@@ -58,6 +59,7 @@ def _head(task: Task, runtime: str, image: str, recipe: Recipe) -> str:
         "demo_endpoint": "yes" if task.endpoint.demo else "no",
         "key_name": task.endpoint.api_key_name or "",
         "files": str(recipe.files or ""),
+        "hf_home": task.hf_home,
         "stale": recipe.stale,
         "extra_args": [*_mounts(task), *shlex.split(task.extra_docker_args)],
         "environment_python": sys.executable,

@@ -62,6 +62,11 @@ class Execution(Section):
     mounts: Annotated[Mounts, BeforeValidator(empty_if_null)] = Field(
         default_factory=Mounts, description="Folders that containers see."
     )
+    hf_home: str | Literal[False] | None = Field(
+        None,
+        description="Folder of the Hugging Face cache that benchmarks share; false: none; null: "
+        "`HF_HOME`, else `~/.cache/huggingface` where it exists (ours).",
+    )
     endpoint_readiness_timeout: Positive | None = Field(
         None, description="Seconds to wait for a deployed server to be healthy."
     )

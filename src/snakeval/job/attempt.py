@@ -20,15 +20,21 @@ import os
 import platform
 import re
 import socket
+import ssl
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 REFUSED_FOR = 5.0
 """Seconds that an endpoint may refuse connections before the attempt fails."""
+
+
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Name the caller's certificate authorities; `run.sh` takes the first that is set for all."""
 
 
 def now() -> str:
@@ -185,9 +191,30 @@ def served_models(url: str, key_name: str | None, timeout: float = 10.0) -> list
     key = os.environ.get(key_name) if key_name else None
     if key:
         request.add_header("Authorization", f"Bearer {key}")
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
+    with opener_for(url).open(request, timeout=timeout) as answer:
         listed = json.load(answer)
     return [str(item["id"]) for item in listed["data"]]
+
+
+def opener_for(url: str) -> urllib.request.OpenerDirector:
+    """Asks as the harness will: by the caller's proxies, but this machine directly, and with the
+    caller's certificate authorities."""
+    handlers: list[urllib.request.BaseHandler] = []
+    if is_local(url):
+        handlers.append(urllib.request.ProxyHandler({}))
+    bundle = next((path for path in map(os.environ.get, CA_VARIABLES) if path), None)
+    if bundle and url.startswith("https:"):
+        folder = os.path.isdir(bundle)
+        context = ssl.create_default_context(
+            cafile=None if folder else bundle, capath=bundle if folder else None
+        )
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL is at this machine's loopback address."""
+    return urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def model(arguments: argparse.Namespace) -> int:

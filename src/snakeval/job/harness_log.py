@@ -24,11 +24,13 @@ class Log:
     mentioned        the same, and answers of a wrong shape, in lines that are not one per request
     completed        requests that were answered, where the harness logs them
     unparsed         answers with status 200 that held no completion
+    surroundings     what is wrong around the harness (folders, data, certificates), and the fix
     """
 
     name: str | None = None
     disk_full: bool = False
     out_of_memory: bool = False
+    surroundings: str | None = None
     statuses: Counter[str] = field(default_factory=Counter)
     without_status: Counter[str] = field(default_factory=Counter)
     mentioned: Counter[str] = field(default_factory=Counter)
@@ -48,6 +50,46 @@ STATUS = re.compile(
     r"(?:API request failed! Status code: |Request completed status_code="
     r"|HTTPError: (?=\d{3} .*/completions))(\d{3})"
 )
+NAME = r"([A-Za-z0-9][\w.-]*/[\w.-]*\w)"
+GATED = re.compile(
+    rf"(?:Dataset|repo_id|access (?:dataset|model)|Access to (?:dataset|model)) '?{NAME}'?"
+    r" (?:is a gated|is restricted|is awaiting)"
+    r"|Cannot access gated repo for url https?://[^/\s]+/(?:api/)?(?:datasets/|models/)?"
+    rf"{NAME.replace('*', '*?', 1)}(?=/|\.?\s|\.?$)"
+    r"|GatedRepoError"
+)
+"""As huggingface_hub 2.4 and datasets 5.2 say it, and versions since 2023 did."""
+
+SURROUNDINGS = (
+    (
+        re.compile(r"^snakeval: user (\d+) of the container cannot write in /results"),
+        "the container's user {0} cannot write in the output folder (a network folder that root "
+        "may not write, or an image with a user of its own): docs/troubleshooting.md",
+    ),
+    (
+        re.compile(r"container-init binary not found|catatonit.*(?:no such file|not found)"),
+        "podman has no init program: install catatonit, or set init_path in containers.conf",
+    ),
+    (
+        re.compile(
+            r"error while creating mount source path|invalid mount config.*(?:permission|stat)"
+            r"|statfs .*permission denied"
+        ),
+        "the container engine cannot read a folder that is mounted (a network folder that root "
+        "may not read?): docs/troubleshooting.md",
+    ),
+    (
+        re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"),
+        "a server's certificate is not trusted: name the file of your certificate authorities "
+        "in SSL_CERT_FILE",
+    ),
+)
+"""What a line tells about the machine around the harness, and the cause in a sentence."""
+
+HINTS = ("gated", "Gated", "restricted", "awaiting", "snakeval:", "container-init", "catatonit",
+         "mount", "statfs", "CERTIFICATE", "certificate")  # fmt: skip
+"""One of them is in every line that tells so: quick to look for in a log of a million lines."""
+
 UNREACHED, TOO_LATE, MISSHAPEN = "no connection", "no answer in time", "misshapen"
 MENTIONS = {
     TOO_LATE: re.compile(r"TimeoutError|Read timed out"),
@@ -86,6 +128,8 @@ def read_log(path: Path | None) -> Log:
 
 
 def _note(log: Log, line: str) -> None:
+    if log.surroundings is None and any(word in line for word in HINTS):
+        log.surroundings = _surroundings(line)
     status = STATUS.search(line)
     if status and status[1].startswith("2"):
         log.completed += 1
@@ -103,10 +147,27 @@ def _note(log: Log, line: str) -> None:
         counts.update(what for what, pattern in MENTIONS.items() if pattern.search(line))
 
 
+def _surroundings(line: str) -> str | None:
+    gated = GATED.search(line)
+    if gated:
+        what = gated[1] or gated[2] or "a dataset or model"
+        return (
+            f"{what} on Hugging Face is gated: ask for access on its page, and pass a token that "
+            "has it (env_vars: HF_TOKEN: host:HF_TOKEN)"
+        )
+    for pattern, cause in SURROUNDINGS:
+        found = pattern.search(line)
+        if found:
+            return cause.format(*found.groups())
+    return None
+
+
 def reason(log: Log, model_id: str | None) -> str | None:
     """Why a harness that failed did so, as far as its log tells."""
     if log.out_of_memory:
         return "it ran out of memory"
+    if log.surroundings:
+        return log.surroundings
     refused = sum(log.statuses.values())
     if log.mentioned[MISSHAPEN] and not refused:
         # What ends the harness; requests in flight at that moment end without an answer, too.

@@ -243,6 +243,7 @@ write_files || fail "the run config cannot be written into the work folder"
 # --- 4. Variables and endpoint ---------------------------------------------------------------
 
 set_variables || fail "$unset_variables"
+take_surroundings
 # The lifeline: only this script holds the writing end. However it dies, readers see the end.
 mkfifo "$scratch/lifeline" || fail "no pipe can be made in $scratch"
 exec 9<>"$scratch/lifeline"

@@ -1,10 +1,23 @@
 # How the harness runs in a container of `docker` or `podman` ($runtime).
 
-# Inside the container: a watchdog ends everything when the lifeline's writing end is gone.
+# Inside the container: a watchdog ends everything when the lifeline's writing end is gone. What
+# cannot be written (a network folder that root may not write, an image with a user of its own) is
+# told in lines that `harness_log.py` knows.
 # shellcheck disable=SC2016 # expanded in the container
 in_container='exec 3<&0
 (trap "" TERM INT HUP; read -r _ <&3; kill -TERM -1; sleep 5; kill -KILL -1) &
+can_write() { (: >"$1/.snakeval-probe") 2>/dev/null && rm -f "$1/.snakeval-probe"; }
+if ! can_write /results; then
+    echo "snakeval: user $(id -u) of the container cannot write in /results"
+    exit 73
+fi
+if [ "${HF_HOME:-}" = /snakeval/huggingface ] && ! can_write "$HF_HOME"; then
+    echo "snakeval: user $(id -u) of the container cannot write in the Hugging Face cache; not used"
+    unset HF_HOME
+fi
 exec sh /results/snakeval/command.sh </dev/null 3<&-'
+
+cache=''
 
 start_harness() {
     local options name
@@ -16,17 +29,13 @@ start_harness() {
     if [ -n "$files" ]; then
         options+=(-v "$files:/snakeval/files:ro" -e SNAKEVAL_FILES=/snakeval/files)
     fi
-    case $endpoint_url in
-        *://localhost[:/]* | *://127.0.0.1[:/]* | *://\[::1\][:/]*)
-            if [ "$(uname -s)" = Darwin ]; then # the engine runs in a virtual machine
-                endpoint_url=$(printf %s "$endpoint_url" |
-                    sed -E 's#://(localhost|127\.0\.0\.1|\[::1\])#://host.docker.internal#')
-            else
-                # Adapters on the host's network would answer each other's requests.
-                options+=(--network host -e "ADAPTER_PORT=$(attempt port)")
-            fi
-            ;;
-    esac
+    if [ "$(uname -s)" = Darwin ]; then # the engine runs in a virtual machine
+        endpoint_url=$(printf %s "$endpoint_url" |
+            sed -E 's#://(localhost|127\.0\.0\.1|\[::1\])([:/])#://host.docker.internal\2#')
+    elif asks_this_machine; then
+        # Adapters on the host's network would answer each other's requests.
+        options+=(--network host -e "ADAPTER_PORT=$(attempt port)")
+    fi
     options+=(-e "SNAKEVAL_ENDPOINT_URL=$endpoint_url")
     pass_surroundings
     set -m # a group of its own: a Ctrl-C reaches it through this script only
@@ -40,22 +49,36 @@ start_harness() {
     set +m
 }
 
+# Whether the endpoint, or a proxy on the way to it, is at this machine's loopback address.
+asks_this_machine() {
+    local name
+    for name in endpoint_url $proxy_names; do
+        case ${!name:-}/ in
+            localhost[:/]* | *[/@]localhost[:/]* | 127.0.0.1[:/]* | *[/@]127.0.0.1[:/]* | \
+                *[/@]\[::1\][:/]*) return 0 ;;
+        esac
+    done
+    return 1
+}
+
 # The caller's proxies, certificate authorities and Hugging Face cache, if there are any.
 pass_surroundings() {
-    local name cache
-    for name in HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy; do
-        [ -z "${!name:-}" ] || options+=(-e "$name")
+    local name file
+    for name in $proxy_names NO_PROXY no_proxy; do
+        [ -z "${!name:-}" ] || is_passed "$name" || options+=(-e "$name")
     done
-    if [ -n "${SSL_CERT_FILE:-}" ] && [ -f "$SSL_CERT_FILE" ]; then
-        options+=(-v "$SSL_CERT_FILE:/snakeval/ca.crt:ro")
-        for name in SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE; do
-            options+=(-e "$name=/snakeval/ca.crt")
-        done
-    fi
-    cache=${HF_HOME:-${HOME:-/nonexistent}/.cache/huggingface}
-    if [ -d "$cache" ]; then
-        options+=(-v "$cache:/snakeval/huggingface" -e HF_HOME=/snakeval/huggingface)
-    fi
+    for name in $ca_names; do
+        file=${!name:-}
+        if [ ! -e "$file" ] || is_passed "$name"; then
+            continue
+        fi
+        options+=(-v "$(absolute "$file"):/snakeval/ca/$name:ro" -e "$name=/snakeval/ca/$name")
+    done
+    cache=$(hf_cache)
+    [ -n "$cache" ] || return 0
+    options+=(-v "$cache:/snakeval/huggingface" -e HF_HOME=/snakeval/huggingface)
+    # What root adds to it from now on is given to the caller, also after a crash.
+    [ -e "$own/cache-since" ] || : >"$own/cache-since"
 }
 
 stop_harness() {
@@ -82,10 +105,42 @@ still_here() { is_mine || [ "$(held host)" != "$(host_id)" ]; }
 after_harness() {
     still_here || return 0
     sweep
-    [ "$(id -u)" = 0 ] || [ -z "$(find "$work" ! -user "$(id -u)" 2>/dev/null | head -n 1)" ] ||
-        "$runtime" run --rm --network none -v "$work:/results" --entrypoint chown "$image" \
-            -R "$(id -u):$(id -g)" /results >>"$log" 2>&1 ||
-        say "some files in $work belong to another user"
+    head -n 20 "$log" | sed -n 's/^snakeval: \(.*Hugging Face cache.*\)/\1/p' |
+        while IFS= read -r told; do say "$told"; done
+    [ "$(id -u)" = 0 ] || give_back
+}
+
+# As root of a container, which is the caller in a rootless engine: so the owner of a folder that
+# the caller has made is asked for inside. Of a shared cache only what root has added is touched.
+# shellcheck disable=SC2016 # expanded in the container
+in_giving_back='owner=$(stat -c %u:%g /results/snakeval) || exit
+chown -R "$owner" /results || exit
+[ -d /snakeval/huggingface ] || exit 0
+set -- -user 0 -cnewer
+find /snakeval/huggingface -prune "$@" /results/snakeval/cache-since >/dev/null 2>&1 ||
+    set -- -user 0 -newer
+find /snakeval/huggingface "$@" /results/snakeval/cache-since -exec chown -h "$owner" {} +'
+
+give_back() {
+    local options
+    options=(-v "$work:/results")
+    if [ -n "$cache" ] && is_foreign "$cache" -cnewer "$own/cache-since"; then
+        options+=(-v "$cache:/snakeval/huggingface")
+    elif ! is_foreign "$work"; then
+        rm -f "$own/cache-since"
+        return
+    fi
+    if "$runtime" run --rm --network none --user 0:0 "${options[@]}" --entrypoint sh "$image" \
+        -c "$in_giving_back" >>"$log" 2>&1; then
+        rm -f "$own/cache-since"
+    else
+        say "some files in $work${cache:+ or $cache} belong to another user"
+    fi
+}
+
+# Whether a folder has files of somebody else; a condition of `find` narrows it.
+is_foreign() {
+    [ -n "$(find "$@" ! -user "$(id -u)" 2>/dev/null | head -n 1)" ]
 }
 
 # Only called by the holder of the lease: whatever of this task still runs here is left over.

@@ -1,6 +1,14 @@
 # How the harness runs without a container: from the environment, or inside its own image.
 
 start_harness() {
+    local cache
+    cache=$(hf_cache)
+    # A home that cannot be written has no cache; without one, no dataset can be loaded.
+    if [ -z "$cache" ] && [ -z "${HF_HOME:-}" ] && [ ! -w "${HOME:-/nonexistent}" ]; then
+        cache=$run_dir/.cache/huggingface
+        say "no home folder to write to: datasets are kept in $cache"
+    fi
+    [ -z "$cache" ] || export HF_HOME="$cache"
     PATH="$(dirname "$python"):$PATH"
     export PATH SNAKEVAL_RESULTS="$work" SNAKEVAL_FILES="$files"
     export SNAKEVAL_ENDPOINT_URL="$endpoint_url" SNAKEVAL_MODEL_ID="$endpoint_model"

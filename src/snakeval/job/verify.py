@@ -133,12 +133,21 @@ EXIT_CODES = {
 }
 
 
+NOT_STARTED = 125
+"""Of `docker run` and `podman run` themselves."""
+
+
 def _check_exit(exit_code: int, log: Log, spec: Spec) -> None:
     if exit_code == 0:
         return
     if log.disk_full:
         raise CheckFailed(DISK_FULL_CAUSE)
-    why = EXIT_CODES.get(exit_code) or reason(log, spec.model_id) or "its log says why"
+    why = (
+        EXIT_CODES.get(exit_code)
+        or reason(log, spec.model_id)
+        or ("the container could not be started, " if exit_code == NOT_STARTED else "")
+        + "its log says why"
+    )
     raise CheckFailed(f"the harness ended with exit code {exit_code}: {why}{_see(log)}")
 
 

@@ -1,0 +1,65 @@
+# What the caller's machine has around it: proxies, certificate authorities, a Hugging Face cache.
+
+readonly proxy_names='HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy'
+readonly ca_names='SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE'
+
+# For this script's own questions to the endpoint, for a process, and for a container alike.
+take_surroundings() {
+    local name direct='localhost,127.0.0.1' ca='' proxy=''
+    for name in $proxy_names; do
+        [ -n "${!name:-}" ] || continue
+        proxy=yes
+        case ${!name} in *@*) secret_names+=("$name") ;; esac # it holds a password
+    done
+    if [ -n "$proxy" ]; then
+        # No proxy knows this machine's own servers. Harnesses with an adapter ask one, too.
+        case $endpoint_url in *://\[::1\]*) direct="$direct,::1" ;; esac
+        [ "$(uname -s)" != Darwin ] || direct="$direct,host.docker.internal"
+        NO_PROXY=$(without_proxy "${NO_PROXY:-${no_proxy:-}}" "$direct")
+        no_proxy=$(without_proxy "${no_proxy:-$NO_PROXY}" "$direct")
+        export NO_PROXY no_proxy
+    fi
+    # Each library reads another of these; one that is set is meant for all of them.
+    for name in $ca_names; do
+        [ -n "$ca" ] || [ ! -f "${!name:-}" ] || ca=${!name}
+    done
+    for name in $ca_names; do
+        [ -z "$ca" ] || [ -n "${!name:-}" ] || export "$name=$ca"
+    done
+}
+
+# A list of hosts with further ones added; '*' stands for all hosts only when it stands alone.
+without_proxy() {
+    case ",$1," in
+        ',*,' | *",$2,"*) printf %s "$1" ;;
+        *) printf %s "${1:+$1,}$2" ;;
+    esac
+}
+
+# Whether the task's env_vars name a variable: then it is theirs.
+is_passed() {
+    local name
+    for name in "${passed_names[@]+"${passed_names[@]}"}"; do
+        [ "$name" != "$1" ] || return 0
+    done
+    return 1
+}
+
+absolute() { case $1 in /*) printf %s "$1" ;; *) printf %s "$PWD/$1" ;; esac; }
+
+# The Hugging Face cache to use: as configured, else the caller's if there is one; else nothing.
+# A folder that was named is made.
+hf_cache() {
+    local folder=$hf_home
+    if [ "$hf_home" = no ] || is_passed HF_HOME; then
+        return
+    fi
+    [ -n "$folder" ] || folder=${HF_HOME:-}
+    if [ -n "$folder" ]; then
+        folder=$(absolute "$folder")
+        mkdir -p "$folder" 2>/dev/null
+    else
+        folder=${HOME:-/nonexistent}/.cache/huggingface
+    fi
+    [ ! -d "$folder" ] || printf %s "$folder"
+}

@@ -1,0 +1,80 @@
+"""The caller's proxies are followed by the pipeline's own checks, by processes and by containers,
+and never asked for a server of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from in_container import QUIZ, RETRIES, write
+
+from rig.endpoint import ScriptedEndpoint
+from rig.pipeline import Project
+from rig.proxy import CountingProxy
+
+ELSEWHERE = "http://model.test/v1/chat/completions"
+
+
+@pytest.fixture
+def proxy(endpoint: ScriptedEndpoint) -> Iterator[CountingProxy]:
+    """A proxy behind which every host is the endpoint."""
+    with CountingProxy(("127.0.0.1", endpoint.port)) as proxy:
+        yield proxy
+
+
+def test_an_endpoint_elsewhere_is_asked_through_the_proxy(
+    tmp_path: Path, endpoint: ScriptedEndpoint, proxy: CountingProxy, image: str | None
+) -> None:
+    variable = "HTTP_PROXY" if image else "http_proxy"
+    project = Project(tmp_path, ELSEWHERE, {variable: proxy.url})
+    write(project, image=image)
+
+    project.snakemake(*RETRIES).check()
+
+    assert endpoint.answers.total() == 3
+    # The start's check, run.sh's check, three questions.
+    assert proxy.asked == {"model.test": 5}
+
+
+def test_an_endpoint_on_this_machine_is_never_asked_through_the_proxy(
+    tmp_path: Path, endpoint: ScriptedEndpoint, proxy: CountingProxy, image: str | None
+) -> None:
+    everywhere = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), proxy.url)
+    project = Project(tmp_path, endpoint.chat_url, {**everywhere, "NO_PROXY": "other.test"})
+    # The harness sees what the caller has excluded, too.
+    command = 'printf "%s %s\\n" "$NO_PROXY" "$no_proxy"; '
+    write(project, command + QUIZ, image)
+
+    project.snakemake(*RETRIES).check()
+
+    assert endpoint.answers.total() == 3
+    assert not proxy.asked
+    log = (project.task("quiz") / "logs" / "evaluate.log").read_text()
+    assert log.startswith("other.test,localhost,127.0.0.1 other.test,localhost,127.0.0.1\n")
+
+
+def test_a_host_of_no_proxy_is_asked_directly(
+    tmp_path: Path, endpoint: ScriptedEndpoint, proxy: CountingProxy
+) -> None:
+    project = Project(tmp_path, ELSEWHERE, {"http_proxy": proxy.url, "no_proxy": "model.test"})
+    write(project)
+
+    refused = project.snakemake().refused()
+
+    assert f"endpoint {ELSEWHERE}: does not answer" in refused.output
+    assert not proxy.asked
+
+
+def test_a_password_of_a_proxy_reaches_no_file(
+    tmp_path: Path, endpoint: ScriptedEndpoint, proxy: CountingProxy
+) -> None:
+    secret = proxy.url.replace("://", "://user:canary-password@")
+    project = Project(tmp_path, ELSEWHERE, {"HTTP_PROXY": secret})
+    write(project, 'echo "by $HTTP_PROXY"; ' + QUIZ)
+
+    output = project.snakemake(*RETRIES).check().output
+
+    assert "by ***" in (project.task("quiz") / "logs" / "evaluate.log").read_text()
+    files = [path.read_bytes() for path in project.folder.rglob("*") if path.is_file()]
+    assert not any(b"canary-password" in content for content in [output.encode(), *files])
