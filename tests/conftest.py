@@ -1,9 +1,7 @@
 """The real parts that tests run against: a scripted endpoint, Docker, podman, the NeMo image."""
 
 import contextlib
-import os
 from collections.abc import Iterator
-from typing import NoReturn
 
 import pytest
 
@@ -11,13 +9,7 @@ from rig.docker_engine import DockerEngine, RigUnavailable, engine_for_session
 from rig.endpoint import ScriptedEndpoint
 from rig.image import ensure_nemo_image
 from rig.podman import Podman, podman_here
-
-
-def unavailable(reason: object) -> NoReturn:
-    """A real part is missing: the test is skipped, and with CI=true it fails."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI needs this: {reason}", pytrace=False)
-    pytest.skip(str(reason))
+from rig.unavailable import unavailable
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

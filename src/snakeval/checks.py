@@ -105,9 +105,7 @@ def certificates() -> Iterable[Problem]:
     for name in CA_VARIABLES:
         path = os.environ.get(name)
         if path and not os.access(path, os.R_OK):
-            yield Problem(
-                name, f"{path} cannot be read", "correct the variable, or `unset` it"
-            )
+            yield Problem(name, f"{path} cannot be read", "correct the variable, or `unset` it")
 
 
 def mounts(tasks: Iterable[Task]) -> Iterable[Problem]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from conftest import unavailable
 from rig.docker_engine import DockerEngine, RigUnavailable
 from rig.endpoint import ScriptedEndpoint
 from rig.image import BASE_IMAGE, ensure_base_image
 from rig.pipeline import Project
 from rig.registry import registry
+from rig.unavailable import unavailable
 
 pytestmark = pytest.mark.docker
 

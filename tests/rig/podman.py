@@ -92,3 +92,21 @@ def _root_settings(folder: Path) -> dict[str, str]:
         f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
     )
     return {"CONTAINERS_CONF": str(containers), "CONTAINERS_STORAGE_CONF": str(storage)}
+
+
+def rootless_settings(home: Path) -> dict[str, str]:
+    """What a podman of an ordinary user needs on a machine without systemd; by file, as above."""
+    runtime = home / "run"
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings = home / "containers.conf"
+    lines = [
+        "[containers]",
+        "pids_limit = 0",
+        "[engine]",
+        'cgroup_manager = "cgroupfs"',
+        'events_logger = "file"',
+    ]
+    if shutil.which("catatonit") is None and (init := shutil.which("docker-init")):
+        lines.append(f'init_path = "{init}"')
+    settings.write_text("\n".join(lines) + "\n")
+    return {"CONTAINERS_CONF": str(settings), "XDG_RUNTIME_DIR": str(runtime)}

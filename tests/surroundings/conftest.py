@@ -1,8 +1,8 @@
 """Fixtures of the tests of surroundings."""
 
 import pytest
+from in_container import CERTIFICATES
 
-CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
 

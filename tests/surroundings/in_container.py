@@ -9,6 +9,7 @@ from rig.pipeline import Project
 
 ASK = Path(__file__).parents[1] / "workflow" / "quiz"
 QUIZ = "python3 {files}/ask.py --url {url} --model {model_id} --results {results} --limit 3"
+CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 RETRIES = ("--retries", "0")
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CERTIFICATES
-from in_container import QUIZ, RETRIES, cause, write
+from in_container import CERTIFICATES, QUIZ, RETRIES, cause, write
 
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import Project

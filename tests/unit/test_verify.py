@@ -597,3 +597,32 @@ def test_the_copies_run_on_an_old_python(name: str) -> None:
     copies = {file.removesuffix(".py") for file in LIB}
     roots = {name.partition(".")[0] for name in imported} - {"yaml", "snakeval"} - copies
     assert roots <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("Dataset 'Idavidrein/gpqa' is a gated dataset on the Hub. Visit", "Idavidrein/gpqa on"),
+        ("Cannot access gated repo for url https://huggingface.co/api/datasets/a/b/x.", "a/b on"),
+        ("Cannot access gated repo for url https://huggingface.co/a/b-7/resolve/m.", "a/b-7 on"),
+        ("Access to dataset cais/hle is restricted and you are not", "cais/hle on"),
+        ("Your request to access dataset cais/hle is awaiting a review", "cais/hle on"),
+        ("huggingface_hub.errors.GatedRepoError: 401 Client Error.", "a dataset or model on"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "SSL_CERT_FILE"),
+        ("snakeval: user 1000 of the container cannot write in /results", "user 1000 cannot write"),
+        ("Error: container-init binary not found on the host: stat", "podman has no init program"),
+        ("docker: Error response from daemon: error while creating mount source path '/h'",
+         "cannot read a folder"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_around_the_harness_is_the_cause(
+    tmp_path: Path, line: str, named: str
+) -> None:
+    log = tmp_path / "evaluate.log"
+    log.write_text(f"starting\n{line}\nThe above exception was the direct cause\n")
+
+    with pytest.raises(CheckFailed) as failed:
+        verify.check(tmp_path, {"format": "scores"}, 1, [log])
+
+    assert named in failed.value.cause
+    assert "(see evaluate.log)" in failed.value.cause

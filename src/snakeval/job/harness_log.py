@@ -63,8 +63,10 @@ GATED = re.compile(
 SURROUNDINGS = (
     (
         re.compile(r"^snakeval: user (\d+) of the container cannot write in /results"),
-        "the container's user {0} cannot write in the output folder (a network folder that root "
-        "may not write, or an image with a user of its own): docs/troubleshooting.md",
+        (
+            "the container's user {0} cannot write in the output folder (a network folder that root "
+            "may not write, or an image with a user of its own): docs/troubleshooting.md"
+        ),
     ),
     (
         re.compile(r"container-init binary not found|catatonit.*(?:no such file|not found)"),
@@ -75,13 +77,17 @@ SURROUNDINGS = (
             r"error while creating mount source path|invalid mount config.*(?:permission|stat)"
             r"|statfs .*permission denied"
         ),
-        "the container engine cannot read a folder that is mounted (a network folder that root "
-        "may not read?): docs/troubleshooting.md",
+        (
+            "the container engine cannot read a folder that is mounted (a network folder that root "
+            "may not read?): docs/troubleshooting.md"
+        ),
     ),
     (
         re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"),
-        "a server's certificate is not trusted: name the file of your certificate authorities "
-        "in SSL_CERT_FILE",
+        (
+            "a server's certificate is not trusted: name the file of your certificate authorities "
+            "in SSL_CERT_FILE"
+        ),
     ),
 )
 """What a line tells about the machine around the harness, and the cause in a sentence."""
