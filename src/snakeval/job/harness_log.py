@@ -64,8 +64,8 @@ SURROUNDINGS = (
     (
         re.compile(r"^snakeval: user (\d+) of the container cannot write in /results"),
         (
-            "the container's user {0} cannot write in the output folder (a network folder that root "
-            "may not write, or an image with a user of its own): docs/troubleshooting.md"
+            "the container's user {0} cannot write in the output folder (on a network, where "
+            "root may not write; or an image with a user of its own): docs/troubleshooting.md"
         ),
     ),
     (
