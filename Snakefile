@@ -33,6 +33,7 @@ localrules:
     ls_tasks,
     ls_task,
     show_config,
+    update_catalogue,
 
 
 rule all:

@@ -1,4 +1,7 @@
-"""What can be evaluated, and what a config comes to: targets without outputs that create nothing."""
+"""What can be evaluated, and what a config comes to: targets without outputs.
+
+They create nothing; only `update_catalogue` writes the catalogue's files, from an image.
+"""
 
 
 rule ls_tasks:
@@ -28,4 +31,14 @@ rule show_config:
         config=PIPELINE.config_arguments,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/show_config.py" {params.config}'
+        " 2> >(tee {log:q} >&2)"
+
+
+rule update_catalogue:
+    log:
+        ".snakemake/log/update_catalogue.log",
+    params:
+        values=PIPELINE.value_arguments,
+    shell:
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/update_catalogue.py" {params.values}'
         " 2> >(tee {log:q} >&2)"

@@ -1,4 +1,4 @@
-"""Shows one benchmark: image, endpoint type, what it needs, how to name it in a config."""
+"""Shows one benchmark: image, endpoint type, defaults, what it needs, how to name it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main() -> int:
             [Problem("ls_task", "which task?", "snakemake ls_task --config task=NAME")]
         )
     catalogue = with_own(CATALOGUE, loaded.config.harnesses, loaded.base)
-    print_task(catalogue, str(values["task"]), values.get("as") == "json")
+    print_task(catalogue, CATALOGUE, str(values["task"]), values.get("as") == "json")
     return 0
 
 

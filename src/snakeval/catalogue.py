@@ -177,27 +177,40 @@ def _nemo(folder: Path) -> dict[str, HarnessDefinition]:
     The rows are ours and checked by a test, so they are not validated again at every start.
     """
     tasks: dict[str, dict[str, TaskDefinition]] = defaultdict(dict)
-    with (folder / "nemo_tasks.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            tasks[row["harness"]][row["task"]] = TaskDefinition.model_construct(
-                endpoint_type=cast(EndpointType, row["endpoint_types"]),
-                samples=None,
-                eval_type=row["eval_type"] or None,
-                needs=row["required_capabilities"],
-                description="",
-            )
-    with (folder / "nemo_harnesses.csv").open(newline="", encoding="utf-8") as file:
-        return {
-            row["harness"]: HarnessDefinition.model_construct(
-                kind="nemo",
-                image=row["image"],
-                tasks=tasks[row["harness"]],
-                include_path=None,
-                command=None,
-                files=None,
-                results="results.yml",
-                format="nemo",
-                description=row["full_name"],
-            )
-            for row in csv.DictReader(file)
-        }
+    needs = {(row["harness"], row["task"]): row for row in _rows(folder / "nemo_needs.csv")}
+    for row in _rows(folder / "nemo_tasks.csv"):
+        known = needs.get((row["harness"], row["task"]), {})
+        tasks[row["harness"]][row["task"]] = TaskDefinition.model_construct(
+            endpoint_type=cast(EndpointType, row["endpoint_types"]),
+            samples=None,
+            eval_type=row["eval_type"] or None,
+            needs=row["required_capabilities"],
+            variables=_variables(known.get("variables")),
+            gated_dataset=known.get("gated_dataset", ""),
+            description="",
+        )
+    return {
+        row["harness"]: HarnessDefinition.model_construct(
+            kind="nemo",
+            image=row["image"],
+            tasks=tasks[row["harness"]],
+            include_path=None,
+            command=None,
+            files=None,
+            results="results.yml",
+            samples=None,
+            format="nemo",
+            description=row["full_name"],
+        )
+        for row in _rows(folder / "nemo_harnesses.csv")
+    }
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _variables(text: str | None) -> list[str] | None:
+    """`none` is known to need none; a task without a row is unknown."""
+    return None if text is None else [] if text == "none" else text.split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +14,7 @@ from snakeval.catalogue import PLAIN_LM_EVAL, Benchmark, Catalogue
 from snakeval.config.model import TaskEntry
 from snakeval.harness import recipe_for
 from snakeval.plan import Run, Task
+from snakeval.update_catalogue import default_params
 
 ANY_TASK = "<any task>"
 """Stands for the tasks of plain lm-eval, which only lm-eval itself can list."""
@@ -27,6 +29,8 @@ def described(benchmark: Benchmark) -> dict[str, Any]:
         "kind": benchmark.definition.kind,
         "endpoint_type": benchmark.details.endpoint_type,
         "needs": benchmark.details.needs or None,
+        "variables": benchmark.details.variables,
+        "gated_dataset": benchmark.details.gated_dataset or None,
         "samples": benchmark.details.samples,
         "image": benchmark.definition.image,
         "eval_type": benchmark.eval_type,
@@ -82,16 +86,53 @@ def print_tasks(rows: list[dict[str, Any]], as_json: bool) -> None:
     )
 
 
-def print_task(catalogue: Catalogue, name: str, as_json: bool) -> None:
-    """One benchmark in full. Raises InputError for a name that is unknown or ambiguous."""
-    row = described(catalogue.find(TaskEntry(name=name), "--config task"))
+def print_task(catalogue: Catalogue, folder: Path, name: str, as_json: bool) -> None:
+    """One benchmark in full; `folder` is the catalogue's, where its defaults are looked up.
+
+    Raises InputError for a name that is unknown or ambiguous.
+    """
+    found = catalogue.find(TaskEntry(name=name), "--config task")
+    params = default_params(folder, found.harness, found.task)
+    row = {**described(found), "default_params": params}
     if as_json:
         print(json.dumps(row, indent=1))
         return
-    for key, value in row.items():
-        if value is not None:
-            print(f"{key:14} {value}")
+    for key, text in _in_words(row, found).items():
+        lines = text.splitlines() or [""]
+        print(f"{key:15} " + f"\n{'':16}".join(lines))
     print("\nIn a config:\n\nevaluation:\n  tasks:\n    - name: " + row["name"])
+    if row["variables"]:
+        print("      env_vars:")
+        print("\n".join(f"        {each}: host:{each}" for each in row["variables"]))
+
+
+def _in_words(row: dict[str, Any], benchmark: Benchmark) -> dict[str, str]:
+    """What is shown of a benchmark; what nobody knows is said to be unknown."""
+    shown = {key: str(row[key]) for key in ("name", "description", "kind") if row[key]}
+    shown["image"] = row["image"] or "none, runs without a container"
+    shown["eval_type"] = row["eval_type"]
+    shown["endpoint type"] = row["endpoint_type"] + (
+        f" with {row['needs']}" if row["needs"] else ""
+    )
+    shown["samples"] = str(row["samples"] or "unknown")
+    variables, dataset = row["variables"], row["gated_dataset"]
+    from_an_image = benchmark.definition.kind == "nemo"
+    if from_an_image or variables is not None:
+        shown["variables"] = "unknown" if variables is None else ", ".join(variables) or "none"
+        if dataset:
+            page = f"https://huggingface.co/datasets/{dataset}"
+            shown["gated data"] = f"{dataset}: ask for access at {page}, then export HF_TOKEN=..."
+        else:
+            known = variables is not None and "HF_TOKEN" not in variables
+            shown["gated data"] = "none known" if known else "unknown"
+    if from_an_image:
+        reads = f"snakemake update_catalogue --config image={row['image']}"
+        shown["defaults"] = (
+            f"unknown; `{reads}` reads them from the image"
+            if row["default_params"] is None
+            else yaml.dump(row["default_params"], Dumper=yaml.CSafeDumper, sort_keys=True).rstrip()
+        )
+    return shown
 
 
 def task_content(task: Task) -> dict[str, Any]:

@@ -191,7 +191,12 @@ class Pipeline:
     def config_arguments(self) -> str:
         """The config in force, as arguments: its files and what `--config` says."""
         files = [word for file in self.files for word in ("--configfile", str(file))]
-        return shlex.join([*files, "--values", json.dumps(self._values, default=str)])
+        return f"{shlex.join(files)} {self.value_arguments}"
+
+    @property
+    def value_arguments(self) -> str:
+        """What `--config` says, as arguments."""
+        return shlex.join(["--values", json.dumps(self._values, default=str)])
 
     # --- hooks ---------------------------------------------------------------------------------
 

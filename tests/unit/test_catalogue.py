@@ -47,6 +47,19 @@ def test_rows_of_the_catalogue_are_valid() -> None:
         assert harness["image"]
 
 
+def test_rows_of_what_is_needed_are_about_benchmarks_that_exist() -> None:
+    with (FOLDER / "nemo_needs.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+
+    sources = (FOLDER / "README.md").read_text()
+    assert rows == sorted(rows, key=lambda row: (row["harness"], row["task"]))
+    for row in rows:
+        assert find(f"{row['harness']}.{row['task']}")
+        assert all(re.fullmatch(r"none|[A-Z][A-Z_]+", name) for name in row["variables"].split())
+        assert not row["gated_dataset"] or "HF_TOKEN" in row["variables"]
+        assert f"`{row['source']}`" in sources
+
+
 def test_every_benchmark_is_found_under_its_own_name() -> None:
     for benchmark in shipped(FOLDER).benchmarks:
         assert find(benchmark.id) == benchmark.id

@@ -215,6 +215,10 @@ class TaskDefinition(Section):
     )
     eval_type: str | None = Field(None, description="The harness's own name of the task.")
     needs: str = Field("", description="What the endpoint must be able to do, such as logprobs.")
+    variables: list[str] | None = Field(
+        None, description="Variables that it needs, such as HF_TOKEN; null: unknown."
+    )
+    gated_dataset: str = Field("", description="Dataset that must be asked for at its hub.")
     description: str = Field("", description="One line for ls_tasks.")
 
 

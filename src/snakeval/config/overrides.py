@@ -24,6 +24,8 @@ RESERVED = {
     "harness": "a harness that `ls_tasks` is narrowed to",
     "match": "text that names listed by `ls_tasks` contain",
     "as": "json: what a utility target prints, for programs",
+    "image": "the evaluation image that `update_catalogue` reads",
+    "output": "folder that `update_catalogue` writes a changed copy of the catalogue into",
     "lines": "lines that `logs` shows first",
     "follow": "false: `logs` shows what is there and ends",
 }

@@ -18,28 +18,30 @@ class Docker:
         self._client: Any = None
 
     def problems(self, tasks: Sequence[Task]) -> list[Problem]:
-        images = ", ".join(sorted({str(task.image) for task in tasks}))
-        if shutil.which("docker") is None:
-            return [
-                Problem(
-                    "docker",
-                    f"the command is not on the PATH (wanted for {images})",
-                    "install the Docker command line, or choose container_runtime=podman",
-                )
-            ]
-        try:
-            self._engine()
-        except Exception as error:
-            return [
-                Problem(
-                    "docker",
-                    f"the engine cannot be reached: {_reason(error)} (wanted for {images})",
-                    "start Docker, or set DOCKER_HOST; `docker version` must answer",
-                )
-            ]
+        unusable = self.unusable(", ".join(sorted({str(task.image) for task in tasks})))
+        if unusable:
+            return [unusable]
         with ThreadPoolExecutor(8) as pool:
             found = pool.map(self._missing, sorted({str(task.image) for task in tasks}))
             return [problem for problem in found if problem]
+
+    def unusable(self, images: str) -> Problem | None:
+        """Why nothing can be run here, such as these images; None when it can."""
+        if shutil.which("docker") is None:
+            return Problem(
+                "docker",
+                f"the command is not on the PATH (wanted for {images})",
+                "install the Docker command line, or choose container_runtime=podman",
+            )
+        try:
+            self._engine()
+        except Exception as error:
+            return Problem(
+                "docker",
+                f"the engine cannot be reached: {_reason(error)} (wanted for {images})",
+                "start Docker, or set DOCKER_HOST; `docker version` must answer",
+            )
+        return None
 
     def _missing(self, image: str) -> Problem | None:
         """An image that is neither here nor in its registry; nothing is pulled yet."""

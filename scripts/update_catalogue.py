@@ -1,0 +1,29 @@
+"""Reads the benchmarks of an evaluation image into the catalogue, and shows what has changed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from snakeval.command_line import entry
+from snakeval.errors import InputError, Problem
+from snakeval.update_catalogue import read_image, update
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--values", type=json.loads, default={}, help="--config values, as JSON")
+    values = parser.parse_args().values
+    if not values.get("image"):
+        fix = "snakemake update_catalogue --config image=nvcr.io/nvidia/eval-factory/ifbench:26.03"
+        raise InputError([Problem("update_catalogue", "which image?", fix)])
+    output = Path(str(values["output"])) if values.get("output") else None
+    print("\n".join(update(CATALOGUE, read_image(str(values["image"])), output)))
+    return 0
+
+
+if __name__ == "__main__":
+    entry(main)
