@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from snakeval import needs
 from snakeval.config.deployment import ServerDeployment
 from snakeval.errors import InputError, Problem
 from snakeval.harness import check, recipe_for
@@ -28,7 +29,7 @@ def problems(
     """
     found = [warning for run in runs for warning in run.warnings]
     found += [*deployments(runs), *variables(pending), *space(runs), *paths(runs)]
-    found += certificates()
+    found += [*certificates(), *needs.unmet(pending)]
     by_runtime: dict[str, list[Task]] = defaultdict(list)
     for task, runtime in pending.items():
         by_runtime[runtime].append(task)

@@ -115,6 +115,12 @@ def _variables(task: Task, recipe: Recipe) -> str:
             lines.append(f'    export {name}="${{{variable}-}}"')
             secret.append(name)
         names.append(name)
+    # What the benchmark is known to need is passed on if it is there.
+    wanted = [name for name in task.benchmark.details.variables or () if name not in sources]
+    if task.benchmark.details.gated_dataset and "HF_TOKEN" not in (*wanted, *sources):
+        wanted.append("HF_TOKEN")
+    lines += [f'    [ -z "${{{name}+set}}" ] || passed_names+=({name})' for name in wanted]
+    secret += wanted
     return "\n".join(
         [
             f"passed_names=({' '.join(dict.fromkeys(names))})",
@@ -128,6 +134,7 @@ def _variables(task: Task, recipe: Recipe) -> str:
             "    }",
             "    export PYTHONUNBUFFERED=1",
             *lines,
+            "    return 0",
             "}",
             "",
         ]
