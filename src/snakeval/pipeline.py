@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Wildcards = Any
 
+SHOWN = 20
+"""Benchmarks that a dry run names."""
+
 
 class Pipeline:
     """One start of the pipeline.
@@ -259,8 +262,12 @@ class Pipeline:
             task: runtime_of(task, runtime)
             for run in self.runs
             for task in run.selected
-            if not task.published
+            if not task.published or task in run.fresh
         }
+        if pending:
+            names = [task.name for task in pending]
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            logger.info(f"to be evaluated: {', '.join(names[:SHOWN])}{more}")
         for problem in checks.problems(
             self.runs, pending, {name: kind() for name, kind in RUNTIMES.items()}
         ):

@@ -205,3 +205,12 @@ def test_nearest_lists_a_few_where_nothing_is_near() -> None:
     assert nearest("ifevl", ["ifeval", "gsm8k"]) == "did you mean 'ifeval'?"
     assert nearest("zzz", ["b", "a"]) == "possible: a, b"
     assert nearest("zzz", [str(number) for number in range(50)]) == ""
+
+
+def test_a_type_alone_is_short_for_a_section(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("deployment: demo\nexecution: slurm\nevaluation: {tasks: [demo_letters]}\n")
+
+    loaded = load([file], {})
+
+    assert (loaded.config.deployment.type, loaded.config.execution.type) == ("demo", "slurm")

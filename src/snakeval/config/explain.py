@@ -321,7 +321,8 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
                 f"write `- name: {key}` and what belongs to it on lines below, indented alike",
             )
     endpoint = dig(raw, "target", "api_endpoint") or {}
-    deployment = dig(raw, "deployment", "type") or "none"
+    written = raw.get("deployment")
+    deployment = written if isinstance(written, str) else dig(raw, "deployment", "type") or "none"
     if deployment in BROUGHT_UP and not dig(raw, "deployment", "served_model_name"):
         yield Problem(
             where(("deployment", "served_model_name"), layers),
