@@ -92,6 +92,7 @@ class Task:
     identity: dict[str, Any] = field(repr=False, default_factory=dict)
     hf_home: str = ""
     """The Hugging Face cache: a folder, `no`, or nothing for the caller's."""
+    image_mirror: str | None = None
 
     @property
     def where(self) -> str:
@@ -337,6 +338,7 @@ def _task(loaded: Loaded, number: int, benchmark: Benchmark) -> Task:
         env_keys={name: (*keys, "env_vars", name) for keys, level in levels for name in level},
         identity=identity,
         hf_home=_hf_home(config.execution.hf_home),
+        image_mirror=config.execution.image_mirror,
     )
 
 

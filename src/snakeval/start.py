@@ -211,7 +211,8 @@ def _pin(
             continue
         again = run.update_images
         try:
-            pinned = runtimes[runtime].pin(image if again else images.get(image, image), again)
+            known = image if again else images.get(image, image)
+            pinned = runtimes[runtime].pin(known, again, run.config.execution.image_mirror)
         except InputError as error:
             found += error.problems
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,11 @@ from rig.docker_engine import DockerEngine, RigUnavailable
 from rig.endpoint import ScriptedEndpoint
 from rig.image import BASE_IMAGE, ensure_base_image
 from rig.pipeline import Project
-from rig.registry import registry
+from rig.podman import Podman
+from rig.registry import logged_in, registry
 from rig.unavailable import unavailable
+from snakeval.errors import InputError
+from snakeval.runtime.podman import Podman as RuntimePodman
 
 pytestmark = pytest.mark.docker
 
@@ -25,17 +29,28 @@ WRITE_SCORES = """echo '{"scores": {"accuracy": 0.5}}' > {results}/scores.json""
 def pushed(docker_engine: DockerEngine, tmp_path: Path) -> Iterator[str]:
     """An image in a real registry, and not in the engine."""
     ensure_base_image(docker_engine)
+    with registry_or_skip(tmp_path) as host:
+        image = f"{host}/team/own-eval:1"
+        docker_engine.docker("tag", BASE_IMAGE, image)
+        docker_engine.docker("push", image)
+        docker_engine.docker("rmi", image)
+        yield image
+        forget(docker_engine, host)
+
+
+@contextlib.contextmanager
+def registry_or_skip(folder: Path, login: bool = False) -> Iterator[str]:
     try:
-        with registry(tmp_path) as host:
-            image = f"{host}/team/own-eval:1"
-            docker_engine.docker("tag", BASE_IMAGE, image)
-            docker_engine.docker("push", image)
-            docker_engine.docker("rmi", image)
-            yield image
-            for left in _images(docker_engine, host):
-                docker_engine.docker("rmi", "-f", left)
+        with registry(folder, login) as host:
+            yield host
     except RigUnavailable as reason:
         unavailable(reason)
+
+
+def forget(engine: DockerEngine, host: str) -> None:
+    """Removes what the engine has of a registry."""
+    for left in _images(engine, host):
+        engine.docker("rmi", "-f", left)
 
 
 def _images(engine: DockerEngine, host: str) -> list[str]:
@@ -134,3 +149,74 @@ def test_no_engine_is_told_before_anything_starts(
     assert "the engine cannot be reached" in refused.output
     assert "DOCKER_HOST" in refused.output
     assert not project.runs
+
+
+def test_a_registry_that_wants_a_login_is_named_and_the_callers_login_is_used(
+    docker_engine: DockerEngine, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    ensure_base_image(docker_engine)
+    with registry_or_skip(tmp_path, login=True) as host:
+        login = logged_in(tmp_path / "docker", host)
+        image = f"{host}/team/own-eval:1"
+        docker_engine.docker("tag", BASE_IMAGE, image)
+        docker_engine.docker("--config", str(login), "push", image)
+        docker_engine.docker("rmi", image)
+        project = Project(tmp_path / "project", endpoint.chat_url)
+        project.write(tasks=[{"name": "own.one"}], **own(image))
+
+        refused = project.snakemake().refused()
+        assert f"image {image} is not here and the registry {host} refuses it" in refused.output
+        assert f"`docker login {host}`" in refused.output
+        assert not project.runs
+
+        project.environment["DOCKER_CONFIG"] = str(login)
+        project.snakemake().check()
+        assert pinned(project)[image].startswith(f"{host}/team/own-eval@sha256:")
+        forget(docker_engine, host)
+
+
+def test_a_mirror_has_the_images_and_changes_no_digest(
+    pushed: str, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    mirror = pushed.partition("/")[0]
+    written = "nvcr.io/team/own-eval:1"
+    project = Project(tmp_path / "project", endpoint.chat_url)
+    execution = {"output_dir": "out", "min_free_gb": 0}
+    project.write(tasks=[{"name": "own.one"}], **own(written),
+                  execution={**execution, "image_mirror": mirror})  # fmt: skip
+
+    finished = project.snakemake().check()
+
+    assert f"pulling {pushed}" in finished.output
+    assert pinned(project)[written].startswith(f"{mirror}/team/own-eval@sha256:")
+    assert "image: nvcr.io/team/own-eval:1" in (project.task("one") / "task.yaml").read_text()
+
+    # Without the mirror it is the same task: finished.
+    project.write(tasks=[{"name": "own.one"}], **own(written), execution=execution)
+    assert project.snakemake("-n").check().planned == 0
+
+
+@pytest.mark.podman
+def test_podman_uses_the_callers_login_and_the_mirror(
+    docker_engine: DockerEngine, podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_base_image(docker_engine)
+    with registry_or_skip(tmp_path, login=True) as host:
+        login = logged_in(tmp_path / "docker", host)
+        image = f"{host}/team/own-eval:1"
+        docker_engine.docker("tag", BASE_IMAGE, image)
+        docker_engine.docker("--config", str(login), "push", image)
+        forget(docker_engine, host)
+        plain_http = tmp_path / "registries.conf"
+        plain_http.write_text(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
+        monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(plain_http))
+
+        with pytest.raises(InputError) as refused:
+            RuntimePodman().pin("nvcr.io/team/own-eval:1", False, host)
+        assert f"the registry {host} refuses it" in str(refused.value)
+        assert f"`podman login {host}`" in str(refused.value)
+
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(login / "config.json"))
+        reference = RuntimePodman().pin("nvcr.io/team/own-eval:1", False, host)
+        assert reference.startswith(f"{host}/team/own-eval@sha256:")
+        podman.podman("rmi", "--force", reference)

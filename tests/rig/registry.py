@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +24,20 @@ storage:
   delete: {{enabled: true}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
+USER, PASSWORD = "somebody", "letmein"
+USERS = f"{USER}:$2b$05$abcdefghijklmnopqrstuuKwWV7ESJpzKzf9FQg57dBvMuv92X9HS\n"
+"""An htpasswd file, with that password in bcrypt."""
+
+WITH_LOGIN = """\
+auth: {{htpasswd: {{realm: rig, path: {folder}/users}}}}
+"""
 
 
 @contextlib.contextmanager
-def registry(folder: Path) -> Iterator[str]:
+def registry(folder: Path, login: bool = False) -> Iterator[str]:
     """`127.0.0.1:<port>` of a registry that keeps its images below `folder`.
 
+    login: it wants USER and PASSWORD (see `logged_in`).
     Docker takes loopback registries without TLS. Raises RigUnavailable.
     """
     if shutil.which("docker-registry") is None:
@@ -35,7 +46,11 @@ def registry(folder: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = folder / "config.yml"
-    config.write_text(CONFIG.format(folder=folder / "images", port=port))
+    text = CONFIG.format(folder=folder / "images", port=port)
+    if login:
+        (folder / "users").write_text(USERS)
+        text += WITH_LOGIN.format(folder=folder)
+    config.write_text(text)
     with (folder / "registry.log").open("wb") as log:
         process = subprocess.Popen(
             ["docker-registry", "serve", str(config)],
@@ -51,11 +66,24 @@ def registry(folder: Path) -> Iterator[str]:
         process.wait()
 
 
+def logged_in(folder: Path, host: str) -> Path:
+    """What `docker login` leaves: a folder for DOCKER_CONFIG with the credentials of a registry."""
+    folder.mkdir(parents=True, exist_ok=True)
+    secret = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    content = {"auths": {host: {"auth": secret}}}
+    (folder / "config.json").write_text(json.dumps(content))
+    return folder
+
+
 def _wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
+        try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5).close()
             return
+        except urllib.error.HTTPError:  # it wants a login
+            return
+        except OSError:
+            pass
         time.sleep(0.1)
     raise RigUnavailable("docker-registry does not answer")

@@ -24,6 +24,8 @@ from snakeval.config.sections import (
     section_of_type,
 )
 
+IMAGE_PREFIX = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")
+
 
 class AutoExport(Section):
     """Exports that are part of a normal run."""
@@ -62,6 +64,11 @@ class Execution(Section):
     mounts: Annotated[Mounts, BeforeValidator(empty_if_null)] = Field(
         default_factory=Mounts, description="Folders that containers see."
     )
+    image_mirror: str | None = Field(
+        None,
+        description="Registry, with a prefix if need be, that stands for every image's own: "
+        "`nvcr.io/nvidia/x:1` is pulled as `<mirror>/nvidia/x:1` (ours).",
+    )
     hf_home: str | Literal[False] | None = Field(
         None,
         description="Folder of the Hugging Face cache that benchmarks share; false: none; null: "
@@ -76,6 +83,17 @@ class Execution(Section):
     min_free_gb: Annotated[float, Field(ge=0)] = Field(
         1.0, description="Free space in GB that the output folder must have at the start (ours)."
     )
+
+    @field_validator("image_mirror")
+    @classmethod
+    def _is_a_prefix(cls, value: str | None) -> str | None:
+        if value is not None and not IMAGE_PREFIX.match(value):
+            raise fixable(
+                f"'{value}' is not the beginning of an image's name",
+                "a host and a path without https:// and without a slash at the end, "
+                "such as registry.example.com/mirror",
+            )
+        return value
 
     @field_validator("extra_docker_args")
     @classmethod

@@ -22,10 +22,12 @@ class Runtime(Protocol):
         """Why these tasks cannot be run here; empty when they can."""
         ...
 
-    def pin(self, image: str, again: bool) -> str:
+    def pin(self, image: str, again: bool, mirror: str | None = None) -> str:
         """Brings an image here and returns a reference that will always mean this very image.
 
-        again: ask the registry even when the image is here. Raises InputError.
+        again   ask the registry even when the image is here
+        mirror  what stands for the image's own registry where it has to be asked
+        Raises InputError.
         """
         ...
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from snakeval.errors import InputError, Problem
+from snakeval.images import mirrored, why_not
 from snakeval.plan import Task
 
 
@@ -21,8 +22,9 @@ class Docker:
         unusable = self.unusable(", ".join(sorted({str(task.image) for task in tasks})))
         if unusable:
             return [unusable]
+        images = {(str(task.image), task.image_mirror or "") for task in tasks}
         with ThreadPoolExecutor(8) as pool:
-            found = pool.map(self._missing, sorted({str(task.image) for task in tasks}))
+            found = pool.map(lambda image: self._missing(*image), sorted(images))
             return [problem for problem in found if problem]
 
     def unusable(self, images: str) -> Problem | None:
@@ -43,11 +45,12 @@ class Docker:
             )
         return None
 
-    def _missing(self, image: str) -> Problem | None:
+    def _missing(self, image: str, mirror: str) -> Problem | None:
         """An image that is neither here nor in its registry; nothing is pulled yet."""
         from docker.errors import APIError, ImageNotFound
 
         engine = self._engine()
+        image = self._where(image, mirror)
         try:
             try:
                 engine.images.get(image)
@@ -59,12 +62,25 @@ class Docker:
             return None
         return None
 
-    def pin(self, image: str, again: bool) -> str:
+    def _where(self, image: str, mirror: str | None) -> str:
+        """The image's own name where it is here by that name, else the mirror's."""
+        from docker.errors import ImageNotFound
+
+        if not mirror:
+            return image
+        try:
+            self._engine().images.get(image)
+        except ImageNotFound:
+            return mirrored(image, mirror)
+        return image
+
+    def pin(self, image: str, again: bool, mirror: str | None = None) -> str:
         """`name@sha256:...`, or the image's own id where it came from no registry."""
         from docker.errors import DockerException, ImageNotFound
 
         engine = self._engine()
         try:
+            image = mirrored(image, mirror) if again else self._where(image, mirror)
             local = engine.images.get(image)
         except ImageNotFound:
             local = None
@@ -127,12 +143,7 @@ class Docker:
 
 
 def _no_image(image: str, error: Exception) -> Problem:
-    return Problem(
-        "docker",
-        f"image {image} is not here and cannot be pulled: {_reason(error)}",
-        "check the name (evaluation.tasks[].container or the catalogue), "
-        "`docker login` to its registry, or load it with `docker load`",
-    )
+    return Problem("docker", *why_not(image, _reason(error), "docker"))
 
 
 def _reason(error: Exception) -> str:

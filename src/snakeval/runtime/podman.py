@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from snakeval.errors import InputError, Problem
+from snakeval.images import mirrored, why_not
 from snakeval.plan import Task
 
 
@@ -35,29 +37,17 @@ class Podman:
             ]
         return []
 
-    def pin(self, image: str, again: bool) -> str:
+    def pin(self, image: str, again: bool, mirror: str | None = None) -> str:
         """`name@sha256:...`, or the image's own id where it came from no registry."""
         here = _podman("image", "inspect", image)
         if here.returncode or again:
-            pulled = subprocess.run(
-                ["podman", "pull", image],
-                stdout=subprocess.DEVNULL,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-            here = _podman("image", "inspect", image) if pulled.returncode == 0 else here
-        if here.returncode:
-            raise InputError(
-                [
-                    Problem(
-                        "podman",
-                        f"image {image} is not here and cannot be pulled: "
-                        f"{_last_line(here.stderr)}",
-                        "check the name, `podman login` to its registry, "
-                        "or load it with `podman load`",
-                    )
-                ]
-            )
+            image = mirrored(image, mirror)
+            here = _podman("image", "inspect", image)
+        if here.returncode or again:
+            code, said = _pull(image)
+            here = _podman("image", "inspect", image) if code == 0 else here
+            if here.returncode:
+                raise InputError([Problem("podman", *why_not(image, said, "podman"))])
         facts = json.loads(here.stdout)[0]
         remote = [
             digest
@@ -65,6 +55,23 @@ class Podman:
             if not digest.startswith("localhost/")
         ]
         return str(remote[0] if remote else facts["Id"])
+
+
+def _pull(image: str) -> tuple[int, str]:
+    """Pulls with podman's own lines of progress; its exit code and last line."""
+    last = ""
+    with subprocess.Popen(
+        ["podman", "pull", image],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            last = line.strip() or last
+            print(line, end="", file=sys.stderr)
+    return process.returncode, last
 
 
 def _podman(*arguments: str) -> subprocess.CompletedProcess[str]:

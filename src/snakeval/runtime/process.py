@@ -32,6 +32,6 @@ class Process:
                 )
         return found
 
-    def pin(self, image: str, again: bool) -> str:
+    def pin(self, image: str, again: bool, mirror: str | None = None) -> str:
         """There is no image to pin."""
         return image

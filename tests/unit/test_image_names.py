@@ -1,0 +1,44 @@
+"""Which registry an image comes from, and where a mirror has it."""
+
+import pytest
+
+from snakeval.images import mirrored, registry_of, why_not
+
+MIRROR = "registry.corp:5000/proxy"
+
+
+@pytest.mark.parametrize(
+    ("image", "registry", "there"),
+    [
+        ("nvcr.io/nvidia/eval/ifbench:26.03", "nvcr.io", "nvidia/eval/ifbench:26.03"),
+        ("nvcr.io/nvidia/x@sha256:0f", "nvcr.io", "nvidia/x@sha256:0f"),
+        ("vllm/vllm-openai:latest", "docker.io", "vllm/vllm-openai:latest"),
+        ("debian:12", "docker.io", "library/debian:12"),
+        ("docker.io/library/debian:12", "docker.io", "library/debian:12"),
+        ("localhost/mine:1", "localhost", "mine:1"),
+        ("10.0.0.1:5000/a/b", "10.0.0.1:5000", "a/b"),
+    ],
+)  # fmt: skip
+def test_a_mirror_stands_for_the_registry(image: str, registry: str, there: str) -> None:
+    assert registry_of(image) == registry
+    assert mirrored(image, MIRROR) == f"{MIRROR}/{there}"
+    assert mirrored(mirrored(image, MIRROR), MIRROR) == f"{MIRROR}/{there}"
+    assert mirrored(image, None) == image
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("unauthorized: authentication required", True),
+        ("pull access denied for x, repository does not exist or may require 'docker login'", True),
+        ("Error response from daemon: Head: no basic auth credentials", True),
+        ("dial tcp 10.0.0.1:443: connect: connection refused", False),
+        ("manifest unknown", False),
+    ],
+)
+def test_a_refusal_names_the_registry_and_the_login(said: str, refused: bool) -> None:
+    what, fix = why_not("nvcr.io/nvidia/x:1", said, "docker")
+
+    assert said in what
+    assert ("the registry nvcr.io refuses it" in what) is refused
+    assert "`docker login nvcr.io` (user `$oauthtoken`" in fix
