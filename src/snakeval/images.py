@@ -59,7 +59,7 @@ def why_not(image: str, said: str, command: str) -> tuple[str, str]:
         f"image {image} is not here and cannot be pulled: {said}",
         (
             "check the name (evaluation.tasks[].container or the catalogue), "
-            f"{login_hint(image, command)}, name a mirror in execution.image_mirror, or load it with "
+            f"{login_hint(image, command)}, a mirror (execution.image_mirror), or load it with "
             f"`{command} load`"
         ),
     )
