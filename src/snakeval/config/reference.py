@@ -15,10 +15,31 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from snakeval.config.explain import ALL_TYPES
 from snakeval.config.model import Config
 from snakeval.config.overrides import RESERVED
 
 SCHEMA = Path("config/schema.json")
+PARTS: dict[Path, tuple[str, dict[str, Any]]] = {
+    Path("config/execution/schema.json"): (
+        "A config group: values of `execution`",
+        {"$ref": "../schema.json#/properties/execution"},
+    ),
+    Path("config/deployment/schema.json"): (
+        "A config group: values of `deployment`",
+        {"$ref": "../schema.json#/properties/deployment"},
+    ),
+    Path("config/catalogue/schema.json"): (
+        "Harnesses of the catalogue",
+        {
+            "type": "object",
+            "properties": {"harnesses": {"$ref": "../schema.json#/properties/harnesses"}},
+            "additionalProperties": False,
+        },
+    ),
+}
+"""Schemas of files that hold a part of a config; each refers to the whole one."""
+
 PAGE = Path("docs/configuration.md")
 BEGIN = "<!-- keys: written by `make reference` from the config model -->"
 END = "<!-- end of keys -->"
@@ -35,12 +56,21 @@ def schema() -> str:
         "description": "Config groups whose values lie below this file's own.",
         "type": "array",
     }
+    for section, types in ALL_TYPES.items():  # `deployment: demo` is short for its type alone
+        content["properties"][section]["anyOf"].append({"enum": types})
     tasks = content["$defs"]["Evaluation"]["properties"]["tasks"]
     tasks["items"] = {"anyOf": [tasks["items"], {"type": "string"}]}
     content["required"] = []  # several files may be laid on top of each other
     content["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     content["title"] = "A snakeval config file"
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def part(path: Path) -> str:
+    """The JSON Schema of one of PARTS, as text."""
+    title, content = PARTS[path]
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **content}
+    return json.dumps(whole, indent=1, sort_keys=True) + "\n"
 
 
 def _loosen(node: Any) -> None:
@@ -157,8 +187,10 @@ def _default(field: FieldInfo) -> str:
 
 
 def write(root: Path) -> None:
-    """Renews the schema and the page below a clone's root folder."""
+    """Renews the schemas and the page below a clone's root folder."""
     (root / SCHEMA).write_text(schema(), encoding="utf-8")
+    for path in PARTS:
+        (root / path).write_text(part(path), encoding="utf-8")
     text = (root / PAGE).read_text(encoding="utf-8")
     (root / PAGE).write_text(page(text), encoding="utf-8")
 
