@@ -16,6 +16,7 @@ rule evaluate:
         "{run}/{task}/logs/{digest}.log",
     resources:
         **PIPELINE.endpoint_resources(),
+        **PIPELINE.cluster_resources(),
     message:
         "evaluating {wildcards.task} (log: {log})"
     shell:

@@ -1,4 +1,5 @@
-"""The real parts that tests run against: a scripted endpoint, Docker, podman, the NeMo image."""
+"""The real parts that tests run against: a scripted endpoint, Docker, podman, the NeMo image,
+Slurm."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from rig.docker_engine import DockerEngine, RigUnavailable, engine_for_session
 from rig.endpoint import ScriptedEndpoint
 from rig.image import ensure_nemo_image
 from rig.podman import Podman, podman_here
+from rig.slurm_cluster import SlurmCluster, slurm_for_session
 from rig.unavailable import unavailable
 
 
@@ -20,8 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
-        engine = names & {"docker_engine", "nemo_image", "podman"} or item.get_closest_marker(
-            "docker"
+        engine = (
+            names & {"docker_engine", "nemo_image", "podman"}
+            or item.get_closest_marker("docker")
+            or item.path.parent.name == "slurm"
         )
         item.add_marker(pytest.mark.xdist_group("engine" if engine else item.path.stem))
 
@@ -66,3 +70,21 @@ def podman() -> Iterator[Podman]:
         for name, value in podman.environment.items():
             variables.setenv(name, value)
         yield podman
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    """A Slurm with accounting, for the whole session; commands find it by SLURM_CONF."""
+    yield from _cluster(accounting=True)
+
+
+def _cluster(accounting: bool) -> Iterator[SlurmCluster]:
+    with contextlib.ExitStack() as session:
+        try:
+            cluster = session.enter_context(slurm_for_session(accounting))
+        except RigUnavailable as reason:
+            unavailable(reason)
+        variables = session.enter_context(pytest.MonkeyPatch.context())
+        for name, value in cluster.environment.items():
+            variables.setenv(name, value)
+        yield cluster

@@ -38,6 +38,16 @@ class TaskPaths:
         return self.dir / "status.json"
 
     @property
+    def job(self) -> Path:
+        """The Slurm job that was submitted last, noted by the controller."""
+        return self.dir / "job.json"
+
+    @property
+    def cancelled(self) -> Path:
+        """Left before a task is cancelled: which start it is not to come back in."""
+        return self.dir / "cancelled"
+
+    @property
     def artifacts(self) -> Path:
         return self.dir / "artifacts"
 
@@ -103,6 +113,14 @@ class RunPaths:
     @property
     def run_all(self) -> Path:
         return self.dir / "run_all.sh"
+
+    @property
+    def controller_job(self) -> Path:
+        """The batch script that runs the pipeline itself inside Slurm."""
+        return self.dir / "sbatch_controller.sh"
+
+    def batch_script(self, task: str) -> Path:
+        return self.dir / f"sbatch_{task}.sh"
 
     @property
     def lib(self) -> Path:

@@ -21,6 +21,7 @@ from snakeval.errors import InputError
 if TYPE_CHECKING:
     from snakeval.controller import Hold
     from snakeval.plan import Run
+    from snakeval.slurm.start import SlurmStart
 
 Wildcards = Any
 
@@ -140,6 +141,27 @@ class Pipeline:
             self._resource_of.get((wildcards.run, wildcards.task)) == resource
         )
 
+    def cluster_resources(self) -> dict[str, Callable[[Wildcards], int | str | None]]:
+        """What the config asks a cluster for, by the names of Snakemake's resources."""
+        if not self.runs:
+            return {}
+        from snakeval.slurm.resources import resources_of
+
+        asked = {
+            (str(run.paths.dir), task.name): resources_of(run, task)
+            for run in self.runs
+            for task in run.tasks
+        }
+        defaults = _default_resources(self._workflow)
+
+        def of(name: str) -> Callable[[Wildcards], int | str | None]:
+            # What only some tasks ask for is the profile's default for the others.
+            return lambda wildcards: asked[wildcards.run, wildcards.task].get(
+                name, defaults.get(name)
+            )
+
+        return {name: of(name) for name in {name for each in asked.values() for name in each}}
+
     def _force_fresh(self) -> None:
         """`fresh=`: plans these tasks although they are finished, in a dry run too.
 
@@ -217,9 +239,21 @@ class Pipeline:
             for job in planned
         }
         try:
-            self._holds = begin(self.runs, wanted, logger)
+            slurm = self._on_slurm(planned)
+            self._holds = begin(self.runs, wanted, logger, slurm.problems() if slurm else ())
         except InputError as error:
             _refuse(error)
+        if slurm:
+            slurm.begin()
+
+    def _on_slurm(self, planned: list[Any]) -> SlurmStart | None:
+        """The Slurm side of this start, where the profile says `executor: slurm`."""
+        if self._workflow.executor_plugin.name != "slurm" or not planned:
+            return None
+        from snakeval.slurm.start import SlurmStart
+
+        jobs = {str(job.output[0]): job for job in planned}
+        return SlurmStart(self._workflow.scheduler.get_executor(planned[0]), self.runs, jobs)
 
     def finish(self) -> None:
         """`onsuccess` and `onerror`: the tables over what is published now, and the run given
@@ -277,10 +311,15 @@ class Pipeline:
 
 def _default_runtime(workflow: Any) -> str:
     """The profile's container runtime, as far as it is known before the jobs are made."""
+    value = _default_resources(workflow).get("container_runtime")
+    return value if isinstance(value, str) else "docker"
+
+
+def _default_resources(workflow: Any) -> dict[str, int | str]:
+    """The profile's `default-resources`, but for those that are computed for each job."""
     defaults: Any = workflow.resource_settings.default_resources
     parsed = getattr(defaults, "parsed", None) or {}
-    value = parsed.get("container_runtime")
-    return value if isinstance(value, str) else "docker"
+    return {name: value for name, value in parsed.items() if isinstance(value, int | str)}
 
 
 def _relative(path: Path) -> Path:

@@ -25,7 +25,7 @@ from snakeval.catalogue import Benchmark, with_own
 from snakeval.config.deployment import ServerDeployment
 from snakeval.config.explain import dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load, told
-from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry
+from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry, TaskResources
 from snakeval.config.overrides import merge
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.layout import RunPaths, TaskPaths, runs_in
@@ -85,6 +85,7 @@ class Task:
     max_unanswered: float
     pre_cmd: str | None
     post_cmd: str | None
+    resources: TaskResources
     paths: TaskPaths
     number: int
     place: Callable[..., str] = field(repr=False)
@@ -332,6 +333,7 @@ def _task(loaded: Loaded, number: int, benchmark: Benchmark) -> Task:
         max_unanswered=config.evaluation.max_unanswered,
         pre_cmd=around["pre_cmd"],
         post_cmd=around["post_cmd"],
+        resources=entry.resources,
         paths=TaskPaths(Path()),
         number=number,
         place=loaded.where,

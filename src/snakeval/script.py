@@ -12,7 +12,14 @@ from importlib.resources import files
 from snakeval.harness import Recipe, recipe_for
 from snakeval.plan import PATHS_OF_TYPES, Task
 
-LIB = ("attempt.py", "verify.py", "result_formats.py", "harness_log.py", "answer_cache.py")
+LIB = (
+    "attempt.py",
+    "slurm_job.py",
+    "verify.py",
+    "result_formats.py",
+    "harness_log.py",
+    "answer_cache.py",
+)
 """Files of `snakeval/job` that the scripts call: copied into the run folder's `lib/`."""
 
 

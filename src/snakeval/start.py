@@ -32,11 +32,14 @@ from snakeval.script import LIB, job_file, render, runtime_of
 DEFAULT_RUNTIME = "docker"
 
 
-def begin(runs: Sequence[Run], wanted: Mapping[str, str], log: Any) -> list[Hold]:
+def begin(
+    runs: Sequence[Run], wanted: Mapping[str, str], log: Any, found: Sequence[Problem] = ()
+) -> list[Hold]:
     """Takes the runs, checks, brings images here, writes the run folders.
 
     wanted  for each pending task's output path the runtime its job asks for
     log     has `info` and `warning`
+    found   what the executor has against the start, to be told with everything else
     Returns the holds on the runs. Raises InputError; nothing is left behind then but a lock that
     is given back.
     """
@@ -48,6 +51,7 @@ def begin(runs: Sequence[Run], wanted: Mapping[str, str], log: Any) -> list[Hold
     }
     runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
     found = [
+        *found,
         *checks.problems(runs, pending, runtimes),
         *_races(runs),
         *_in_other_hands(runs, pending),

@@ -21,7 +21,15 @@ from pydantic import (
 
 from snakeval.config.deployment import AnyDeployment, NoDeployment, ServerDeployment
 from snakeval.config.execution import AnyExecution, LocalExecution
-from snakeval.config.sections import EnvVars, Section, empty_if_null, fixable, names_a_variable
+from snakeval.config.sections import (
+    EnvVars,
+    Positive,
+    Section,
+    Walltime,
+    empty_if_null,
+    fixable,
+    names_a_variable,
+)
 
 EndpointType = Literal["chat", "completions", "vlm", "embedding"]
 
@@ -164,6 +172,17 @@ class Target(Section):
     )
 
 
+class TaskResources(Section):
+    """What a benchmark's cluster job asks for, where it differs from the others (ours)."""
+
+    walltime: Walltime | None = Field(None, description="Time limit of one job.")
+    partition: str | None = Field(None, description="Slurm partition.")
+    account: str | None = Field(None, description="Slurm account.")
+    cpus: Positive | None = Field(None, description="CPUs.")
+    mem_mb: Positive | None = Field(None, description="Memory in MB.")
+    gres: str | None = Field(None, description="Slurm's generic resources, such as gpu:1.")
+
+
 class TaskEntry(Section):
     """One entry of `evaluation.tasks`."""
 
@@ -180,6 +199,9 @@ class TaskEntry(Section):
     dataset_mount_path: str = Field("/datasets", description="Where the container sees it.")
     pre_cmd: str | None = Field(None, description="Shell command before the harness.")
     post_cmd: str | None = Field(None, description="Shell command after the harness.")
+    resources: Annotated[TaskResources, BeforeValidator(empty_if_null)] = Field(
+        default_factory=TaskResources, description="What the benchmark's cluster job asks for."
+    )
 
 
 class Evaluation(Section):

@@ -14,6 +14,7 @@ Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3
 from __future__ import annotations
 
 import argparse
+import calendar
 import contextlib
 import json
 import os
@@ -40,6 +41,11 @@ CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 def now() -> str:
     """The time in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def epoch(text: str) -> float:
+    """Seconds since 1970 of what `now` has written."""
+    return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
 
 
 def read(task_dir: Path) -> dict[str, Any]:
@@ -73,12 +79,14 @@ def begin(arguments: argparse.Namespace) -> int:
     attempts = record["attempts"]
     start = os.environ.get("SNAKEVAL_START", "")
     last = attempts[-1] if attempts else {}
-    if last.get("state") == "cancelled" and start and last.get("start") == start:
+    if is_cancelled(arguments.task_dir, last, start):
         print("cancelled in this start; the next start continues it")
         return 1
     if last.get("state") == "running":
         last.update(
-            state="interrupted", ended=None, cause="the script was killed before it could say why"
+            state="interrupted",
+            ended=last_sign(arguments.task_dir, last),
+            cause="the script was killed before it could say why",
         )
     number = 1 + max((int(item.get("number", 0)) for item in attempts), default=0)
     put_aside(
@@ -96,6 +104,7 @@ def begin(arguments: argparse.Namespace) -> int:
             "host": platform.node(),
             "pid": arguments.pid,
             "job": os.environ.get("SLURM_JOB_ID"),
+            "deadline": arguments.deadline or None,
             "runtime": arguments.runtime,
             "image": arguments.image or None,
             "container": arguments.container if arguments.runtime != "process" else None,
@@ -108,6 +117,33 @@ def begin(arguments: argparse.Namespace) -> int:
     write(arguments.task_dir, record)
     print(number)
     return 0
+
+
+def is_cancelled(task_dir: Path, last: dict[str, Any], start: str) -> bool:
+    """Whether a person has cancelled the task in this start (`start` is empty: by hand, never).
+
+    A job that Slurm starts again was not cancelled: what it took for a cancel was Slurm's doing.
+    """
+    mark = task_dir / "cancelled"
+    with contextlib.suppress(OSError):
+        if start and mark.read_text(encoding="utf-8").split() == [start]:
+            return True
+        mark.unlink()
+    if not (last.get("state") == "cancelled" and start and last.get("start") == start):
+        return False
+    job = os.environ.get("SLURM_JOB_ID")
+    if job and last.get("job") == job and os.environ.get("SLURM_RESTART_COUNT"):
+        last.update(state="interrupted", cause="requeued by Slurm")
+        return False
+    return True
+
+
+def last_sign(task_dir: Path, last: dict[str, Any]) -> str | None:
+    """When an attempt that could not say so has ended: when something was logged last."""
+    with contextlib.suppress(OSError):
+        seconds = (task_dir / str(last.get("log"))).stat().st_mtime
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return None
 
 
 def room_for_the_end(task_dir: Path) -> Path:
@@ -288,7 +324,7 @@ def parser() -> argparse.ArgumentParser:
     commands = outer.add_subparsers(required=True)
     command = commands.add_parser("begin")
     command.add_argument("task_dir", type=Path)
-    for name in ("digest", "runtime", "image", "container"):
+    for name in ("digest", "runtime", "image", "container", "deadline"):
         command.add_argument(f"--{name}", default="")
     command.add_argument("--pid", type=int, default=None)
     command.add_argument("--stale", action="append", default=[])

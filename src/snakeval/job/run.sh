@@ -23,7 +23,14 @@ readonly RESERVE=4096
 readonly disk_full="the disk is full (less than $((RESERVE / 1024)) MB left)"
 
 python=${SNAKEVAL_PYTHON:-$environment_python}
-[ -x "$python" ] || python=python3
+if [ ! -x "$python" ]; then
+    if [ -n "${SNAKEVAL_LEAD:-}" ]; then # a batch job of ours
+        echo "the Python environment $python is not on this node ($(uname -n)):" \
+            "it must be on a file system that all nodes see" >&2
+        exit 1
+    fi
+    python=python3
+fi
 
 # Nobody may be reading any more (`snakemake | tee`, a closed terminal): that ends nothing here.
 trap : PIPE
@@ -115,7 +122,7 @@ has_room() {
 }
 
 keep_beating() {
-    local missed=0 second=0
+    local missed=0 second=0 budget=''
     trap '' TERM INT HUP
     while kill -0 $$ 2>/dev/null; do
         if [ $((second % BEAT)) -ne 0 ]; then
@@ -130,6 +137,11 @@ keep_beating() {
         [ "$missed" -lt 2 ] || { kill -TERM $$; return; }
         if [ ! -e "$scratch/full" ] && ! has_room; then
             : >"$scratch/full"
+            kill -TERM $$
+        fi
+        if [ -s "$scratch/budget" ] && read -r budget <"$scratch/budget" &&
+            [ "$SECONDS" -ge "$budget" ]; then
+            mv "$scratch/budget" "$scratch/spent"
             kill -TERM $$
         fi
         sleep 1
@@ -153,14 +165,19 @@ stopped_by=''
 harness_pid=''
 beating=''
 mine=none
+deadline=''
+slurm_says=''
 taking=none
 taking_since=0
 
 fail() {
     trap '' TERM INT HUP
     [ "$number" = 0 ] || leave_if_lost
-    state=failed
-    case $stopped_by in '' | full) ;; *) state=cancelled ;; esac
+    case $stopped_by in
+        '' | full | spent) state=failed ;;
+        slurm) state=interrupted ;;
+        *) state=cancelled ;;
+    esac
     # Nothing to record before the attempt has begun: the task may be in another one's hands.
     [ "$number" = 0 ] || attempt end "$here" --number "$number" --state "$state" \
         --exit-code "$code" --cause "$*" ||
@@ -170,7 +187,8 @@ fail() {
         say "log: $log; start again to continue, finished samples are kept"
     release
     case $stopped_by in
-        '' | full) exit 1 ;;
+        '' | full | spent) exit 1 ;;
+        slurm) come_back; exit 75 ;;
         INT) exit 130 ;;
         HUP) exit 129 ;;
         *) exit 143 ;;
@@ -199,16 +217,36 @@ on_signal() {
     trap '' TERM INT HUP
     stopped_by=$1
     [ ! -e "$scratch/full" ] || stopped_by=full
+    [ ! -e "$scratch/spent" ] || stopped_by=spent
+    [ "$stopped_by" != TERM ] || [ -z "${SLURM_JOB_ID:-}" ] || ask_slurm
     [ -n "$harness_pid" ] || fail "$(why_stopped) before the harness ran"
     say "$(why_stopped): ending the harness (its samples are kept)"
     stop_harness
 }
 
 why_stopped() {
-    if [ "$stopped_by" = full ]; then
-        printf %s "$disk_full"
-    else
-        printf 'stopped by SIG%s' "$stopped_by"
+    case $stopped_by in
+        full) printf %s "$disk_full" ;;
+        spent) printf 'max_walltime (%s s) is used up; %s' "$SNAKEVAL_MAX_WALLTIME" \
+            'raise execution.max_walltime and start again to continue' ;;
+        *) printf %s "${slurm_says:-stopped by SIG$stopped_by}" ;;
+    esac
+}
+
+# A TERM may be a person's cancel, or Slurm's: the time limit, a preemption, a requeue.
+ask_slurm() {
+    local state=''
+    read -r state slurm_says < <(tool slurm_job ending --deadline "$deadline" \
+        --lead "${SNAKEVAL_LEAD:-120}" </dev/null)
+    [ "$state" != interrupted ] || stopped_by=slurm
+}
+
+# A batch job of ours that is stopped before its time limit starts again under the same number.
+# Where Slurm does not let it, the controller submits another one.
+come_back() {
+    [ -n "${SNAKEVAL_LEAD:-}" ] || return 0
+    if scontrol requeue "$SLURM_JOB_ID" >/dev/null 2>&1; then
+        say "Slurm starts this job again, and it continues"
     fi
 }
 
@@ -229,8 +267,9 @@ take_lease
 
 has_room || fail "$disk_full"
 mkdir -p "$own" "$here/logs" || fail "the work folder cannot be made"
+[ -z "${SLURM_JOB_ID:-}" ] || deadline=$(tool slurm_job deadline </dev/null)
 if ! began=$(attempt begin "$here" --digest "$digest" --runtime "$runtime" --image "$image" \
-    --container "$container" --pid $$ "${stale[@]+"${stale[@]/#/--stale=}"}"); then
+    --container "$container" --pid $$ --deadline "$deadline" "${stale[@]+"${stale[@]/#/--stale=}"}"); then
     fail "${began:-the attempt could not be recorded}"
 fi
 number=$began
@@ -239,9 +278,15 @@ log=$here/logs/evaluate.$number.log
 ln -sfn "evaluate.$number.log" "$here/logs/evaluate.log"
 ln -sfn "evaluate.$number.log" "$here/logs/$digest.log"
 write_files || fail "the run config cannot be written into the work folder"
+if [ -n "${SLURM_JOB_ID:-}" ] && [ -n "${SNAKEVAL_MAX_WALLTIME:-}" ]; then
+    budget=$(tool slurm_job budget "$here" "$digest" --limit "$SNAKEVAL_MAX_WALLTIME") ||
+        fail "$budget"
+    echo $((SECONDS + budget)) >"$scratch/budget"
+fi
 
 # --- 4. Variables and endpoint ---------------------------------------------------------------
 
+check_runtime || fail "$runtime is not on this machine ($(uname -n))"
 set_variables || fail "$unset_variables"
 take_surroundings
 # The lifeline: only this script holds the writing end. However it dies, readers see the end.

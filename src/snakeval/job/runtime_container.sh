@@ -19,6 +19,8 @@ exec sh /results/snakeval/command.sh </dev/null 3<&-'
 
 cache=''
 
+check_runtime() { command -v "$runtime" >/dev/null; }
+
 start_harness() {
     local options name
     options=(-v "$work:/results" -w /results

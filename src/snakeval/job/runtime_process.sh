@@ -1,5 +1,7 @@
 # How the harness runs without a container: from the environment, or inside its own image.
 
+check_runtime() { :; } # a missing program is told by the shell that looks for it
+
 start_harness() {
     local cache
     cache=$(hf_cache)

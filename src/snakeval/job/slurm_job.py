@@ -1,0 +1,181 @@
+"""What a job knows about Slurm: its deadline, how it is being ended, the time it has left.
+
+Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3.9 or newer. The
+controller imports it.
+
+    slurm_job.py deadline                        prints when this job's limit strikes, in seconds
+    slurm_job.py ending --deadline S --lead S    prints `interrupted` or `cancelled`, and why
+    slurm_job.py budget TASK_DIR DIGEST --limit S   prints the seconds left of max_walltime
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or __package__:
+    from snakeval.job import attempt
+else:  # in a run folder's lib/, where these files lie side by side
+    import attempt
+
+RESOLUTION = 60.0
+"""Seconds: Slurm sends a job's early signal that much earlier at most (sbatch(1), --signal)."""
+PATIENCE = 5.0
+"""Seconds that Slurm has to answer a job that is being ended."""
+
+ENDINGS = {
+    "PREEMPTED": "preempted",
+    "TIMEOUT": "the time limit is reached",
+    "NODE_FAIL": "the node failed",
+    "BOOT_FAIL": "the node failed",
+    "REQUEUED": "requeued",
+    "REQUEUE_FED": "requeued",
+    "REQUEUE_HOLD": "requeued",
+    "PENDING": "requeued",
+}
+"""States of a job that is being ended by Slurm, not by a person."""
+
+
+def shown() -> dict[str, str]:
+    """What `scontrol show job` says about this job; empty when it cannot be asked."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        answer = subprocess.run(
+            ["scontrol", "--oneliner", "show", "job", os.environ.get("SLURM_JOB_ID", "")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            timeout=PATIENCE,
+            check=False,
+        )
+        text = answer.stdout.decode(errors="replace")
+        return dict(re.findall(r"(\S+?)=(\S*)", text))
+    return {}
+
+
+def deadline_in(fields: dict[str, str]) -> float | None:
+    """The end that Slurm has set for the job, in seconds since 1970; None: none, or unknown."""
+    try:
+        return time.mktime(time.strptime(fields.get("EndTime", ""), "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return None
+
+
+def ending(fields: dict[str, str], deadline: float | None, lead: float) -> tuple[str, str]:
+    """How a job that got TERM is being ended: the attempt's state, and why in a few words.
+
+    fields    what Slurm says now; empty when it cannot be asked
+    deadline  as it was noted when the job began; what Slurm says now counts more
+    lead      seconds before the deadline at which the job asked to be told
+    """
+    state = fields.get("JobState", "")
+    if state in ENDINGS:
+        return "interrupted", ENDINGS[state]
+    if fields.get("PreemptTime", "None") not in ("None", "Unknown", "N/A") and state != "CANCELLED":
+        return "interrupted", ENDINGS["PREEMPTED"]
+    if state in ("", "RUNNING"):
+        end = deadline_in(fields) or deadline
+        if end is not None and end - time.time() <= lead + RESOLUTION:
+            return "interrupted", ENDINGS["TIMEOUT"]
+    return "cancelled", "cancelled" + (" (scancel)" if state == "CANCELLED" else "")
+
+
+# --- the record of attempts --------------------------------------------------------------------
+
+
+def last_of(record: dict[str, Any], job: str) -> dict[str, Any]:
+    """The last attempt that a job has made; empty when it made none."""
+    made = [item for item in record["attempts"] if item.get("job") == job]
+    return made[-1] if made else {}
+
+
+def correct(task_dir: Path, job: str, state: str) -> None:
+    """Sets the state of a job's last attempt to what Slurm says it is."""
+    record = attempt.read(task_dir)
+    last = last_of(record, job)
+    if last and last.get("state") in ("cancelled", "running"):
+        last["state"] = record["state"] = state
+        last["cause"] = record["cause"] = "ended by Slurm"
+        attempt.write(task_dir, record)
+
+
+def spent(record: dict[str, Any], digest: str) -> float:
+    """Seconds that the attempts of Slurm jobs at a spec have taken."""
+    total = 0.0
+    for item in record["attempts"]:
+        if item.get("digest") == digest and item.get("job") and item.get("ended"):
+            with contextlib.suppress(ValueError, KeyError):
+                total += attempt.epoch(item["ended"]) - attempt.epoch(item["started"])
+    return total
+
+
+def used_up(record: dict[str, Any], digest: str, limit: float | None) -> str:
+    """The sentence that ends a task whose attempts have used up max_walltime; else empty."""
+    if not limit or spent(record, digest) < limit:
+        return ""
+    made = [item for item in record["attempts"] if item.get("digest") == digest and item.get("job")]
+    return (
+        f"max_walltime ({int(limit)} s) is used up after {len(made)} attempts; its samples are "
+        "kept: raise execution.max_walltime and start again to continue"
+    )
+
+
+def mark(task_dir: Path, start: str) -> None:
+    """Notes that a task is not to come back in a start."""
+    attempt.write_atomically(task_dir / "cancelled", start + "\n")
+
+
+def marked(task_dir: Path, start: str) -> bool:
+    """Whether a task is not to come back in this start."""
+    try:
+        return (task_dir / "cancelled").read_text(encoding="utf-8").split() == [start]
+    except OSError:
+        return False
+
+
+# --- commands ----------------------------------------------------------------------------------
+
+
+def print_deadline(_: argparse.Namespace) -> int:
+    end = deadline_in(shown())
+    print(int(end) if end else "")
+    return 0
+
+
+def print_ending(arguments: argparse.Namespace) -> int:
+    print(*ending(shown(), arguments.deadline, arguments.lead))
+    return 0
+
+
+def print_budget(arguments: argparse.Namespace) -> int:
+    record = attempt.read(arguments.task_dir)
+    message = used_up(record, arguments.digest, arguments.limit)
+    print(message or int(arguments.limit - spent(record, arguments.digest)) + 1)
+    return 1 if message else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    outer = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = outer.add_subparsers(required=True)
+    commands.add_parser("deadline").set_defaults(run=print_deadline)
+    command = commands.add_parser("ending")
+    command.add_argument("--deadline", type=lambda text: float(text) if text else None)
+    command.add_argument("--lead", type=float, default=120.0)
+    command.set_defaults(run=print_ending)
+    command = commands.add_parser("budget")
+    command.add_argument("task_dir", type=Path)
+    command.add_argument("digest")
+    command.add_argument("--limit", type=float, required=True)
+    command.set_defaults(run=print_budget)
+    return outer
+
+
+if __name__ == "__main__":
+    given = parser().parse_args()
+    sys.exit(given.run(given))

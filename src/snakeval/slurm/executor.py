@@ -1,0 +1,344 @@
+"""Submits the batch scripts of benchmarks and follows their jobs.
+
+The executor plugin for Slurm does the rest: its settings, its resources, the threads that submit.
+It is taken over at a real start, because it has no place for what is decided here:
+
+- what is submitted is the task's own `sbatch_<task>.sh`, the same file that a person would submit;
+- a live job of an earlier start is waited for, not submitted again;
+- a time limit, a preemption or a failed node is no failure of the benchmark: it is submitted again
+  until `max_walltime` is used up, whatever `retries` says (the plugin would wait for ever for a
+  preempted job that does not come back, and for a job that Slurm has forgotten);
+- a cancelled task does not come back in this start, whatever `retries` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snakemake_executor_plugin_slurm import Executor as Plugin
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+
+from snakeval.job import attempt, slurm_job
+from snakeval.job.attempt import write_atomically
+from snakeval.plan import Run, Task
+from snakeval.slurm import queue, scripts
+from snakeval.slurm.resources import max_walltime
+
+FORGOTTEN_AFTER = 120.0
+"""Seconds without a word of Slurm about a job after which the run folder decides."""
+TOLD_AFTER = 3
+"""Failed queries in a row after which the person who waits is told."""
+
+BY_SLURM = {
+    "BOOT_FAIL": "a node that did not start",
+    "NODE_FAIL": "a failed node",
+    "PREEMPTED": "a preemption",
+    "REVOKED": "Slurm",
+    "TIMEOUT": "its time limit",
+}
+"""Ends that are no fault of the benchmark, and not a person's wish."""
+
+
+@dataclass
+class Followed:
+    """A task of this start: its run, and the live job of an earlier start if there is one."""
+
+    run: Run
+    task: Task
+    live: queue.Job | None = None
+    cancelled: bool = False
+    seen: float = field(default_factory=time.monotonic)
+
+    @property
+    def complete(self) -> bool:
+        return self.task.paths.complete(self.task.digest).exists()
+
+
+class Executor(Plugin):  # type: ignore[misc] # the plugin has no type information
+    """The plugin's executor, with benchmarks handled as said above."""
+
+    followed: dict[str, Followed]
+    start: str
+    stopping: bool
+    failures: int
+
+    @classmethod
+    def take_over(cls, plugin: Plugin, followed: dict[str, Followed], start: str) -> Executor:
+        """Makes the plugin's executor, which Snakemake has made already, one of this class.
+
+        followed  by the output of the task's job
+        start     the id of this start
+        """
+        plugin.__class__ = cls
+        executor: Executor = plugin
+        executor.followed, executor.start = followed, start
+        executor.stopping, executor.failures = False, 0
+        return executor
+
+    # --- submitting ------------------------------------------------------------------------------
+
+    def describe(self, job: Any) -> str:
+        """The sbatch command of a job, as the plugin makes it from the job's resources."""
+        followed = self.followed[str(job.output[0])]
+        resources = job.resources
+        account = resources.get("slurm_account")
+        partition = resources.get("slurm_partition")
+        params = {
+            "run_uuid": scripts.name_of(followed.task),
+            "slurm_logfile": followed.task.paths.logs.absolute() / "slurm-%j.log",
+            "comment_str": scripts.comment_of(followed.run, followed.task),
+            "account": f"-A {_quoted(account)}" if account else "",
+            "partition": f"-p {_quoted(partition)}" if partition else "",
+            "workdir": self.workflow.workdir_init,
+        }
+        command: str = get_submit_command(
+            job, params, settings=self.workflow.executor_settings, failed_nodes=self._failed_nodes
+        )
+        return command + str(set_gres_string(job))
+
+    def run_job(self, job: Any) -> None:
+        """In a thread of the plugin's: adopts a live job, or submits one."""
+        followed = self.followed.get(str(job.output[0])) if job.output else None
+        if followed is None:
+            super().run_job(job)
+            return
+        try:
+            if self.stopping:
+                raise _Refused("the start was stopped before it was submitted")
+            refused = self._refused(followed)
+            if refused:
+                raise _Refused(refused)
+            live, followed.live = followed.live, None
+            if live:
+                self.logger.info(
+                    f"{followed.task.name}: job {live.id} of an earlier start is "
+                    f"{live.state.lower()}; waiting for it"
+                )
+            self._follow(job, live.id if live else self._submit(job, followed))
+        except _Refused as refusal:
+            self._report_job_error_threadsafe(
+                SubmittedJobInfo(job), f"{followed.task.name}: {refusal}."
+            )
+        except Exception as error:
+            self._report_job_error_threadsafe(
+                SubmittedJobInfo(job), f"{followed.task.name}: could not be submitted: {error}"
+            )
+
+    def _refused(self, followed: Followed) -> str:
+        """Why a task is not to be submitted in this start; empty: nothing against it."""
+        if followed.cancelled or slurm_job.marked(followed.task.paths.dir, self.start):
+            return "was cancelled; the next start continues it"
+        return slurm_job.used_up(
+            attempt.read(followed.task.paths.dir), followed.task.digest, max_walltime(followed.run)
+        )
+
+    def _submit(self, job: Any, followed: Followed) -> str:
+        """Submits the task's script; returns the job's id. Raises _Refused with Slurm's words."""
+        paths = followed.task.paths
+        paths.logs.mkdir(parents=True, exist_ok=True)
+        script = followed.run.paths.batch_script(followed.task.name).absolute()
+        said = sbatch([*command_words(self.describe(job), job.resources), str(script)])
+        note(paths.job, said, followed.task.digest, self.start)
+        self.logger.info(f"{followed.task.name}: submitted as job {said}")
+        return said
+
+    def _follow(self, job: Any, slurm_id: str) -> None:
+        followed = self.followed[str(job.output[0])]
+        followed.seen = time.monotonic()
+        self._report_job_submission_threadsafe(self._info(job, slurm_id))
+
+    def _info(self, job: Any, slurm_id: str) -> SubmittedJobInfo:
+        log = self._log(self.followed[str(job.output[0])], slurm_id)
+        return SubmittedJobInfo(job, external_jobid=slurm_id, aux={"slurm_logfile": log})
+
+    @staticmethod
+    def _log(followed: Followed, slurm_id: str) -> Path:
+        return followed.task.paths.logs / f"slurm-{slurm_id}.log"
+
+    # --- following -------------------------------------------------------------------------------
+
+    async def check_active_jobs(
+        self, active_jobs: list[SubmittedJobInfo]
+    ) -> AsyncGenerator[SubmittedJobInfo, None]:
+        """One query for all jobs; yields those that go on."""
+        ours = [info for info in active_jobs if _output(info) in self.followed]
+        others = [info for info in active_jobs if _output(info) not in self.followed]
+        if others:
+            async for info in super().check_active_jobs(others):
+                yield info
+        if not ours:
+            return
+        try:
+            states = await asyncio.to_thread(
+                queue.states, [str(info.external_jobid) for info in ours]
+            )
+            self.failures = 0
+        except queue.QueryFailed as error:
+            self.failures += 1
+            if self.failures == TOLD_AFTER:
+                self.logger.warning(f"Slurm does not answer ({error}); the jobs go on")
+            for info in ours:
+                yield info
+            return
+        for info in ours:
+            onward = await asyncio.to_thread(self._onward, info, states)
+            if onward:
+                yield onward
+
+    def _onward(self, info: SubmittedJobInfo, states: dict[str, str]) -> SubmittedJobInfo | None:
+        """What to follow after a look at a job: the job, a job in its place, or nothing."""
+        followed = self.followed[_output(info)]
+        state = states.get(str(info.external_jobid))
+        if state is not None:
+            followed.seen = time.monotonic()
+        elif time.monotonic() - followed.seen > FORGOTTEN_AFTER:
+            state = "FORGOTTEN"  # the run folder decides
+        if state is None or (state != "FORGOTTEN" and state not in queue.ENDED):
+            return info
+        if followed.complete or state == "COMPLETED":
+            self._publish(followed)
+            self.report_job_success(info)
+            self._log(followed, str(info.external_jobid)).unlink(missing_ok=True)
+            return None
+        return self._after(info, followed, state)
+
+    def _after(
+        self, info: SubmittedJobInfo, followed: Followed, state: str
+    ) -> SubmittedJobInfo | None:
+        """A job has ended without a result."""
+        record = attempt.read(followed.task.paths.dir)
+        last = slurm_job.last_of(record, str(info.external_jobid))
+        if state in BY_SLURM or (state != "CANCELLED" and last.get("state") == "interrupted"):
+            # Slurm knows better than the script, to which every end is a TERM.
+            slurm_job.correct(followed.task.paths.dir, str(info.external_jobid), "interrupted")
+            refused = "the start is being stopped" if self.stopping else self._refused(followed)
+            if not refused:
+                try:
+                    slurm_id = self._submit(info.job, followed)
+                except _Refused as refusal:
+                    refused = str(refusal)
+                else:
+                    ended_by = BY_SLURM.get(state, "Slurm")
+                    self.logger.info(
+                        f"{followed.task.name}: job {info.external_jobid} was ended by {ended_by}; "
+                        f"job {slurm_id} continues it"
+                    )
+                    return self._info(info.job, slurm_id)
+            self._failed(info, refused)
+        elif state == "CANCELLED" or last.get("state") == "cancelled":
+            followed.cancelled = True
+            slurm_job.mark(followed.task.paths.dir, self.start)
+            self._failed(info, f"job {info.external_jobid} was cancelled; the next start continues")
+        else:
+            self._failed(info, self._cause(info, followed, state, last))
+        return None
+
+    def _cause(
+        self, info: SubmittedJobInfo, followed: Followed, state: str, last: dict[str, Any]
+    ) -> str:
+        """Why a job has failed: what the attempt has recorded, else what its log says."""
+        if last.get("state") in ("failed", "cancelled") and last.get("cause"):
+            return str(last["cause"])
+        log = self._log(followed, str(info.external_jobid))
+        what = f"job {info.external_jobid} ended as {state}"
+        if last.get("state") == "running":
+            return f"{what} (Slurm ended it before it could say why; see {log})"
+        with contextlib.suppress(OSError):
+            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            if said:
+                return f"{what}: {said[-1]} (see {log})"
+        return (
+            f"{what} before it could write anything: do the nodes see {followed.run.paths.dir}? "
+            "execution.output_dir must be on a file system that all nodes share"
+        )
+
+    def _failed(self, info: SubmittedJobInfo, why: str) -> None:
+        self.report_job_error(info, msg=f"{self.followed[_output(info)].task.name}: {why}. ")
+
+    @staticmethod
+    def _publish(followed: Followed) -> None:
+        """Links a finished result whose job was ended before it could."""
+        if followed.complete and not followed.task.paths.published(followed.task.digest).exists():
+            subprocess.run(
+                ["bash", str(followed.task.paths.script), followed.task.digest],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            )
+
+    # --- stopping --------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Ctrl-C: nothing more is submitted, and no job of these runs is left."""
+        self.stopping = True
+        self._job_submission_executor.shutdown(wait=True)
+        try:
+            known = queue.jobs()
+        except queue.QueryFailed as error:
+            self.logger.error(f"the jobs could not be cancelled: {error}; `snakemake kill` does it")
+        else:
+            ids = [
+                job.id
+                for run in {id(each.run): each.run for each in self.followed.values()}.values()
+                for task, jobs in queue.jobs_of(run.paths, known).items()
+                for job in jobs
+                if task  # not the one that this very process may be running in
+            ]
+            refused = queue.cancel(ids)
+            if refused:
+                self.logger.error(f"jobs could not be cancelled: {refused}")
+        super().cancel()
+
+
+class _Refused(Exception):
+    """A task is not submitted, and why."""
+
+
+def command_words(command: str, resources: Any) -> list[str]:
+    """The whole sbatch command of one submission, without the script."""
+    import shlex
+
+    words = [word for group in scripts.flags(command, resources) for word in group]
+    given = shlex.split(command)
+    kept = ["sbatch", "--parsable", "--export=ALL"]
+    for index, word in enumerate(given):
+        if word in ("--output", "-D"):
+            kept += [word, given[index + 1]]
+    return [*kept, *words]
+
+
+def sbatch(command: list[str]) -> str:
+    """Runs sbatch; returns the job's id. Raises _Refused with Slurm's own message."""
+    answer = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    if answer.returncode:
+        raise _Refused(f"sbatch: {' '.join(answer.stderr.split())}")
+    return answer.stdout.strip().splitlines()[-1].partition(";")[0]
+
+
+def note(file: Path, slurm_id: str, digest: str, start: str) -> None:
+    """`job.json`: the job that was submitted last for a task."""
+    content = {"job": slurm_id, "digest": digest, "start": start, "submitted": attempt.now()}
+    write_atomically(file, json.dumps(content, indent=1) + "\n")
+
+
+def _output(info: SubmittedJobInfo) -> str:
+    output = info.job.output
+    return str(output[0]) if output else ""
+
+
+def _quoted(value: Any) -> str:
+    import shlex
+
+    return shlex.quote(str(value))

@@ -1,0 +1,169 @@
+"""A real start on Slurm: what is looked at before it, and the taking over of the executor."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snakeval.config.execution import SlurmExecution
+from snakeval.errors import Problem
+from snakeval.plan import Run, Task
+from snakeval.slurm import queue, scripts
+from snakeval.slurm.executor import Executor, Followed, command_words
+from snakeval.slurm.resources import owned_flags
+
+NO_SBATCH = Problem(
+    "sbatch",
+    "is not on the PATH: this machine cannot submit Slurm jobs",
+    "start on a login node of the cluster (`module load slurm` on some), or use "
+    "--profile profiles/local",
+)
+WAITS = ("not available", "Required node")
+"""Words of `sbatch --test-only` about a job that would only have to wait."""
+
+
+class SlurmStart:
+    """One real start with `executor: slurm`.
+
+    executor  the plugin's executor, which Snakemake has made
+    jobs      the planned jobs of benchmarks, by their output
+    """
+
+    def __init__(self, executor: Any, runs: Sequence[Run], jobs: Mapping[str, Any]) -> None:
+        self._jobs = jobs
+        self._runs = runs
+        self._followed = {
+            output: Followed(run, task)
+            for run in runs
+            for task in run.tasks
+            if (output := str(task.paths.published(task.digest))) in jobs
+        }
+        start = os.environ.get("SNAKEVAL_START", "")
+        self._executor = Executor.take_over(executor, self._followed, start)
+
+    def problems(self) -> list[Problem]:
+        """What keeps these jobs from being submitted, in Slurm's own words."""
+        if shutil.which("sbatch") is None:
+            return [NO_SBATCH]
+        found = list(flags(self._runs))
+        tried: dict[tuple[str, ...], Problem | None] = {}
+        for output, followed in self._followed.items():
+            words = _asked_for(self._command(output))
+            if tuple(words) not in tried:
+                tried[tuple(words)] = _refusal(words, followed.task)
+        return found + [problem for problem in tried.values() if problem]
+
+    def begin(self) -> None:
+        """Writes the batch scripts, and finds the live jobs of earlier starts."""
+        for output, followed in self._followed.items():
+            run, task = followed.run, followed.task
+            described = scripts.flags(
+                self._executor.describe(self._jobs[output]), self._jobs[output].resources
+            )
+            _write(
+                run.paths.batch_script(task.name),
+                scripts.batch_script(run, task, described, _image(run, task)),
+            )
+        for run in self._runs:
+            self._find_live(run)
+
+    def _find_live(self, run: Run) -> None:
+        """One query; a job of another spec of the same task is not this task's."""
+        try:
+            live = queue.jobs_of(run.paths, queue.jobs())
+        except queue.QueryFailed as error:
+            self._executor.logger.warning(
+                f"Slurm does not say which jobs are live ({error}): a job of an earlier start may "
+                "be submitted a second time; the second one waits, and adopts its result"
+            )
+            return
+        for followed in self._followed.values():
+            if followed.run is run:
+                jobs = live.get(followed.task.name, [])
+                followed.live = next(
+                    (job for job in jobs if job.live and job.digest == followed.task.digest), None
+                )
+
+    def _command(self, output: str) -> list[str]:
+        return command_words(
+            self._executor.describe(self._jobs[output]), self._jobs[output].resources
+        )
+
+
+def flags(runs: Sequence[Run]) -> list[Problem]:
+    """Extra flags of sbatch that are set by other keys, or by the pipeline itself."""
+    found = []
+    for run in runs:
+        execution = run.config.execution
+        if isinstance(execution, SlurmExecution):
+            for name, key in owned_flags(execution.sbatch_extra_flags).items():
+                found.append(
+                    Problem(
+                        f"execution.sbatch_extra_flags.{name}",
+                        "is set by snakeval itself",
+                        f"write {key}" if key else "leave it out",
+                    )
+                )
+    return found
+
+
+def _asked_for(command: Sequence[str]) -> list[str]:
+    """The part of an sbatch command that Slurm may refuse: without names, logs and comments."""
+    words, skip = [], False
+    for word in command[1:]:
+        if skip:
+            skip = False
+        elif word in ("--output", "--job-name", "--comment", "-D", "--parsable"):
+            skip = word != "--parsable"
+        else:
+            words.append(word)
+    return words
+
+
+def _refusal(words: Sequence[str], task: Task) -> Problem | None:
+    """What Slurm says to a job that asks for this, without submitting it."""
+    answer = subprocess.run(
+        ["sbatch", "--test-only", *words, "--wrap", "true"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if answer.returncode == 0:
+        return None
+    said = "; ".join(
+        line.removeprefix("sbatch: error: ").strip()
+        for line in answer.stderr.strip().splitlines()
+        if line.strip()
+    )
+    return Problem(
+        f"sbatch ({task.name})",
+        f"Slurm refuses the job: {said or f'exit code {answer.returncode}'}",
+        f"correct execution (account, partition, walltime, ...) or the profile; asked for: "
+        f"{shlex.join(words)}",
+        warning=any(word in said for word in WAITS) and "configuration" not in said,
+    )
+
+
+def _image(run: Run, task: Task) -> str:
+    """The image as the run has pinned it."""
+    if not task.image:
+        return ""
+    try:
+        record = json.loads(run.paths.record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return task.image
+    return str(record.get("images", {}).get(task.image, task.image))
+
+
+def _write(path: Path, text: str) -> None:
+    from snakeval.job.attempt import write_atomically
+
+    write_atomically(path, text)
+    path.chmod(0o755)

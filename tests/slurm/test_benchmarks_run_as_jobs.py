@@ -1,0 +1,43 @@
+"""Every benchmark is a Slurm job, whatever runs its harness; finished work is not run again."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from on_slurm import QUICK, ClusterProject
+
+from rig.pipeline import ROOT, SUMS, nemo_sums
+
+
+def test_the_bare_command_runs_the_demo_on_the_cluster(project: ClusterProject) -> None:
+    # given nothing but the profile
+    snakemake = str(Path(sys.executable).with_name("snakemake"))
+    bare = [snakemake, "-s", str(ROOT / "Snakefile"), "--profile", str(ROOT / "profiles/slurm")]
+    project.folder.mkdir()
+
+    ended = project.run(*bare, *QUICK).check()
+
+    # then the three benchmarks were jobs on nodes, and their scores are the demo's
+    (run,) = (project.folder / "results").glob("20*")
+    assert "3 of 3 benchmarks published" in ended.output
+    rows = (run / "results" / "results.csv").read_text()
+    assert all(f",{score}" in rows for score in ("0.85", "0.7666", "0.6666")), rows
+    for name in ("demo_arithmetic", "demo_letters", "demo_capitals"):
+        assert '"host": "m' in (run / name / "status.json").read_text()
+    # and again: nothing to be done
+    assert "Nothing to be done" in project.run(*bare, *QUICK).check().output
+
+
+@pytest.mark.docker
+def test_the_nemo_image_runs_in_docker_on_a_node(project: ClusterProject, nemo_image: str) -> None:
+    # given a benchmark by the real image, and one by plain lm-eval without a container
+    project.write(tasks=[nemo_sums(), SUMS], params={"limit_samples": 10, "parallelism": 4})
+
+    project.snakemake().check()
+
+    # then both have asked each question once, and have the same score
+    assert {row["value"] for row in project.rows()} == {project.rows()[0]["value"]}
+    assert project.status("mmlu_instruct")["attempts"][0]["runtime"] == "docker"
+    assert project.status("mmlu_instruct")["attempts"][0]["job"] == project.job("mmlu_instruct")
+    assert set(project.endpoint.requests.values()) == {2}
+    assert len(project.endpoint.requests) == 10
