@@ -30,6 +30,7 @@ localrules:
     logs,
     ls_runs,
     kill,
+    clean,
     ls_tasks,
     ls_task,
     show_config,

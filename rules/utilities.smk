@@ -1,4 +1,4 @@
-"""Looking at runs and stopping them: targets without outputs.
+"""Looking at runs, stopping them, making room: targets without outputs.
 
 They run beside a running pipeline, with or without a config; `--config run=<id or prefix>` names
 the run, else it is the config's, else the latest one.
@@ -43,4 +43,15 @@ rule kill:
         runs=PIPELINE.run_arguments,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/kill.py" {params.runs}'
+        " 2> >(tee {log:q} >&2)"
+
+
+rule clean:
+    log:
+        ".snakemake/log/clean.log",
+    params:
+        runs=PIPELINE.run_arguments,
+        flags=PIPELINE.clean_arguments,
+    shell:
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/clean.py" {params.runs} {params.flags}'
         " 2> >(tee {log:q} >&2)"

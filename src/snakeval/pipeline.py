@@ -213,6 +213,13 @@ class Pipeline:
         return shlex.join(words)
 
     @property
+    def clean_arguments(self) -> str:
+        """The arguments of `clean`; only a plain yes removes anything."""
+        sure = str(self._values.get("yes", "")).lower() in ("true", "yes")
+        shown = self._values.get("as") == "json"
+        return shlex.join([*(["--yes"] if sure else []), *(["--json"] if shown else [])])
+
+    @property
     def config_arguments(self) -> str:
         """The config in force, as arguments: its files and what `--config` says."""
         files = [word for file in self.files for word in ("--configfile", str(file))]

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from snakeval.catalogue import Benchmark, with_own
@@ -196,7 +197,30 @@ def make_run(loaded: Loaded, catalogue_dir: Path, now: datetime | None = None) -
 
 def read_run(folder: Path, loaded: Loaded, catalogue_dir: Path) -> Run:
     """The plan of an existing run folder, from the config that was written into it."""
-    return _run_at(RunPaths(folder), False, loaded, run_identity(loaded.config), catalogue_dir)
+    run = _run_at(RunPaths(folder), False, loaded, run_identity(loaded.config), catalogue_dir)
+    tasks = tuple(_as_written(task) for task in run.tasks)
+    return replace(run, tasks=tasks, selected=tasks)
+
+
+def _as_written(task: Task) -> Task:
+    """A task whose definition files are not on this machine (the run was handed on) has the
+    digest that stands in its task.yaml, where everything else is the same."""
+    definition = task.benchmark.definition
+    folders = [task.benchmark.folder(name) for name in (definition.include_path, definition.files)]
+    if task.published or all(folder is None or folder.exists() for folder in folders):
+        return task
+    try:
+        written = yaml.load(task.paths.spec.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        same = _without_files(written["identity"]) == _without_files(task.identity)
+        return replace(task, digest=str(written["digest"])) if same else task
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return task
+
+
+def _without_files(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity without what is read from the benchmark's own files."""
+    definition = {k: v for k, v in (identity["definition"] or {}).items() if k != "files"}
+    return {**identity, "definition": definition}
 
 
 def run_identity(config: Config) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import yaml
 from snakeval.errors import InputError, Problem, count, nearest
 
 RESERVED = {
-    "run": "id, or its beginning, of the run that a utility target is about",
+    "run": "id, or its beginning, of the run that a utility target is about (`clean`: or all)",
     "task": "the task that a utility target is about",
     "tasks": "evaluate only these tasks of the config, separated by commas",
     "limit_samples": "evaluate only the first N samples of each benchmark",
@@ -27,6 +27,7 @@ RESERVED = {
     "image": "the evaluation image that `update_catalogue` reads",
     "output": "folder that `update_catalogue` writes a changed copy of the catalogue into",
     "lines": "lines that `logs` shows first",
+    "yes": "true: `clean` removes what it shows",
     "follow": "false: `logs` shows what is there and ends",
 }
 """Keys of `--config` that belong to the pipeline: outside validation and identity."""

@@ -1,0 +1,38 @@
+"""Shows what of a run nobody needs any more; removes it only when told to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from snakeval.clean import Found, look, print_found, remove
+from snakeval.command_line import entry, run_parser, runs_of
+from snakeval.runs import known_runs
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
+
+
+def main() -> int:
+    parser = run_parser(__doc__)
+    parser.add_argument("--yes", action="store_true", help="remove what is shown")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    known = known_runs(arguments.output_dir)
+    runs = known if arguments.run == "all" else runs_of(arguments)
+    found: list[Found] = []
+    failures: list[str] = []
+    for run in runs:
+        others = [other for other in known if other.dir.resolve() != run.dir.resolve()]
+        if arguments.yes:
+            removed, failed = remove(run, others, CATALOGUE)
+            found.append(removed)
+            failures += failed
+        else:
+            found.append(look(run, others, CATALOGUE))
+    print_found(found, arguments.yes, arguments.json)
+    print("\n".join(failures), file=sys.stderr, end="\n" if failures else "")
+    return int(bool(failures))
+
+
+if __name__ == "__main__":
+    entry(main)
