@@ -27,6 +27,7 @@ from snakeval.layout import run_configs_home, runs_in
 from snakeval.lease import owner_of
 from snakeval.plan import Run, Task
 from snakeval.runtime import RUNTIMES, Runtime
+from snakeval.runtime.probe import cannot_write
 from snakeval.script import LIB, job_file, render, runtime_of
 
 DEFAULT_RUNTIME = "docker"
@@ -133,6 +134,7 @@ def _write_run(
     if pending:  # else nothing was looked at, and an earlier start's warnings still stand
         record["warnings"] = list(warnings)
     _pin(record, run, pending, runtimes, log)
+    _try_to_write(record, run, pending, log)
     paths.lib.mkdir(exist_ok=True)
     for name in LIB:
         _write(paths.lib / name, job_file(name))
@@ -225,6 +227,17 @@ def _pin(
         images[image] = pinned
     if found:
         raise InputError(found)
+
+
+def _try_to_write(record: dict[str, Any], run: Run, pending: Mapping[Task, str], log: Any) -> None:
+    """Refuses an output folder that containers cannot write. Raises InputError."""
+    tasks = {task: pending[task] for task in run.tasks if task in pending}
+    found = cannot_write(tasks, record["images"])
+    if any(not problem.warning for problem in found):
+        raise InputError(problem for problem in found if not problem.warning)
+    for problem in found:
+        log.warning(str(problem))
+        record["warnings"].append(str(problem))
 
 
 def resolved_text(run: Run) -> str:

@@ -12,26 +12,11 @@ import pytest
 from interrupted import PARALLELISM, Evaluation
 
 from rig.endpoint import ScriptedEndpoint
-
-TOOLS = (
-    *(
-        "basename",
-        "bash",
-        "cat",
-        "cksum",
-        "cp",
-        "cut",
-        "date",
-        "df",
-        "dirname",
-        "env",
-        "find",
-        "head",
-    ),
-    *("id", "ln", "mkdir", "mkfifo", "mktemp", "python3", "readlink", "rm", "rmdir", "sed", "sh"),
-    *("sleep", "stat", "tail", "touch", "uname"),
-)
-"""All that run.sh may use: what POSIX has, and mktemp, readlink and stat."""
+from rig.machine import TOOLS
+from rig.pipeline import ROOT
+from snakeval.config.load import load
+from snakeval.plan import make_run
+from snakeval.script import render
 
 NEWER_THAN_BASH_3_2 = {
     "associative arrays": r"(declare|local|typeset)\s+-A",
@@ -52,10 +37,11 @@ NEWER_THAN_BASH_3_2 = {
 
 @pytest.mark.parametrize("feature", NEWER_THAN_BASH_3_2.values(), ids=NEWER_THAN_BASH_3_2)
 def test_run_sh_needs_nothing_newer_than_bash_3_2(feature: str) -> None:
-    folder = Path(__file__).parents[2] / "src" / "snakeval" / "job"
-    for script in folder.glob("*.sh"):
-        for number, line in enumerate(script.read_text().splitlines(), start=1):
-            assert not re.search(feature, line.partition(" # ")[0]), f"{script.name}:{number}"
+    run = make_run(load([ROOT / "config" / "config.yaml"], {}), ROOT / "config" / "catalogue")
+    for runtime in ("docker", "podman", "process"):
+        text = render(run.tasks[0], runtime, "image")
+        for number, line in enumerate(text.splitlines(), start=1):
+            assert not re.search(feature, line.partition(" # ")[0]), f"{runtime}:{number}: {line}"
 
 
 def test_run_sh_needs_no_flock_timeout_setsid_or_ps(evaluation: Evaluation) -> None:

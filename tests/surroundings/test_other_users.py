@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_container import RETRIES, write
+from in_container import RETRIES, cause, write
 
 from rig.docker_engine import DockerEngine, RigUnavailable
 from rig.endpoint import ScriptedEndpoint
 from rig.image import BASE_IMAGE, ensure_base_image
+from rig.machine import TOOLS
 from rig.other_user import OtherUser, other_user
 from rig.pipeline import ROOT, Finished, Project
-from rig.podman import rootless_settings
+from rig.podman import Podman, rootless_settings
 from rig.unavailable import unavailable
 
 WRITE_SCORES = """echo '{"scores": {"accuracy": 0.5}}' > {results}/results.json"""
@@ -49,7 +51,9 @@ class Desk:
 
     def snakemake(self, *arguments: str) -> Finished:
         """The pipeline, started by the user."""
-        command = self.project.command(*arguments, *RETRIES)
+        return self.by_user(*self.project.command(*arguments, *RETRIES))
+
+    def by_user(self, *command: str) -> Finished:
         return self.project.run(*self.user.command(*command, sees=self.sees, groups=self.groups))
 
     def of_others(self) -> list[str]:
@@ -146,3 +150,90 @@ def test_in_a_rootless_podman_files_belong_to_the_caller(podman_desk: Desk) -> N
 
     assert (podman_desk.cache / "hub" / "new" / "blob").exists()
     assert podman_desk.of_others() == []
+
+
+@pytest.mark.docker
+def test_a_cache_that_the_container_cannot_write_is_not_used_and_told(docker_desk: Desk) -> None:
+    docker_desk.write(f'echo "cache: $HF_HOME"; {WRITE_SCORES}',
+                      extra_docker_args=f"--user {docker_desk.user.uid}")  # fmt: skip
+    docker_desk.cache.mkdir()
+    os.chown(docker_desk.cache, COLLEAGUE, COLLEAGUE)
+
+    output = docker_desk.snakemake().check().output
+
+    assert "cannot write in the Hugging Face cache; not used" in output
+    assert "cache: \n" in (docker_desk.project.task("quiz") / "logs/evaluate.log").read_text()
+
+
+@pytest.mark.docker
+def test_a_container_needs_no_more_tools_than_a_process(docker_desk: Desk) -> None:
+    """macOS has no flock, timeout, setsid; small images have no ps."""
+    twice = (
+        f"if [ -e {{results}}/tried ]; then {WRITE_SCORES}; else touch {{results}}/tried; false; fi"
+    )
+    docker_desk.write(f"{DOWNLOAD}; {twice}")
+    docker_desk.snakemake().refused()
+    tools = docker_desk.user.home / "tools"
+    tools.mkdir()
+    for name in (*TOOLS, "docker"):
+        (tools / name).symlink_to(shutil.which(name) or name)
+
+    ended = docker_desk.by_user("env", f"PATH={tools}", "BASH_COMPAT=3.2", "bash",
+                                str(docker_desk.project.task("quiz") / "run.sh"))  # fmt: skip
+
+    assert "published" in ended.check().output
+    assert "not found" not in ended.output
+    assert docker_desk.of_others() == []
+
+
+@pytest.mark.docker
+def test_an_output_folder_that_containers_cannot_write_is_refused(docker_desk: Desk) -> None:
+    """Root without its privileges is what root is on NFS with root squash."""
+    docker_desk.write(extra_docker_args="--cap-drop ALL")
+
+    refused = docker_desk.snakemake().refused()
+
+    assert "cannot write in" in refused.output
+    assert f'extra_docker_args: "--user {docker_desk.user.uid}:' in refused.output
+    assert not docker_desk.project.runs
+    assert not list(docker_desk.project.folder.glob("out/.snakeval-probe*"))
+
+    # What it says to do works, and files are the caller's.
+    own_user = f"--user {docker_desk.user.uid}:{docker_desk.user.uid}"
+    docker_desk.write(WRITE_SCORES, extra_docker_args=f"--cap-drop ALL {own_user}")
+    docker_desk.snakemake().check()
+    assert docker_desk.of_others() == []
+
+
+@pytest.mark.docker
+def test_a_folder_that_can_no_longer_be_written_is_the_cause(docker_desk: Desk) -> None:
+    """By hand nothing is tried before: the container says so itself."""
+    docker_desk.write("exit 1")
+    docker_desk.snakemake().refused()
+    script = docker_desk.project.task("quiz") / "run.sh"
+    script.write_text(script.read_text().replace("extra_args=()", "extra_args=(--cap-drop ALL)"))
+
+    docker_desk.by_user("bash", str(script))
+
+    assert "user 0 cannot write in the output folder" in cause(docker_desk.project)
+
+
+@pytest.mark.docker
+@pytest.mark.podman
+def test_a_podman_without_an_init_program_is_told_before_anything_starts(
+    docker_engine: DockerEngine, podman: Podman, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    ensure_base_image(docker_engine)
+    image = podman.ensure_image(docker_engine, BASE_IMAGE)
+    with_init = Path(podman.environment.get("CONTAINERS_CONF", "/dev/null")).read_text()
+    lines = [line for line in with_init.splitlines() if not line.startswith("init_path")]
+    lines.insert(lines.index("[engine]") + 1, 'init_path = "/nowhere/catatonit"')
+    without = tmp_path / "containers.conf"
+    without.write_text("\n".join(lines) + "\n")
+    project = Project(tmp_path / "project", endpoint.chat_url, {"CONTAINERS_CONF": str(without)})
+    write(project, WRITE_SCORES, image)
+
+    refused = project.snakemake("--default-resources", "container_runtime='podman'").refused()
+
+    assert "podman has no init program: install catatonit" in refused.output
+    assert not project.runs

@@ -135,7 +135,7 @@ def read_log(path: Path | None) -> Log:
 
 def _note(log: Log, line: str) -> None:
     if log.surroundings is None and any(word in line for word in HINTS):
-        log.surroundings = _surroundings(line)
+        log.surroundings = around(line)
     status = STATUS.search(line)
     if status and status[1].startswith("2"):
         log.completed += 1
@@ -153,7 +153,8 @@ def _note(log: Log, line: str) -> None:
         counts.update(what for what, pattern in MENTIONS.items() if pattern.search(line))
 
 
-def _surroundings(line: str) -> str | None:
+def around(line: str) -> str | None:
+    """What a line tells about the machine around the harness, as a cause; None: nothing."""
     gated = GATED.search(line)
     if gated:
         what = gated[1] or gated[2] or "a dataset or model"
