@@ -19,13 +19,19 @@ wildcard_constraints:
     task=r"[^/]+",
     digest=r"[0-9a-f]{12}",
     members=r"[0-9a-f]{12}",
+    exported=r"[0-9a-f]{12}",
 
 
 localrules:
     all,
     results,
     samples,
+    auto_export,
     export_all,
+    export_local,
+    export_mlflow,
+    export_wandb,
+    export_gsheets,
     status,
     logs,
     ls_runs,
@@ -42,6 +48,7 @@ rule all:
     input:
         PIPELINE.published,
         PIPELINE.tables,
+        PIPELINE.exported,
 
 
 include: "rules/evaluate.smk"

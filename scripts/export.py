@@ -1,41 +1,85 @@
-"""Exports what is published of a run: to every destination of its config, or to one."""
+"""Exports what is published of a run: to every destination of its config, or to one.
+
+A destination that fails is told in one sentence, the others are served all the same, and the exit
+code is 1.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from pathlib import Path
 
 from snakeval.command_line import entry, run_parser, runs_of
-from snakeval.config.load import load_resolved
+from snakeval.config.export import DESTINATIONS
+from snakeval.config.load import load, load_resolved
+from snakeval.config.model import Config
 from snakeval.errors import InputError, Problem
-from snakeval.export import local
-from snakeval.plan import read_run
+from snakeval.export.destinations import destinations_of, export_run
+from snakeval.export.stamps import write_stamp
+from snakeval.layout import RunPaths
+from snakeval.plan import Run, read_run
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
 
 def main() -> int:
     parser = run_parser(__doc__)
-    parser.add_argument("--to", default="local", choices=["local"], help="the destination")
+    parser.add_argument("--to", choices=DESTINATIONS, help="only this destination")
+    parser.add_argument(
+        "--auto", action="store_true", help="the destinations of execution.auto_export"
+    )
+    parser.add_argument("--stamp", help="name of the stamp that says that all of it was sent")
+    parser.add_argument(
+        "--configfile",
+        type=Path,
+        action="append",
+        default=[],
+        help="config files whose export sections are used; without one, the run's own config's",
+    )
+    parser.add_argument("--values", type=json.loads, default={}, help="--config values, as JSON")
     arguments = parser.parse_args()
+    failed = False
     for paths in runs_of(arguments):
         run = read_run(paths.dir, load_resolved(paths.config), CATALOGUE)
-        published = sum(task.published for task in run.tasks)
-        if not published:
-            raise InputError(
-                [
-                    Problem(
-                        paths.id,
-                        "no benchmark is published yet",
-                        "evaluate first; `snakemake status` shows how far it is",
-                    )
-                ]
-            )
-        changed, folder = local.export(run)
-        print(
-            f"{paths.id}: {changed} new or changed, {published} of {len(run.tasks)} benchmarks "
-            f"are in {folder}"
+        failed |= not export(run, settings(arguments, paths), arguments)
+    return 1 if failed else 0
+
+
+def settings(arguments: argparse.Namespace, paths: RunPaths) -> Config:
+    """The config whose `export` sections are used."""
+    if arguments.configfile:
+        return load(arguments.configfile, arguments.values).config
+    changes = {key: value for key, value in arguments.values.items() if key == "set"}
+    return load([paths.config], changes, interpolate=False).config
+
+
+def export(run: Run, config: Config, arguments: argparse.Namespace) -> bool:
+    """Whether every destination has got everything. Raises InputError where there is nothing."""
+    if not any(task.published for task in run.tasks):
+        raise InputError(
+            [
+                Problem(
+                    run.paths.id,
+                    "no benchmark is published yet",
+                    "evaluate first; `snakemake status` shows how far it is",
+                )
+            ]
         )
-    return 0
+    if arguments.auto:
+        names = config.execution.auto_export.destinations
+    else:
+        names = [arguments.to] if arguments.to else destinations_of(config)
+    outcomes = export_run(run, config, names)
+    for outcome in outcomes:
+        for note in outcome.notes:
+            print(f"{run.paths.id}: {outcome.destination}: {note}")
+        print(f"{run.paths.id}: {outcome}", file=sys.stderr if outcome.failed else sys.stdout)
+    complete = not any(outcome.failed for outcome in outcomes)
+    if complete and arguments.stamp:
+        write_stamp(run, arguments.stamp)
+    return complete
 
 
 if __name__ == "__main__":

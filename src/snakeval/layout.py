@@ -148,6 +148,10 @@ class RunPaths:
         """Stands for "the tables show exactly these specs"; at most one exists (see results)."""
         return self.results / f"of-{members}"
 
+    def exports_stamp(self, exported: str) -> Path:
+        """Stands for "all of this was sent to all of these"; at most one exists."""
+        return self.dir / "exports" / f"of-{exported}"
+
     def exports(self, destination: str) -> Path:
         return self.dir / "exports" / destination
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable
@@ -92,6 +93,25 @@ class Pipeline:
     def tables(self, _: Wildcards = None) -> list[str]:
         """The tables of every run of this start."""
         return [str(run.paths.tables_stamp(run.members)) for run in self.runs]
+
+    def tables_of(self, wildcards: Wildcards) -> list[str]:
+        """The tables of one run."""
+        from snakemake.io import ancient
+
+        return [
+            ancient(str(run.paths.tables_stamp(run.members)))
+            for run in self.runs
+            if str(run.paths.dir) == wildcards.run
+        ]
+
+    def exported(self, _: Wildcards = None) -> list[str]:
+        """The automatic export of every run of this start that has one."""
+        chosen = [run for run in self.runs if run.config.execution.auto_export.destinations]
+        if not chosen:
+            return []
+        from snakeval.export.stamps import stamp
+
+        return [str(run.paths.exports_stamp(stamp(run))) for run in chosen]
 
     def members(self, wildcards: Wildcards) -> list[str]:
         """The published results that a run's tables are made of."""
@@ -191,6 +211,14 @@ class Pipeline:
         )
 
     @property
+    def export_arguments(self) -> str:
+        """The runs of an export, and the config that says where to, if one is given."""
+        given = self._workflow.config_settings.configfiles
+        files = [word for file in given for word in ("--configfile", str(file))]
+        values = json.dumps(self._values, default=str)
+        return f"{self.run_arguments} {shlex.join([*files, '--values', values])}"
+
+    @property
     def _run_prefix(self) -> str:
         """`run=` as it was typed: Snakemake makes numbers of `0012` and `12e4`."""
         typed = [str(word) for word in self._workflow.config_settings.config_args or ()]
@@ -235,7 +263,7 @@ class Pipeline:
     def start(self) -> None:
         """`onstart`: acts only where jobs of a run are planned, not for utility targets."""
         planned = self._planned("evaluate")
-        if not planned and not self._planned("results"):
+        if not planned and not self._planned("results") and not self._planned("auto_export"):
             return
         from snakemake.logging import logger
 
@@ -267,7 +295,6 @@ class Pipeline:
         back. Does nothing for utility targets."""
         if not self._holds:
             return
-        from snakeval.export.local import export as export_local
         from snakeval.results import print_table, rows, write_tables
         from snakeval.samples import write_samples
 
@@ -277,10 +304,23 @@ class Pipeline:
             )
             print_table(run, rows(run) if complete else write_tables(run, run.members))
             write_samples(run)
-            if "local" in run.config.execution.auto_export.destinations:
-                export_local(run)
+            if not complete:
+                self._export_what_is_there(run)
         for hold in self._holds:
             hold.release()
+
+    def _export_what_is_there(self, run: Run) -> None:
+        """The rule `auto_export` waits for all benchmarks; those that are published go now.
+
+        In a process of its own: its clients are heavy, and leave threads behind.
+        """
+        if not run.config.execution.auto_export.destinations:
+            return
+        if any(task.published for task in run.tasks):
+            script = str(self.root / "scripts" / "export.py")
+            subprocess.run(
+                [sys.executable, script, "--folder", str(run.paths.dir), "--auto"], check=False
+            )
 
     def _planned(self, rule: str) -> list[Any]:
         dag = self._workflow.dag

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snakeval.job import verify
 from snakeval.job.attempt import now, write_atomically
 from snakeval.layout import RunPaths
 from snakeval.plan import Run, Task
 from snakeval.status import task_state
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     "run",
@@ -110,22 +113,28 @@ def _unanswered(task: Task) -> int | None:
     return count
 
 
+def as_table(found: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a table with typed columns, also where there are none."""
+    import pandas as pd
+
+    # Whole numbers stay whole where others are missing.
+    types = dict.fromkeys(COLUMNS, "string")
+    types |= dict.fromkeys(("n", "scored", "expected", "unanswered"), "Int64")
+    types |= dict.fromkeys(("value", "stderr"), "float64")
+    return pd.DataFrame(found, columns=list(COLUMNS)).astype(types)
+
+
 def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
     """Writes results.csv and results.json over what is published now; returns their rows.
 
     The stamp of other `members` goes first: it says that the tables show those.
     """
-    import pandas as pd
-
     run.paths.results.mkdir(parents=True, exist_ok=True)
     for stamp in run.paths.results.glob("of-*"):
         if stamp.name.partition(".")[0] != run.paths.tables_stamp(members).name:
             stamp.unlink(missing_ok=True)
     found = rows(run)
-    # Whole numbers stay whole where others are missing.
-    whole = dict.fromkeys(("n", "scored", "expected", "unanswered"), "Int64")
-    table = pd.DataFrame(found, columns=list(COLUMNS)).astype(whole)
-    write_atomically(run.paths.results_csv, table.to_csv(index=False))
+    write_atomically(run.paths.results_csv, as_table(found).to_csv(index=False))
     published = {row["task"] for row in found if row["state"] == "published"}
     content = {
         "run": run.paths.id,

@@ -47,6 +47,8 @@ def task_state(paths: TaskPaths, digest: str | None = None) -> TaskState:
         state, cause = "running", None
     elif last.get("state") == "running":
         state, cause = "interrupted", "the script was killed before it could say why"
+    elif last.get("state") == "published":
+        state, cause = "pending", None  # its folder was put aside (`fresh=`) or removed
     else:
         state, cause = str(last.get("state", "pending")), last.get("cause")
     spec = _read_json(paths.own(digest) / "check_spec.json")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from snakeval.config.load import load
-from snakeval.export.local import export, score_name
+from snakeval.export.items import score_name
 from snakeval.job import attempt
 from snakeval.plan import Run, Task, make_run
 from snakeval.results import COLUMNS, coverage, metric_name, print_table, rows, write_tables
@@ -128,23 +128,16 @@ def test_printed_table_says_n_of_m(run: Run, capsys: pytest.CaptureFixture[str])
     assert "1 of 2 benchmarks published" in said
 
 
-def test_export_takes_back_what_is_no_longer_published(run: Run) -> None:
-    for task in run.tasks:
-        publish(task, {"accuracy": 0.5})
-    assert export(run)[0] == 2
-    assert export(run)[0] == 0
+def test_result_that_was_taken_away_is_pending(run: Run) -> None:
+    quiz = run.tasks[0]
+    publish(quiz, {"accuracy": 0.5})
+    attempt.write(
+        quiz.paths.dir, {"attempts": [{"digest": quiz.digest, "state": "published", "number": 1}]}
+    )
+    quiz.paths.work(quiz.digest).rename(quiz.paths.next_superseded(quiz.digest))
+    quiz.paths.published(quiz.digest).unlink()
 
-    # when a result changes, and another one goes
-    publish(run.tasks[0], {"accuracy": 0.75})
-    run.tasks[1].paths.published(run.tasks[1].digest).unlink()
-    run.tasks[1].paths.complete(run.tasks[1].digest).unlink()
-    changed, folder = export(run)
-
-    assert changed == 1
-    exported = json.loads((folder / "results.json").read_text())["benchmarks"]
-    assert set(exported) == {"quiz"}
-    assert exported["quiz"]["models"]["m"][0]["scores"] == {"quiz_accuracy": 0.75}
-    assert not (folder / "riddle.json").exists()
+    assert rows(run)[0]["state"] == "pending"
 
 
 def score(**given: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
+from snakeval.config.export import Destinations
 from snakeval.config.sections import (
     EnvVars,
     Mounted,
@@ -30,7 +31,9 @@ IMAGE_PREFIX = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")
 class AutoExport(Section):
     """Exports that are part of a normal run."""
 
-    destinations: Names = Field(default_factory=list, description="Names of destinations.")
+    destinations: Destinations = Field(
+        default_factory=list, description="local, mlflow, wandb or gsheets."
+    )
     launcher_install_cmd: str | None = Field(None, description="Without a meaning here.")
     export_image: str | None = Field(None, description="Without a meaning here.")
     export_mounts: Mounted = Field(default_factory=dict, description="Without a meaning here.")

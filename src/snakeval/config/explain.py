@@ -290,22 +290,11 @@ WITHOUT_MEANING = {
 }
 """Keys of the launcher that are accepted and do nothing here, and why."""
 
-EXPORTS = ("local",)
-"""Destinations that exist."""
-
 
 def warnings(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
     for keys, why in WITHOUT_MEANING.items():
         if dig(raw, *keys):
             yield Problem(where(keys, layers), f"has no meaning here: {why}", warning=True)
-    destinations = dig(raw, "execution", "auto_export", "destinations") or []
-    for name in [*destinations, *(raw.get("export") or {})]:
-        if name not in EXPORTS:
-            yield Problem(
-                where(("export", name), layers),
-                "this version cannot export there yet; `snakemake export_local` writes files",
-                warning=True,
-            )
 
 
 def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:

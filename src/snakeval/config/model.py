@@ -21,6 +21,7 @@ from pydantic import (
 
 from snakeval.config.deployment import AnyDeployment, NoDeployment, ServerDeployment
 from snakeval.config.execution import AnyExecution, LocalExecution
+from snakeval.config.export import Export
 from snakeval.config.sections import (
     EnvVars,
     Positive,
@@ -308,8 +309,8 @@ class Config(Section):
     auxiliary_deployments: Annotated[
         dict[str, ServerDeployment], BeforeValidator(empty_if_null)
     ] = Field(default_factory=dict, description="Further servers, such as a judge, by name.")
-    export: Annotated[dict[str, dict[str, Any]], BeforeValidator(empty_if_null)] = Field(
-        default_factory=dict, description="Settings of export destinations, by name."
+    export: Annotated[Export, BeforeValidator(empty_if_null)] = Field(
+        default_factory=Export, description="Where results are sent."
     )
     target: Annotated[Target, BeforeValidator(empty_if_null)] = Field(
         default_factory=Target, description="An existing endpoint."

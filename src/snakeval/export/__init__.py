@@ -1,5 +1,5 @@
 """Sending published results elsewhere; one file per destination.
 
-A destination gets the tasks whose result it has not got yet: a receipt per task
-(`exports/<destination>/<task>.json`) holds the digest of what was sent.
+`destinations` decides what a destination has not got yet, and calls it; `items` is what is sent,
+`files` which files may go with it, `receipts` what was sent before.
 """

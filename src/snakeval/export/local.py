@@ -1,7 +1,8 @@
-"""Files in the run folder: the launcher's JSON and wide CSV, and a tidy CSV.
+"""Files: the launcher's JSON and wide CSV, tidy CSV and Parquet, Every Eval Ever, artifacts.
 
 The shapes of the first two are those of the NeMo Evaluator Launcher's local export, so that what
-reads those files goes on working.
+reads those files goes on working. All summaries show what is published now; a folder of artifacts
+is copied anew when its result is new.
 """
 
 from __future__ import annotations
@@ -9,103 +10,121 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import defaultdict
+import shutil
 from pathlib import Path
 from typing import Any
 
+from snakeval.config.export import LocalExport
+from snakeval.export import every_eval_ever
+from snakeval.export.items import Item, score_name
+from snakeval.export.shipment import ExportFailed, Shipment
 from snakeval.job.attempt import now, write_atomically
-from snakeval.plan import Run, digest
-from snakeval.results import COLUMNS, rows
+from snakeval.plan import Run
+from snakeval.results import as_table
 
 WIDE = ("Model Name", "Harness", "Task Name", "Executor", "Container", "Invocation ID", "Job ID")
 
 
-def export(run: Run) -> tuple[int, Path]:
-    """Writes the files where something has changed; how many tasks that was, and the folder."""
-    folder = run.paths.exports("local")
-    folder.mkdir(parents=True, exist_ok=True)
-    by_task: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows(run):
-        if row["state"] == "published":
-            by_task[row["task"]].append(row)
-    changed = [task for task, found in by_task.items() if _receipt(folder, task) != digest(found)]
-    gone = {path.stem for path in folder.glob("*.json") if path.name != "results.json"} - set(
-        by_task
-    )
-    if changed or gone or not (folder / "results.json").exists():
-        _write_files(folder, by_task)
-    for task in changed:
-        content = {"digest": digest(by_task[task]), "exported": now()}
-        write_atomically(folder / f"{task}.json", json.dumps(content) + "\n")
-    for task in gone:
-        (folder / f"{task}.json").unlink(missing_ok=True)
-    return len(changed), folder
+def target(run: Run, options: LocalExport) -> str:
+    """The folder; what lies in the run folder is named relative to it, as the run may move."""
+    if options.output_dir is None:
+        return "exports/local"
+    return str(Path(options.output_dir).expanduser() / run.paths.id)
 
 
-def _receipt(folder: Path, task: str) -> str | None:
+def folder_of(run: Run, target: str) -> Path:
+    return run.paths.dir / target if target == "exports/local" else Path(target)
+
+
+def send(shipment: Shipment, options: LocalExport, target: str) -> None:
+    """Writes everything that has changed. Raises ExportFailed where the folder cannot be used."""
+    folder = folder_of(shipment.run, target)
     try:
-        found = json.loads((folder / f"{task}.json").read_text(encoding="utf-8"))["digest"]
-        return str(found)
-    except (OSError, ValueError, KeyError):
-        return None
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in shipment.changed:
+            _copy_files(shipment, item, options, folder)
+        for name in shipment.gone:
+            for kind in ("artifacts", "logs"):
+                shutil.rmtree(folder / name / kind, ignore_errors=True)
+        _write_summaries(folder, shipment.items, options)
+        every_eval_ever.write(folder / "every_eval_ever", shipment.items, options)
+    except OSError as error:
+        raise ExportFailed(f"{folder} cannot be written: {error.strerror or error}") from error
+    for item in shipment.changed:
+        shipment.sent(item, None)
 
 
-def score_name(row: dict[str, Any]) -> str:
-    """`<task>[_<group>]_<metric>_<score>`, or without the score where it says the same."""
-    group = [row["group"]] if row["group"] and row["group"] != row["task"] else []
-    score = [row["score"]] if row["score"] not in (None, row["metric"]) else []
-    return "_".join([row["task"], *group, row["metric"], *score])
+def _copy_files(shipment: Shipment, item: Item, options: LocalExport, folder: Path) -> None:
+    for kind in ("artifacts", "logs"):
+        shutil.rmtree(folder / item.name / kind, ignore_errors=True)
+    for path, relative in shipment.files(item, options, by_default=False):
+        copied = folder / item.name / relative
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copied)
 
 
-def _write_files(folder: Path, by_task: dict[str, list[dict[str, Any]]]) -> None:
-    first = {task: found[0] for task, found in by_task.items()}
-    scores = {
-        task: {score_name(row): row["value"] for row in found} for task, found in by_task.items()
-    }
+def _write_summaries(folder: Path, items: list[Item], options: LocalExport) -> None:
+    summaries = {"json": _json(items, options), "csv": _wide_csv(items, options)}
+    for kind, text in summaries.items():
+        write_atomically(folder / f"results.{kind}", text)
+    if options.format:
+        name = options.output_filename or f"processed_results.{options.format}"
+        write_atomically(folder / name, summaries[options.format])
+    tidy = as_table([row for item in items for row in _wanted(item, options)])
+    write_atomically(folder / "results_tidy.csv", tidy.to_csv(index=False))
+    unfinished = folder / ".results_tidy.parquet"
+    tidy.to_parquet(unfinished, index=False)
+    unfinished.replace(folder / "results_tidy.parquet")
+
+
+def _wanted(item: Item, options: LocalExport) -> list[dict[str, Any]]:
+    names = item.metrics(options)
+    return [row for row in item.rows if score_name(row) in names]
+
+
+def _json(items: list[Item], options: LocalExport) -> str:
     benchmarks: dict[str, Any] = {
-        task: {
+        item.name: {
             "models": {
-                row["model"]: [
+                item.model: [
                     {
-                        "invocation_id": row["run"],
-                        "job_id": f"{row['run']}.{task}",
-                        "harness": row["harness"],
-                        "container": row["image"],
-                        "scores": scores[task],
-                        "timestamp": now(),
-                        "executor": "snakemake",
+                        "invocation_id": item.invocation_id,
+                        "job_id": item.job_id,
+                        "harness": item.harness,
+                        "container": item.image,
+                        "scores": item.metrics(options),
+                        "timestamp": item.finished,
+                        "executor": item.executor,
                     }
                 ]
             }
         }
-        for task, row in first.items()
+        for item in items
     }
-    write_atomically(
-        folder / "results.json",
-        json.dumps({"export_timestamp": now(), "benchmarks": benchmarks}, indent=1) + "\n",
-    )
+    content = {"export_timestamp": now(), "benchmarks": benchmarks}
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _wide_csv(items: list[Item], options: LocalExport) -> str:
+    scores = {item.name: item.metrics(options) for item in items}
     names = list(dict.fromkeys(name for found in scores.values() for name in found))
-    wide = [
-        {
-            "Model Name": row["model"],
-            "Harness": row["harness"],
-            "Task Name": task,
-            "Executor": "snakemake",
-            "Container": row["image"] or "",
-            "Invocation ID": row["run"],
-            "Job ID": f"{row['run']}.{task}",
-            **scores[task],
-        }
-        for task, row in first.items()
-    ]
-    write_atomically(folder / "results.csv", _csv([*WIDE, *names], wide))
-    tidy = [row for found in by_task.values() for row in found]
-    write_atomically(folder / "results_tidy.csv", _csv(list(COLUMNS), tidy))
-
-
-def _csv(columns: list[str], content: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, [*WIDE, *names], restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(content)
+    for item in items:
+        writer.writerow({**identity(item), **scores[item.name]})
     return text.getvalue()
+
+
+def identity(item: Item) -> dict[str, str]:
+    """The columns that say what a row of scores is about."""
+    values = (
+        item.model,
+        item.harness,
+        item.name,
+        item.executor,
+        item.image or "",
+        item.invocation_id,
+        item.job_id,
+    )
+    return dict(zip(WIDE, values, strict=True))

@@ -1,0 +1,161 @@
+"""`export`: where results are sent, one model per destination.
+
+The keys are those of the NeMo Evaluator Launcher; keys of our own say so. No key holds a secret:
+credentials are in the environment, or in the file that a destination's own client reads.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
+
+from snakeval.config.sections import Names, Positive, Section, empty_if_null
+from snakeval.errors import nearest
+
+DESTINATIONS = ("local", "mlflow", "wandb", "gsheets")
+
+
+def _check_destinations(value: list[str]) -> list[str]:
+    for name in value:
+        if name not in DESTINATIONS:
+            raise ValueError(
+                f"there is no destination '{name}'; {nearest(name, list(DESTINATIONS))}"
+            )
+    return value
+
+
+Destinations = Annotated[Names, AfterValidator(_check_destinations)]
+
+
+def _check_uri(value: str | None) -> str | None:
+    if value and urlsplit(value).password:
+        # The text is not repeated: it holds a password.
+        raise ValueError(
+            "must not hold a password; put it into the environment "
+            "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN), or "
+            "the whole URI into a variable, and write the variable's name here"
+        )
+    return value
+
+
+class Destination(Section):
+    """What all destinations share."""
+
+    copy_logs: bool = Field(
+        False,
+        validation_alias=AliasChoices("copy_logs", "log_logs"),
+        description="Also send the logs of the attempts.",
+    )
+    copy_artifacts: bool | None = Field(
+        None,
+        validation_alias=AliasChoices("copy_artifacts", "log_artifacts"),
+        description="Also send files of the work folder; null: yes where they would not be at "
+        "hand otherwise (mlflow, wandb).",
+    )
+    only_required: bool = Field(
+        True,
+        description="Of the files, only results and totals; false: everything but caches, "
+        "databases, locks and secrets.",
+    )
+    log_metrics: Names = Field(
+        default_factory=list,
+        description="Send only scores whose name contains one of these texts; empty: all.",
+    )
+
+
+class LocalExport(Destination):
+    """Files on this machine."""
+
+    output_dir: str | None = Field(
+        None,
+        description="Folder in which each run gets one of its own; null: exports/local in the run "
+        "folder.",
+    )
+    format: Literal["json", "csv"] | None = Field(
+        None, description="Also write the summary in this format under output_filename."
+    )
+    output_filename: str | None = Field(
+        None, description="Name of that summary; null: processed_results.json or .csv."
+    )
+
+
+class MlflowExport(Destination):
+    """An MLflow tracking server, or a database file."""
+
+    tracking_uri: Annotated[str | None, AfterValidator(_check_uri)] = Field(
+        None,
+        description="URI, or the name of a variable that holds it; null: the variable "
+        "MLFLOW_TRACKING_URI, else a database mlflow.db in the output folder.",
+    )
+    experiment_name: str = Field("nemo-evaluator-launcher", description="The experiment.")
+    run_name: str | None = Field(None, description="Name of every run; null: eval-<run>-<task>.")
+    description: str | None = Field(None, description="Description of every run.")
+    tags: Annotated[dict[str, str], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict, description="Further tags."
+    )
+    extra_metadata: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict, description="Further parameters."
+    )
+    log_config_params: bool = Field(False, description="Send the config as parameters too.")
+    log_config_params_max_depth: Positive = Field(
+        10, description="How deep the config is taken apart for that."
+    )
+    skip_existing: bool = Field(
+        False, description="Leave a run alone that is there already; false: update it."
+    )
+    nested: bool = Field(
+        False, description="One parent run per run folder, with the benchmarks below it (ours)."
+    )
+
+
+class WandbExport(Destination):
+    """Weights & Biases."""
+
+    entity: str | None = Field(None, description="User or team; null: the client's own default.")
+    project: str = Field("nemo-evaluator-launcher", description="The project.")
+    log_mode: Literal["per_task", "multi_task"] = Field(
+        "per_task", description="A run per benchmark, or one for all benchmarks of a run folder."
+    )
+    name: str | None = Field(None, description="Name of the run; null: eval-<run>[-<task>].")
+    group: str | None = Field(None, description="Group of the runs; null: the run folder's name.")
+    job_type: str = Field("evaluation", description="W&B's job type.")
+    tags: Names = Field(default_factory=list, description="Tags.")
+    description: str | None = Field(None, description="Notes.")
+    extra_metadata: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict, description="Further entries of the run's config."
+    )
+    run_id: str | None = Field(
+        None, description="multi_task: the run's id; null: the run folder's name."
+    )
+
+
+class GsheetsExport(Destination):
+    """A Google spreadsheet."""
+
+    service_account_file: str | None = Field(
+        None,
+        description="Path of the service account's key file; null: where gspread looks for it.",
+    )
+    spreadsheet_id: str | None = Field(None, description="The id in the spreadsheet's URL.")
+    spreadsheet_name: str = Field(
+        "NV-Eval Results", description="Its name, where there is no id; made if there is none."
+    )
+
+
+class Export(Section):
+    """Where results are sent; a destination that is named here is one of `export_all`."""
+
+    local: Annotated[LocalExport, BeforeValidator(empty_if_null)] = Field(
+        default_factory=LocalExport, description="Files."
+    )
+    mlflow: Annotated[MlflowExport, BeforeValidator(empty_if_null)] = Field(
+        default_factory=MlflowExport, description="MLflow."
+    )
+    wandb: Annotated[WandbExport, BeforeValidator(empty_if_null)] = Field(
+        default_factory=WandbExport, description="Weights & Biases."
+    )
+    gsheets: Annotated[GsheetsExport, BeforeValidator(empty_if_null)] = Field(
+        default_factory=GsheetsExport, description="Google Sheets."
+    )

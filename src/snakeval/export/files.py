@@ -1,0 +1,111 @@
+"""Which files of a task may leave the run folder. Caches, databases, locks and secrets never do."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from snakeval.config.export import Destination
+from snakeval.export.items import Item
+from snakeval.job.result_formats import OWN_FOLDER, CheckFailed, find_lm_eval
+
+REQUIRED = ("results.yml", "eval_factory_metrics.json", "omni-info.json")
+"""What `only_required` means for NeMo images, as in the launcher."""
+
+NEVER = (
+    # caches, databases, locks
+    "*cache*", "*.db", "*.db-*", "*.db.*", "*.sqlite*", "*.lock", "*.lck", "*.pid", "*.sock",
+    "*.pyc",
+    # secrets
+    ".env*", "*.env", "*secret*", "*credential*", "*service_account*", "*.pem", "*.key", "*.p12",
+    "id_rsa*", "id_ed25519*", ".netrc", ".git-credentials", ".aws", ".ssh", ".docker",
+)  # fmt: skip
+"""Names of files and folders, compared in lower case."""
+
+SHORTEST_SECRET = 8
+"""Shorter values of variables are words such as `true`, and stand in many files."""
+
+
+def artifacts(item: Item, options: Destination, by_default: bool) -> Iterator[tuple[Path, str]]:
+    """Files of the work folder that go along, and their paths relative to it."""
+    wanted = by_default if options.copy_artifacts is None else options.copy_artifacts
+    if not wanted:
+        return
+    work = item.task.paths.work(item.task.digest)
+    found = _required(item, work) if options.only_required else _walk(work)
+    for path in found:
+        relative = path.relative_to(work)
+        if path.is_file() and not path.is_symlink() and not _never(relative):
+            yield path, relative.as_posix()
+
+
+def logs(item: Item, options: Destination) -> Iterator[tuple[Path, str]]:
+    """Logs of the task's attempts, where they are wanted."""
+    if options.copy_logs:
+        for path in sorted(item.task.paths.logs.glob("*.log")):
+            if path.is_file() and not path.is_symlink():
+                yield path, path.name
+
+
+def without_secrets(
+    item: Item, files: Iterable[tuple[Path, str]]
+) -> tuple[list[tuple[Path, str]], list[str]]:
+    """Files without the value of any variable that the task names, and paths of the others."""
+    values = _secret_values(item)
+    clean: list[tuple[Path, str]] = []
+    held_back: list[str] = []
+    for path, relative in files:
+        if _holds(path, values):
+            held_back.append(relative)
+        else:
+            clean.append((path, relative))
+    return clean, held_back
+
+
+def _required(item: Item, work: Path) -> Iterator[Path]:
+    definition = item.task.benchmark.definition
+    names = [*REQUIRED, *([definition.results] if definition.kind == "command" else [])]
+    yield from (work / name for name in names)
+    try:
+        found = find_lm_eval(work)
+    except (CheckFailed, OSError):
+        return
+    if found:
+        yield found.path
+
+
+def _walk(work: Path) -> Iterator[Path]:
+    """Every file below the work folder, without entering what never goes along, nor links."""
+    for folder, folders, names in os.walk(work):
+        folders[:] = sorted(name for name in folders if not _never(Path(name)))
+        for name in sorted(names):
+            yield Path(folder) / name
+
+
+def _never(relative: Path) -> bool:
+    return any(
+        fnmatch(part.lower(), pattern) for part in relative.parts for pattern in NEVER
+    ) or relative.parts == (OWN_FOLDER, "complete")
+
+
+def _secret_values(item: Item) -> list[bytes]:
+    """Values of the variables that the task names, as far as this environment has them."""
+    names = {
+        source.partition(":")[2] or source
+        for source in item.task.env_vars.values()
+        if not source.startswith("lit:")
+    }
+    if item.task.endpoint.api_key_name:
+        names.add(item.task.endpoint.api_key_name)
+    values = [os.environb.get(name.encode(), b"") for name in sorted(names)]
+    return [value for value in values if len(value) >= SHORTEST_SECRET]
+
+
+def _holds(path: Path, values: list[bytes]) -> bool:
+    if not values or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(value) >= 0 for value in values)

@@ -1,0 +1,113 @@
+"""What is sent: one item per published task, with the same names for every destination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from snakeval.config.export import Destination
+from snakeval.job import attempt
+from snakeval.plan import Run, Task, digest
+from snakeval.results import rows
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """A published task. `rows`: its rows of the results table; `attempt`: the one that made it."""
+
+    run: Run
+    task: Task
+    rows: tuple[dict[str, Any], ...]
+    attempt: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    @property
+    def invocation_id(self) -> str:
+        return self.run.paths.id
+
+    @property
+    def job_id(self) -> str:
+        return f"{self.invocation_id}.{self.name}"
+
+    @property
+    def harness(self) -> str:
+        return self.task.benchmark.harness
+
+    @property
+    def model(self) -> str:
+        return self.task.endpoint.model_id
+
+    @property
+    def image(self) -> str | None:
+        image: str | None = self.rows[0]["image"]
+        return image
+
+    @property
+    def executor(self) -> str:
+        """Where it ran, in the launcher's words."""
+        return "slurm" if self.attempt.get("job") else "local"
+
+    @property
+    def finished(self) -> str:
+        """When the result was made (UTC)."""
+        ended: str | None = self.attempt.get("ended")
+        return ended or self._completed
+
+    @property
+    def _completed(self) -> str:
+        try:
+            return self.task.paths.complete(self.task.digest).read_text(encoding="utf-8").strip()
+        except OSError:
+            return ""
+
+    def metrics(self, options: Destination) -> dict[str, float]:
+        """Scores by their names at a destination, as far as `log_metrics` wants them."""
+        wanted = [text.lower() for text in options.log_metrics]
+        found = {score_name(row): float(row["value"]) for row in self.rows}
+        return {
+            name: value
+            for name, value in found.items()
+            if not wanted or any(text in name.lower() for text in wanted)
+        }
+
+    def digest(self, options: Destination, target: str) -> str:
+        """Of everything that decides what is sent, and where to."""
+        content = {
+            "rows": self.rows,
+            "result": [self.task.digest, self._completed],
+            "options": options.model_dump(),
+            "target": target,
+        }
+        return digest(content)
+
+
+def items(run: Run) -> list[Item]:
+    """The published tasks of a run, in the order of its config."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows(run):
+        if row["state"] == "published":
+            found.setdefault(row["task"], []).append(row)
+    return [
+        Item(run, task, tuple(found[task.name]), _attempt(task))
+        for task in run.tasks
+        if task.name in found
+    ]
+
+
+def _attempt(task: Task) -> dict[str, Any]:
+    """The attempt that has published the result; empty where another machine's run.sh did."""
+    for item in reversed(attempt.read(task.paths.dir)["attempts"]):
+        if item.get("digest") == task.digest and item.get("state") == "published":
+            found: dict[str, Any] = item
+            return found
+    return {}
+
+
+def score_name(row: dict[str, Any]) -> str:
+    """`<task>[_<group>]_<metric>_<score>`, or without the score where it says the same."""
+    group = [row["group"]] if row["group"] and row["group"] != row["task"] else []
+    score = [row["score"]] if row["score"] not in (None, row["metric"]) else []
+    return "_".join([row["task"], *group, row["metric"], *score])
