@@ -38,8 +38,15 @@ PARAMETER_LENGTH = 6000
 TAG_LENGTH = 5000
 """What every store takes; a longer text is cut."""
 
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-"""MLflow's own defaults let a person wait for minutes until a server that is down is told."""
+SETTINGS = {
+    # MLflow's own defaults let a person wait for minutes until a server that is down is told.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # MLflow sends usage data out unless told not to.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""What holds unless the caller's environment says otherwise."""
 
 
 def target(run: Run, options: MlflowExport) -> str:
@@ -67,7 +74,7 @@ def _uri(options: MlflowExport) -> str | None:
 
 def send(shipment: Shipment, options: MlflowExport, target: str) -> None:
     """Makes or updates the run of every changed item. Raises ExportFailed."""
-    for name, value in PATIENCE.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         from mlflow import MlflowClient
@@ -248,18 +255,10 @@ def _log(
     new_tags = [
         RunTag(name, value) for name, value in tags.items() if run.data.tags.get(name) != value
     ]
-    for metric_portion in _portions(new_metrics, 500):
-        client.log_batch(run_id, metrics=metric_portion)
-    for param_portion in _portions(new_params, 100):
-        client.log_batch(run_id, params=param_portion)
-    for tag_portion in _portions(new_tags, 100):
-        client.log_batch(run_id, tags=tag_portion)
-
-
-def _portions(content: list[Any], size: int) -> Iterator[list[Any]]:
-    """Stores take at most 1,000 metrics, 100 parameters and 100 tags at once."""
-    for start in range(0, len(content), size):
-        yield content[start : start + size]
+    while new_metrics or new_params or new_tags:
+        # Stores take at most 1,000 metrics, 100 parameters and 100 tags at once.
+        client.log_batch(run_id, new_metrics[:500], new_params[:100], new_tags[:100])
+        del new_metrics[:500], new_params[:100], new_tags[:100]
 
 
 def _log_files(

@@ -1,0 +1,277 @@
+"""MLflow: a real server with a SQLite back end, and the embedded database without any server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run as TrackedRun
+from published import make, publish, publish_all, unpublish
+
+from rig.mlflow_server import mlflow_server
+from snakeval.config.export import MlflowExport
+from snakeval.export.destinations import Outcome, export_run
+from snakeval.export.mlflow import NAME_LENGTH, metric_name
+from snakeval.plan import Run
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="module")
+def client(uri: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=uri)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run of two published tasks."""
+    run = make(tmp_path, tasks=2)
+    publish_all(run)
+    return run
+
+
+@pytest.fixture
+def options(uri: str) -> dict[str, Any]:
+    """An experiment of the test's own."""
+    return {"tracking_uri": uri, "experiment_name": f"e-{uuid4().hex[:8]}"}
+
+
+def export(run: Run, **options: Any) -> Outcome:
+    mlflow = MlflowExport(**options)
+    config = run.config.model_copy(
+        update={"export": run.config.export.model_copy(update={"mlflow": mlflow})}
+    )
+    [outcome] = export_run(run, config, ["mlflow"])
+    return outcome
+
+
+def tracked(client: MlflowClient, options: dict[str, Any]) -> dict[str, TrackedRun]:
+    """Runs of the experiment by their names; two of one name are a failure."""
+    experiment = client.get_experiment_by_name(options["experiment_name"])
+    runs = client.search_runs([experiment.experiment_id])
+    found = {run.info.run_name: run for run in runs}
+    assert len(found) == len(runs)
+    return found
+
+
+def artifacts(client: MlflowClient, run_id: str, path: str | None = None) -> set[str]:
+    found: set[str] = set()
+    for entry in client.list_artifacts(run_id, path):
+        found |= artifacts(client, run_id, entry.path) if entry.is_dir else {entry.path}
+    return found
+
+
+def test_run_per_task_with_the_launchers_names(
+    run: Run, client: MlflowClient, options: dict[str, Any]
+) -> None:
+    outcome = export(
+        run, **options, tags={"team": "evals"}, extra_metadata={"cost": 3}, description="nightly"
+    )
+
+    assert (outcome.sent, outcome.failed) == (2, None)
+    runs = tracked(client, options)
+    assert set(runs) == {f"eval-{run.paths.id}-quiz{number}" for number in range(2)}
+    one = runs[f"eval-{run.paths.id}-quiz1"]
+    assert one.data.metrics == {"quiz1_accuracy": 0.1, "quiz1_pass_at_1": 0.5}
+    assert one.data.params == {
+        "invocation_id": run.paths.id,
+        "executor": "local",
+        "timestamp": "2026-11-22T01:02:03Z",
+        "cost": "3",
+    }
+    expected = {
+        "invocation_id": run.paths.id,
+        "job_id": f"{run.paths.id}.quiz1",
+        "task_name": "quiz1",
+        "benchmark": "quiz1",
+        "harness": "own",
+        "executor": "local",
+        "team": "evals",
+        "mlflow.note.content": "nightly",
+    }
+    assert {key: one.data.tags.get(key) for key in expected} == expected
+    assert one.info.status == "FINISHED"
+    assert artifacts(client, one.info.run_id) == {
+        "config.yaml",
+        "own.quiz1/artifacts/results.json",
+    }
+
+
+def test_second_export_sends_nothing_and_a_changed_result_updates_its_run(
+    run: Run, client: MlflowClient, options: dict[str, Any]
+) -> None:
+    export(run, **options)
+    before = tracked(client, options)
+    assert export(run, **options).sent == 0
+
+    publish(run.tasks[1], when="2026-11-22T03:00:00Z", accuracy=0.9)
+    assert export(run, **options).sent == 1
+
+    after = tracked(client, options)
+    name = f"eval-{run.paths.id}-quiz1"
+    assert {run.info.run_id for run in after.values()} == {
+        run.info.run_id for run in before.values()
+    }
+    assert after[name].data.metrics["quiz1_accuracy"] == 0.9
+    assert after[name].data.tags["timestamp"] == "2026-11-22T03:00:00Z"
+    # a parameter never changes at MLflow
+    assert after[name].data.params["timestamp"] == "2026-11-22T01:02:03Z"
+    assert after[name].data.tags["param.timestamp"] == "2026-11-22T03:00:00Z"
+
+
+def test_run_is_found_again_without_receipts_and_skip_existing_leaves_it_alone(
+    run: Run, client: MlflowClient, options: dict[str, Any]
+) -> None:
+    export(run, **options)
+    for receipt in run.paths.exports("mlflow").glob("*.json"):
+        receipt.unlink()
+    publish(run.tasks[1], when="2026-11-22T03:00:00Z", accuracy=0.9)
+
+    left_alone = export(run, **options, skip_existing=True)
+    assert len(left_alone.notes) == 2
+    assert tracked(client, options)[f"eval-{run.paths.id}-quiz1"].data.metrics[
+        "quiz1_accuracy"
+    ] == pytest.approx(0.1)
+
+    assert export(run, **options).sent == 2
+    assert len(tracked(client, options)) == 2
+    history = client.get_metric_history(
+        tracked(client, options)[f"eval-{run.paths.id}-quiz0"].info.run_id, "quiz0_accuracy"
+    )
+    assert [point.value for point in history] == [0.0], "the same value is not sent again"
+
+
+def test_export_that_dies_half_way_continues(
+    run: Run, client: MlflowClient, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an export that dies in the middle of the second run
+    plain = MlflowClient.log_batch
+    seen: list[str] = []
+
+    def dying(self: MlflowClient, run_id: str, *given: Any, **named: Any) -> Any:
+        seen.append(run_id)
+        if len(set(seen)) == 2:
+            raise KeyboardInterrupt
+        return plain(self, run_id, *given, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", dying)
+    with pytest.raises(KeyboardInterrupt):
+        export(run, **options)
+    monkeypatch.setattr(MlflowClient, "log_batch", plain)
+
+    outcome = export(run, **options)
+
+    assert outcome.sent == 1
+    runs = tracked(client, options)
+    assert len(runs) == 2
+    assert all(len(run.data.metrics) == 2 for run in runs.values())
+
+
+def test_log_metrics_run_name_and_config_params(
+    run: Run, client: MlflowClient, options: dict[str, Any]
+) -> None:
+    unpublish(run.tasks[1])
+    export(
+        run, **options, log_metrics=["accuracy"], run_name="mine", log_config_params=True,
+        log_config_params_max_depth=4, copy_artifacts=False, copy_logs=True,
+    )  # fmt: skip
+
+    [(name, one)] = tracked(client, options).items()
+    assert name == "mine"
+    assert set(one.data.metrics) == {"quiz0_accuracy"}
+    assert one.data.params["config.target.api_endpoint.model_id"] == "org/model-1"
+    assert one.data.params["config.evaluation.tasks.1"] == "own.quiz1"
+    assert artifacts(client, one.info.run_id) == {"own.quiz0/logs/evaluate.1.log"}
+
+
+def test_nested_runs_stand_below_one_of_their_run_folder(
+    run: Run, client: MlflowClient, options: dict[str, Any]
+) -> None:
+    export(run, **options, nested=True)
+    publish(run.tasks[1], when="2026-11-22T03:00:00Z", accuracy=0.9)
+    export(run, **options, nested=True)
+
+    runs = tracked(client, options)
+    parent = runs.pop(f"eval-{run.paths.id}")
+    assert len(runs) == 2
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+
+
+def test_without_a_server_a_database_in_the_output_folder_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run = make(tmp_path, tasks=1)
+    publish_all(run)
+
+    outcome = export(run)
+
+    assert outcome.failed is None
+    database = run.paths.dir.parent / "mlflow.db"
+    client = MlflowClient(tracking_uri=f"sqlite:///{database}")
+    [one] = tracked(client, {"experiment_name": "nemo-evaluator-launcher"}).values()
+    assert one.data.metrics["quiz0_pass_at_1"] == 0.5
+    assert "own.quiz0/artifacts/results.json" in artifacts(client, one.info.run_id)
+    assert (run.paths.dir.parent / "mlartifacts").is_dir()
+    assert not (tmp_path / "mlruns").exists()
+    assert str(tmp_path) not in (run.paths.exports("mlflow") / "quiz0.json").read_text()
+
+
+def test_server_that_is_down_is_one_sentence_and_hides_no_other(
+    run: Run, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mlflow = MlflowExport(tracking_uri="http://127.0.0.1:9")
+    config = run.config.model_copy(
+        update={"export": run.config.export.model_copy(update={"mlflow": mlflow})}
+    )
+
+    down, local = export_run(run, config, ["mlflow", "local"])
+
+    assert down.failed is not None
+    assert "http://127.0.0.1:9" in down.failed and "does not answer" in down.failed
+    assert "\n" not in down.failed
+    assert (local.sent, local.failed) == (2, None)
+    # and when it is back, all of it is sent
+    assert export(run, tracking_uri=uri, experiment_name="back").sent == 2
+
+
+def test_uri_from_a_variable_and_one_that_is_not_set(
+    run: Run, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = options.pop("tracking_uri")
+    monkeypatch.setenv("TEAM_MLFLOW", uri.replace("http://", "http://me:secret@"))
+    outcome = export(run, tracking_uri="TEAM_MLFLOW", **options)
+    assert outcome.failed is None
+    assert "secret" not in str(outcome)
+    assert "secret" not in (run.paths.exports("mlflow") / "quiz0.json").read_text()
+
+    monkeypatch.delenv("TEAM_MLFLOW")
+    failed = export(run, tracking_uri="TEAM_MLFLOW", **options).failed
+    assert failed is not None and "the variable TEAM_MLFLOW is not set" in failed
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mmlu_acc", "mmlu_acc"),
+        ("human_eval_pass@k", "human_eval_pass_at_k"),
+        ("a (b), c=d", "a _b__ c_d"),
+        ("/up/../x", "up/__/x"),
+    ],
+)
+def test_metric_names_that_mlflow_takes(name: str, expected: str) -> None:
+    assert metric_name(name) == expected
+
+
+def test_long_metric_names_stay_different() -> None:
+    first, second = metric_name("x" * 400 + "1"), metric_name("x" * 400 + "2")
+    assert first != second
+    assert len(first) == len(second) == NAME_LENGTH
