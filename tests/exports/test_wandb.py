@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 from published import publish, unpublish
-from wandb.proto import wandb_internal_pb2
-from wandb.sdk.internal.datastore import DataStore
 
+from rig.wandb_files import records
 from snakeval.config.export import WandbExport
 from snakeval.export.destinations import Outcome, export_run
 from snakeval.plan import Run
@@ -40,11 +39,7 @@ class Written:
         self.metrics: dict[str, float] = {}
         self.config: dict[str, Any] = {}
         self.artifacts: dict[str, set[str]] = {}
-        store = DataStore()
-        store.open_for_scan(str(path))
-        while data := store.scan_data():
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
+        for record in records(path):
             self._read(record)
 
     def _read(self, record: Any) -> None:
