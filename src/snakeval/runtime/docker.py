@@ -9,6 +9,7 @@ from typing import Any
 
 from snakeval.errors import InputError, Problem
 from snakeval.images import mirrored, why_not
+from snakeval.job.attempt import is_local
 from snakeval.plan import Task
 
 
@@ -25,7 +26,24 @@ class Docker:
         images = {(str(task.image), task.image_mirror or "") for task in tasks}
         with ThreadPoolExecutor(8) as pool:
             found = pool.map(lambda image: self._missing(*image), sorted(images))
-            return [problem for problem in found if problem]
+            return [*self._unreached(tasks), *(problem for problem in found if problem)]
+
+    def _unreached(self, tasks: Sequence[Task]) -> list[Problem]:
+        """Endpoints at this machine's loopback address, with an engine whose "host network" is
+        a namespace of its own."""
+        local = [url for task in tasks if (url := task.endpoint.url) and is_local(url)]
+        if not local or "name=rootless" not in self._engine().info().get("SecurityOptions", []):
+            return []
+        return [
+            Problem(
+                "docker",
+                f"is rootless: its containers do not reach {local[0]}, unless the engine was set "
+                "up so",
+                "give this machine's own address in target.api_endpoint.url, and let the server "
+                "bind to it",
+                warning=True,
+            )
+        ]
 
     def unusable(self, images: str) -> Problem | None:
         """Why nothing can be run here, such as these images; None when it can."""
