@@ -8,6 +8,8 @@ unknown.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +126,15 @@ def as_table(found: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=list(COLUMNS)).astype(types)
 
 
+def as_csv(found: list[dict[str, Any]]) -> str:
+    """Rows as CSV; written at the end of every run, which should not wait for pandas."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue()
+
+
 def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
     """Writes results.csv and results.json over what is published now; returns their rows.
 
@@ -134,7 +145,7 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
         if stamp.name.partition(".")[0] != run.paths.tables_stamp(members).name:
             stamp.unlink(missing_ok=True)
     found = rows(run)
-    write_atomically(run.paths.results_csv, as_table(found).to_csv(index=False))
+    write_atomically(run.paths.results_csv, as_csv(found))
     published = {row["task"] for row in found if row["state"] == "published"}
     content = {
         "run": run.paths.id,

@@ -21,14 +21,13 @@ import os
 import platform
 import re
 import socket
-import ssl
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # each call is a process of its own, and only one of them asks the network
+    import urllib.request
 
 REFUSED_FOR = 5.0
 """Seconds that an endpoint may refuse connections before the attempt fails."""
@@ -223,6 +222,8 @@ def models_url(url: str) -> str:
 
 def served_models(url: str, key_name: str | None, timeout: float = 10.0) -> list[str]:
     """The models that an endpoint lists. Raises OSError or ValueError where it does not."""
+    import urllib.request
+
     request = urllib.request.Request(models_url(url), headers={"Accept": "application/json"})
     key = os.environ.get(key_name) if key_name else None
     if key:
@@ -235,6 +236,9 @@ def served_models(url: str, key_name: str | None, timeout: float = 10.0) -> list
 def opener_for(url: str) -> urllib.request.OpenerDirector:
     """Asks as the harness will: by the caller's proxies, but this machine directly, and with the
     caller's certificate authorities."""
+    import ssl
+    import urllib.request
+
     handlers: list[urllib.request.BaseHandler] = []
     if is_local(url):
         handlers.append(urllib.request.ProxyHandler({}))
@@ -250,6 +254,8 @@ def opener_for(url: str) -> urllib.request.OpenerDirector:
 
 def is_local(url: str) -> bool:
     """Whether a URL is at this machine's loopback address."""
+    import urllib.parse
+
     return urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
@@ -259,6 +265,8 @@ def model(arguments: argparse.Namespace) -> int:
     Everything else (no list, a slow answer, a name only the container can resolve) is left to
     the harness, whose result is checked anyway.
     """
+    import urllib.error
+
     deadline = time.monotonic() + REFUSED_FOR
     while True:
         try:
