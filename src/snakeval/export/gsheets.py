@@ -1,9 +1,10 @@
 """Google Sheets: a row per benchmark, in the spreadsheet's first sheet.
 
-Rows are only ever appended, in one request. A column that is missing is inserted together with its
-heading in one request. So two exports at once take nothing from each other; after appending, the
-headings are read again, and where a column has come in between, the new rows are written once more
-under the headings as they are now.
+Rows are only ever appended, in one request. A column that is missing is inserted in one request
+together with its heading and a named range; a name can be given once, so of two exports that
+insert the same column the second one is refused, and reads the headings again. So two exports at
+once take nothing from each other. After appending, the headings are read again, and where a column
+has come in between, the new rows are written once more under the headings as they are now.
 
 A job whose row is there with the same scores is not appended again; a result that has changed is a
 further row of the same job, with its own timestamp.
@@ -11,6 +12,8 @@ further row of the same job, with its own timestamp.
 
 from __future__ import annotations
 
+import hashlib
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +27,10 @@ if TYPE_CHECKING:
     import gspread
 
 BASE = ("Model Name", "Task Name", "Invocation ID", "Job ID", "Executor")
-JOB = "Job ID"
 TIMESTAMP = "Timestamp"
 TRIES = 5
+PATIENCE = 60.0
+"""Seconds until a server that does not answer is told."""
 
 Row = dict[str, str | float]
 """Values by the headings of their columns."""
@@ -40,7 +44,7 @@ def send(shipment: Shipment, options: GsheetsExport, target: str) -> None:
     """Appends the rows of the changed items. Raises ExportFailed."""
     try:
         import gspread
-        from google.auth.exceptions import GoogleAuthError
+        from google.auth.exceptions import GoogleAuthError, TransportError
     except ImportError as error:
         raise ExportFailed(
             "the package gspread is not installed: pip install 'snakeval[gsheets]'"
@@ -48,17 +52,19 @@ def send(shipment: Shipment, options: GsheetsExport, target: str) -> None:
     for name in shipment.gone:
         shipment.notes.append(f"{name}: no longer published; its row stays")
     try:
-        sheet = _open(_client(options), shipment, options).sheet1
+        client = _client(options)
+        client.set_timeout(PATIENCE)
+        sheet = _open(client, shipment, options).sheet1
         _append(sheet, [_row(item, options) for item in shipment.changed])
     except gspread.exceptions.APIError as error:
         raise ExportFailed(_refused(error, target)) from error
+    except (TransportError, OSError) as error:
+        raise ExportFailed(
+            f"{target}: Google does not answer; start the same command again when it does"
+        ) from error
     except GoogleAuthError as error:
         raise ExportFailed(
             f"{target}: Google refuses the service account; check its key file"
-        ) from error
-    except OSError as error:
-        raise ExportFailed(
-            f"{target}: Google does not answer; start the same command again when it does"
         ) from error
     for item in shipment.changed:
         shipment.sent(item, None)
@@ -149,8 +155,18 @@ def _append(sheet: gspread.Worksheet, rows: list[Row]) -> None:
 
 
 def _says(line: dict[str, Any], row: Row) -> bool:
-    """Whether a line of the sheet holds this row; numbers may come back as text."""
-    return all(str(line.get(name, "")) == str(value) for name, value in row.items())
+    """Whether a line of the sheet holds this row."""
+    return all(_same(line.get(name, ""), value) for name, value in row.items())
+
+
+def _same(cell: Any, value: str | float) -> bool:
+    """Sheets gives 0 back for 0.0, and the last digits of a number may differ."""
+    if isinstance(value, str):
+        return str(cell) == value
+    try:
+        return math.isclose(float(cell), value, rel_tol=1e-9)
+    except (TypeError, ValueError):
+        return False
 
 
 def _headings(sheet: gspread.Worksheet) -> list[str]:
@@ -158,32 +174,58 @@ def _headings(sheet: gspread.Worksheet) -> list[str]:
 
 
 def _with_columns(sheet: gspread.Worksheet, headings: list[str], wanted: list[str]) -> list[str]:
-    """The headings, after inserting the columns that are missing, each in one step with its
-    heading: nobody's column is written over."""
-    missing = [name for name in wanted if name not in headings]
-    if not missing:
-        return headings
-    at = len(headings)
-    position = {"sheetId": sheet.id, "rowIndex": 0, "columnIndex": at}
-    cells = [{"userEnteredValue": {"stringValue": name}} for name in missing]
+    """The headings, after inserting the columns that are missing."""
+    import gspread
+
+    for number in range(TRIES):
+        missing = [name for name in wanted if name not in headings]
+        if not missing:
+            break
+        # A name may be left over from a column that a person has deleted: at last without names.
+        named = number < TRIES - 1
+        try:
+            sheet.spreadsheet.batch_update(
+                {"requests": _insertion(sheet.id, len(headings), missing, named)}
+            )
+        except gspread.exceptions.APIError as error:
+            if error.code != 400 or not named:
+                raise
+        headings = _headings(sheet)
+    return headings
+
+
+def _insertion(sheet_id: int, at: int, names: list[str], named: bool) -> list[dict[str, Any]]:
+    """One request, done as a whole or not at all: columns, their headings, their names."""
+    columns = {"sheetId": sheet_id, "startColumnIndex": at, "endColumnIndex": at + len(names)}
     span = {
-        "sheetId": sheet.id,
+        "sheetId": sheet_id,
         "dimension": "COLUMNS",
         "startIndex": at,
-        "endIndex": at + len(missing),
+        "endIndex": at + len(names),
     }
-    requests = [
+    cells = [{"userEnteredValue": {"stringValue": name}} for name in names]
+    requests: list[dict[str, Any]] = [
         {"insertDimension": {"range": span, "inheritFromBefore": False}},
         {
             "updateCells": {
-                "start": position,
+                "range": {**columns, "startRowIndex": 0, "endRowIndex": 1},
                 "rows": [{"values": cells}],
                 "fields": "userEnteredValue",
             }
         },
     ]
-    sheet.spreadsheet.batch_update({"requests": requests})
-    return _headings(sheet)
+    for number, name in enumerate(names if named else []):
+        column = {"startColumnIndex": at + number, "endColumnIndex": at + number + 1}
+        named_range = {"name": _range_name(name), "range": {**columns, **column}}
+        requests.append({"addNamedRange": {"namedRange": named_range}})
+    return requests
+
+
+def _range_name(heading: str) -> str:
+    """Letters, digits and underscores are all that a range's name may have."""
+    plain = re.sub(r"[^A-Za-z0-9]", "_", heading)[:150]
+    mark = hashlib.sha256(heading.encode()).hexdigest()[:8]
+    return f"snakeval_{plain}_{mark}"
 
 
 def _line(row: Row, headings: list[str]) -> list[str | float]:
