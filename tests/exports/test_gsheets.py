@@ -143,6 +143,29 @@ def test_two_exports_at_once_lose_no_row(
         assert record.get(other, "") == ""
 
 
+def test_column_that_comes_in_between_moves_the_new_rows_too(
+    run: Run, google: GoogleSheets, key: str
+) -> None:
+    # given somebody who inserts a column between reading the headings and appending
+    sheet = google.add("Mine")
+
+    def intrude(method: str, path: str) -> None:
+        if path.endswith(":append"):
+            google.before = lambda method, path: None
+            for number, row in enumerate(google.sheets[sheet].cells):
+                row.insert(2, "theirs" if number == 0 else "")
+
+    google.before = intrude
+    export(run, service_account_file=key, spreadsheet_id=sheet)
+
+    records = google.sheets[sheet].records
+    assert [record["Job ID"] for record in records] == [
+        f"{run.paths.id}.quiz{number}" for number in range(3)
+    ]
+    assert [record["accuracy"] for record in records] == [0.0, 0.1, 0.2]
+    assert {record["theirs"] for record in records} == {""}
+
+
 def test_spreadsheet_by_name_is_made_where_there_is_none(
     run: Run, google: GoogleSheets, key: str
 ) -> None:
