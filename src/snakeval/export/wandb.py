@@ -101,6 +101,7 @@ def _send_run(shipment: Shipment, items: list[Item], options: WandbExport) -> st
             disable_code=True,
             disable_git=True,
             disable_job_creation=True,
+            x_save_requirements=False,
             save_code=False,
             init_timeout=PATIENCE,
             x_disable_meta=True,
