@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 DOCKER_HUB = "docker.io"
 
@@ -17,6 +18,18 @@ def registry_of(image: str) -> str:
     first, slash, _ = image.partition("/")
     is_host = slash and ("." in first or ":" in first or first == "localhost")
     return first if is_host else DOCKER_HUB
+
+
+def repository_of(image: str) -> str:
+    """An image's name without its tag and digest."""
+    name = image.partition("@")[0]
+    return name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
+
+
+def digest_of(image: str, digests: Sequence[str]) -> str | None:
+    """The digest under the image's own repository, else under any: one image may have several."""
+    own = [digest for digest in digests if digest.partition("@")[0] == repository_of(image)]
+    return next(iter([*own, *digests]), None)
 
 
 def mirrored(image: str, mirror: str | None) -> str:

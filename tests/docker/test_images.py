@@ -40,11 +40,12 @@ def pushed(docker_engine: DockerEngine, tmp_path: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def registry_or_skip(folder: Path, login: bool = False) -> Iterator[str]:
-    try:
-        with registry(folder, login) as host:
-            yield host
-    except RigUnavailable as reason:
-        unavailable(reason)
+    with contextlib.ExitStack() as opened:
+        try:
+            host = opened.enter_context(registry(folder, login))
+        except RigUnavailable as reason:
+            unavailable(reason)
+        yield host
 
 
 def forget(engine: DockerEngine, host: str) -> None:
@@ -219,4 +220,4 @@ def test_podman_uses_the_callers_login_and_the_mirror(
         monkeypatch.setenv("REGISTRY_AUTH_FILE", str(login / "config.json"))
         reference = RuntimePodman().pin("nvcr.io/team/own-eval:1", False, host)
         assert reference.startswith(f"{host}/team/own-eval@sha256:")
-        podman.podman("rmi", "--force", reference)
+        podman.podman("untag", image)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snakeval.images import mirrored, registry_of, why_not
+from snakeval.images import digest_of, mirrored, registry_of, why_not
 
 MIRROR = "registry.corp:5000/proxy"
 
@@ -42,3 +42,11 @@ def test_a_refusal_names_the_registry_and_the_login(said: str, refused: bool) ->
     assert said in what
     assert ("the registry nvcr.io refuses it" in what) is refused
     assert "`docker login nvcr.io` (user `$oauthtoken`" in fix
+
+
+def test_an_image_with_several_names_is_pinned_by_its_own() -> None:
+    digests = ["old.corp/a@sha256:1", "new.corp:5000/a@sha256:2"]
+
+    assert digest_of("new.corp:5000/a:1", digests) == "new.corp:5000/a@sha256:2"
+    assert digest_of("third.corp/a:1", digests) == "old.corp/a@sha256:1"
+    assert digest_of("a:1", []) is None

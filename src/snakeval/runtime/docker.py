@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from snakeval.errors import InputError, Problem
-from snakeval.images import mirrored, why_not
+from snakeval.images import digest_of, mirrored, why_not
 from snakeval.job.attempt import is_local
 from snakeval.plan import Task
 
@@ -112,12 +112,7 @@ class Docker:
                 if local is None:
                     raise InputError([_no_image(image, error)]) from None
         digests = local.attrs.get("RepoDigests") or []
-        name = image.partition("@")[0]
-        repository = name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
-        for digest in digests:
-            if digest.partition("@")[0] == repository:
-                return str(digest)
-        return str(digests[0] if digests else local.id)
+        return digest_of(image, digests) or str(local.id)
 
     def _engine(self) -> Any:
         if self._client is None:

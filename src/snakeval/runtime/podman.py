@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from snakeval.errors import InputError, Problem
-from snakeval.images import mirrored, why_not
+from snakeval.images import digest_of, mirrored, why_not
 from snakeval.plan import Task
 
 
@@ -54,7 +54,7 @@ class Podman:
             for digest in facts.get("RepoDigests") or []
             if not digest.startswith("localhost/")
         ]
-        return str(remote[0] if remote else facts["Id"])
+        return digest_of(image, remote) or str(facts["Id"])
 
 
 def _pull(image: str) -> tuple[int, str]:
