@@ -27,6 +27,8 @@ localrules:
     results,
     samples,
     auto_export,
+    compare,
+    gate,
     export_all,
     export_local,
     export_mlflow,
@@ -55,6 +57,7 @@ include: "rules/evaluate.smk"
 include: "rules/results.smk"
 include: "rules/samples.smk"
 include: "rules/export.smk"
+include: "rules/compare.smk"
 include: "rules/listing.smk"
 include: "rules/utilities.smk"
 

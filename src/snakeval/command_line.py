@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from snakeval.config.load import Loaded, load
-from snakeval.errors import InputError
+from snakeval.config.load import Loaded, load, load_resolved, told
+from snakeval.errors import InputError, Problem
 from snakeval.layout import RunPaths
-from snakeval.runs import chosen_runs
+from snakeval.plan import Run, read_run
+from snakeval.runs import chosen_runs, find_run
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config" / "catalogue"
 
 
 def run_parser(description: str | None) -> argparse.ArgumentParser:
@@ -30,6 +33,34 @@ def run_parser(description: str | None) -> argparse.ArgumentParser:
         "--output-dir", type=Path, action="append", default=[], help="a folder with run folders"
     )
     return parser
+
+
+def compare_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the arguments that name two runs."""
+    parser = argparse.ArgumentParser(description=description)
+    for name in ("base", "candidate"):
+        parser.add_argument(f"--{name}", help="a run: id, its beginning, or folder")
+    parser.add_argument(
+        "--output-dir", type=Path, action="append", default=[], help="a folder with run folders"
+    )
+    return parser
+
+
+def compared_runs(arguments: argparse.Namespace) -> tuple[Run, Run]:
+    """Base and candidate. Raises InputError, for both at once."""
+    problems: list[Problem] = []
+    found = []
+    for name in ("base", "candidate"):
+        given = getattr(arguments, name)
+        key = f"--config {name}"
+        with told(problems):
+            if not given:
+                raise InputError([Problem(key, "is not given", f"add {name}=<run>")])
+            paths = find_run(given, arguments.output_dir or [Path("results")], key)
+            found.append(read_run(paths.dir, load_resolved(paths.config), CATALOGUE))
+    if problems:
+        raise InputError(problems)
+    return found[0], found[1]
 
 
 def config_parser(description: str | None) -> argparse.ArgumentParser:

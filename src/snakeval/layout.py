@@ -152,6 +152,14 @@ class RunPaths:
         """Stands for "all of this was sent to all of these"; at most one exists."""
         return self.dir / "exports" / f"of-{exported}"
 
+    def comparison(self, base: str) -> Path:
+        """This run compared with another one, by that one's id."""
+        return self.results / "compare" / f"{base}.json"
+
+    def verdict(self, base: str) -> Path:
+        """What the gate has said about this run, by the other one's id."""
+        return self.results / "gate" / f"{base}.json"
+
     def exports(self, destination: str) -> Path:
         return self.dir / "exports" / destination
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Wildcards = Any
 
+NAMES_A_RUN = {"run", "base", "candidate"}
+"""Keys of `--config` that name finished runs: no config is read then."""
+
 SHOWN = 20
 """Benchmarks that a dry run names."""
 
@@ -66,7 +69,7 @@ class Pipeline:
     @cached_property
     def runs(self) -> tuple[Run, ...]:
         """The runs of this start; none in a job, and none for a target that names its run."""
-        if not self._workflow.is_main_process or "run" in self._values:
+        if not self._workflow.is_main_process or self._values.keys() & NAMES_A_RUN:
             return ()
         from snakeval import checks
         from snakeval.plan import plan
@@ -202,7 +205,7 @@ class Pipeline:
         """The command-line arguments that name the runs of a utility target."""
         words: list[str] = []
         if "run" in self._values:
-            words += ["--run", self._run_prefix]
+            words += ["--run", self._typed("run")]
         elif self._workflow.config_settings.configfiles:
             words += [word for run in self.runs for word in ("--folder", str(run.paths.dir))]
         folders = [str(run.paths.dir.parent) for run in self.runs] or [self._output_dir]
@@ -218,12 +221,22 @@ class Pipeline:
         values = json.dumps(self._values, default=str)
         return f"{self.run_arguments} {shlex.join([*files, '--values', values])}"
 
-    @property
-    def _run_prefix(self) -> str:
-        """`run=` as it was typed: Snakemake makes numbers of `0012` and `12e4`."""
+    def _typed(self, key: str) -> str:
+        """A value of `--config` as it was typed: Snakemake makes numbers of `0012` and `12e4`."""
         typed = [str(word) for word in self._workflow.config_settings.config_args or ()]
-        given = [word.removeprefix("run=") for word in typed if word.startswith("run=")]
-        return given[-1] if given else str(self._values["run"])
+        given = [word.removeprefix(f"{key}=") for word in typed if word.startswith(f"{key}=")]
+        return given[-1] if given else str(self._values[key])
+
+    @property
+    def compare_arguments(self) -> str:
+        """The arguments of `compare` and `gate`."""
+        words = [
+            word
+            for key in ("base", "candidate", "policy")
+            if key in self._values
+            for word in (f"--{key}", self._typed(key))
+        ]
+        return shlex.join([*words, "--output-dir", self._output_dir])
 
     @property
     def _output_dir(self) -> str:

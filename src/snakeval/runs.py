@@ -34,9 +34,10 @@ def _listed(file: Path) -> RunPaths | None:
     return RunPaths(Path(folder)) if first.startswith("# run folder: ") else None
 
 
-def find_run(prefix: str, output_dirs: list[Path]) -> RunPaths:
+def find_run(prefix: str, output_dirs: list[Path], key: str = "--config run") -> RunPaths:
     """The one run whose id begins (or whose 8 hex digits begin) so, or whose folder it is.
 
+    key  what the person has written it under, for messages
     Raises InputError where there is none or more than one.
     """
     folder = Path(prefix)
@@ -51,7 +52,7 @@ def find_run(prefix: str, output_dirs: list[Path]) -> RunPaths:
         raise InputError(
             [
                 Problem(
-                    "--config run",
+                    key,
                     f"there is no run '{prefix}'",
                     nearest(prefix, [run.id for run in runs]) or "`snakemake ls_runs` lists them",
                 )
@@ -60,7 +61,7 @@ def find_run(prefix: str, output_dirs: list[Path]) -> RunPaths:
     raise InputError(
         [
             Problem(
-                "--config run",
+                key,
                 f"'{prefix}' is the beginning of several runs",
                 "write more of one of " + ", ".join(run.id for run in found),
             )

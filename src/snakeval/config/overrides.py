@@ -14,6 +14,9 @@ from snakeval.errors import InputError, Problem, count, nearest
 
 RESERVED = {
     "run": "id, or its beginning, of the run that a utility target is about (`clean`: or all)",
+    "base": "the run that `compare` and `gate` measure against: id, its beginning, or folder",
+    "candidate": "the run that `compare` and `gate` are about: id, its beginning, or folder",
+    "policy": "the file of `config/policies` that `gate` decides by",
     "task": "the task that a utility target is about",
     "tasks": "evaluate only these tasks of the config, separated by commas",
     "limit_samples": "evaluate only the first N samples of each benchmark",

@@ -18,9 +18,11 @@ from pydantic.fields import FieldInfo
 from snakeval.config.explain import ALL_TYPES
 from snakeval.config.model import Config
 from snakeval.config.overrides import RESERVED
+from snakeval.gate.policy import Policy
 
 SCHEMA = Path("config/schema.json")
 PARTS: dict[Path, tuple[str, dict[str, Any]]] = {
+    Path("config/policies/schema.json"): ("A policy of the gate", Policy.model_json_schema()),
     Path("config/execution/schema.json"): (
         "A config group: values of `execution`",
         {"$ref": "../schema.json#/properties/execution"},
@@ -69,7 +71,7 @@ def schema() -> str:
 def part(path: Path) -> str:
     """The JSON Schema of one of PARTS, as text."""
     title, content = PARTS[path]
-    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **content}
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **content, "title": title}
     return json.dumps(whole, indent=1, sort_keys=True) + "\n"
 
 

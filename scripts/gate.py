@@ -1,0 +1,54 @@
+"""Decides whether a candidate may be released: GO, NO-GO or INCONCLUSIVE.
+
+Exit code 0: GO; 1: NO-GO; 2: INCONCLUSIVE; 3: nothing was decided, because of what stands on
+stderr. `snakemake gate` does the same, but Snakemake knows only 0 and 1.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+from snakeval.command_line import compare_parser, compared_runs
+from snakeval.compare.comparison import compare
+from snakeval.compare.comparison import write as write_comparison
+from snakeval.errors import InputError
+from snakeval.gate.policy import read_policy
+from snakeval.gate.table import print_verdict
+from snakeval.gate.verdict import decide, write
+
+NOTHING_DECIDED = 3
+DEFAULT = Path(__file__).resolve().parents[1] / "config" / "policies" / "release.yaml"
+
+
+def main() -> int:
+    parser = compare_parser(__doc__)
+    parser.add_argument("--policy", type=Path, default=DEFAULT, help="default: release.yaml")
+    arguments = parser.parse_args()
+    policy = read_policy(arguments.policy)
+    base, candidate = compared_runs(arguments)
+    comparison = compare(base, candidate)
+    verdict = decide(policy, comparison)
+    print_verdict(verdict, arguments.policy.name, policy.description)
+    write_comparison(comparison, candidate)
+    write(verdict, arguments.policy.name, comparison, candidate)
+    print(f"Verdict: {candidate.paths.verdict(base.paths.id)}")
+    return verdict.exit_code
+
+
+def guarded() -> int:
+    """A mistake in the call, or in the program, must not look like a verdict."""
+    try:
+        return main()
+    except InputError as error:
+        print("\n".join(str(problem) for problem in error.problems), file=sys.stderr)
+    except SystemExit as ended:  # argparse ends with 2
+        return NOTHING_DECIDED if ended.code else 0
+    except Exception:
+        traceback.print_exc()
+    return NOTHING_DECIDED
+
+
+if __name__ == "__main__":
+    sys.exit(guarded())

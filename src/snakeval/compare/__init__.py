@@ -1,0 +1,1 @@
+"""Two runs on the same questions: pairs of samples, tests of their differences, what flipped."""

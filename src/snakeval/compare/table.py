@@ -1,0 +1,99 @@
+"""A comparison for the person who waits: the table, what was refused, what else differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from snakeval.compare.comparison import Changed, Compared, Comparison
+from snakeval.errors import count
+
+COLOURS = {"lower": "red", "higher": "green"}
+TESTS = {
+    "mcnemar": "McNemar",
+    "bootstrap": "bootstrap",
+    "unpaired": "from stderr",
+}
+
+
+def print_comparison(comparison: Comparison) -> None:
+    table = Table(
+        title=f"base {comparison.base} ({comparison.base_model})\n"
+        f"candidate {comparison.candidate} ({comparison.candidate_model})",
+        title_justify="left",
+    )
+    for heading in (
+        "task",
+        "metric",
+        "n",
+        "base",
+        "candidate",
+        "difference",
+        "95% interval",
+        "p (Holm)",
+        "flipped",
+        "test",
+        "",
+    ):
+        left = heading in ("task", "metric", "test", "")
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+    for score in comparison.scores:
+        table.add_row(
+            score.task,
+            score.name,
+            str(score.n or "?"),
+            f"{score.base:.4f}",
+            f"{score.candidate:.4f}",
+            f"{score.difference.value:+.4f}",
+            interval(score),
+            p_value(score.p_holm),
+            flipped(score),
+            TESTS[score.difference.kind],
+            Text(score.verdict, style=COLOURS.get(score.verdict, "")),
+        )
+    console = Console(width=None if Console().is_terminal else 190)
+    if comparison.scores:
+        console.print(table)
+    for line in _beside(comparison):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _beside(comparison: Comparison) -> Iterator[str]:
+    """What stands below the table."""
+    for refused in comparison.refused:
+        yield f"{refused.task}: not compared: {refused.reason}"
+    if comparison.changed:
+        yield "What else differs (base -> candidate):"
+    for changed in comparison.changed:
+        yield f"  {told(changed)}"
+    compared = len({score.task for score in comparison.scores})
+    yield f"{count(compared, 'benchmark')} compared, {len(comparison.refused)} not."
+
+
+def interval(score: Compared) -> str:
+    """`-0.0312 to +0.0101`."""
+    found = score.difference.interval
+    return f"{found[0]:+.4f} to {found[1]:+.4f}" if found else "unknown"
+
+
+def p_value(p: float | None) -> str:
+    """`0.031`, `<0.001`."""
+    if p is None:
+        return "-"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def flipped(score: Compared) -> str:
+    """`+12 -3`: won and lost."""
+    return "-" if score.won is None else f"+{score.won} -{score.lost}"
+
+
+def told(changed: Changed) -> str:
+    """`temperature: 0.0 -> 0.7`."""
+    before, after = (
+        "(not set)" if value is None else str(value) for value in (changed.base, changed.candidate)
+    )
+    return f"{changed.key}: {before} -> {after}"

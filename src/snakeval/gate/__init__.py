@@ -1,0 +1,1 @@
+"""Whether a candidate may be released: a policy, applied to a comparison."""

@@ -1,0 +1,180 @@
+"""GO, NO-GO, INCONCLUSIVE: by the policy, with reasons, and exit codes that a CI can use."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from built_runs import built_run, records
+
+from snakeval.compare.comparison import compare
+from snakeval.errors import InputError
+from snakeval.gate.policy import Policy, read_policy
+from snakeval.gate.verdict import Verdict, decide
+from snakeval.plan import Run
+
+ROOT = Path(__file__).parents[2]
+N = 1000
+
+
+def runs(folder: Path, lost: int, won: int = 0, n: int = N) -> tuple[Run, Run]:
+    """Two runs of 80% right; the candidate has lost and won some."""
+    base = [1.0] * (n * 8 // 10) + [0.0] * (n * 2 // 10)
+    candidate = [0.0] * lost + base[lost : n - won] + [1.0] * won
+    return (
+        built_run(folder, "base", {"quiz": records(base)}),
+        built_run(folder, "candidate", {"quiz": records(candidate)}, model="m2"),
+    )
+
+
+def verdict(policy: dict[str, Any], pair: tuple[Run, Run]) -> Verdict:
+    return decide(Policy.model_validate(policy), compare(*pair))
+
+
+def test_small_drop_within_the_limit_is_go(tmp_path: Path) -> None:
+    found = verdict({"others": {"max_drop": 0.02}}, runs(tmp_path, lost=10, won=8))
+
+    assert (found.decision, found.exit_code) == ("GO", 0)
+    assert found.reasons == ("all 1 critical scores keep within their limits",)
+
+
+def test_real_drop_above_the_limit_is_no_go_with_figures(tmp_path: Path) -> None:
+    found = verdict({"benchmarks": {"quiz": {"max_drop": 0.02}}}, runs(tmp_path, lost=40, won=5))
+
+    assert (found.decision, found.exit_code) == ("NO-GO", 1)
+    assert found.reasons[0].startswith("quiz accuracy: drop +0.0350, allowed 0.0200, 95% interval")
+
+
+def test_too_few_samples_to_tell_are_inconclusive_and_say_how_many_would_do(
+    tmp_path: Path,
+) -> None:
+    found = verdict({"others": {"max_drop": 0.02}}, runs(tmp_path, lost=1, won=1, n=50))
+
+    assert (found.decision, found.exit_code) == ("INCONCLUSIVE", 2)
+    assert "too few samples to rule out a larger drop (some " in found.reasons[0]
+
+
+def test_relative_limits_are_shares_of_the_base(tmp_path: Path) -> None:
+    pair = runs(tmp_path, lost=24)  # 0.8 -> 0.776: 3% of 0.8
+
+    strict = verdict({"others": {"max_relative_drop": 0.02}}, pair)
+    lenient = verdict({"others": {"max_relative_drop": 0.06}}, pair)
+
+    assert strict.findings[0].limit == pytest.approx(0.016)
+    assert (strict.decision, lenient.decision) == ("NO-GO", "GO")
+
+
+def test_advisory_rules_are_told_and_refuse_nothing(tmp_path: Path) -> None:
+    names = ("quiz", "riddle")
+    base = built_run(tmp_path, "base", {name: records([1.0] * N) for name in names})
+    candidate = built_run(
+        tmp_path,
+        "candidate",
+        {"quiz": records([0.0] * 100 + [1.0] * 900), "riddle": records([1.0] * N)},
+        model="m2",
+    )
+    advisory = {"quiz": {"max_drop": 0.02, "level": "advisory"}}
+
+    found = verdict({"benchmarks": advisory, "others": {"max_drop": 0.02}}, (base, candidate))
+
+    assert found.decision == "GO"
+    assert {each.task: each.outcome for each in found.findings} == {
+        "quiz": "fail",
+        "riddle": "pass",
+    }
+
+
+def test_critical_benchmark_that_cannot_be_compared_is_inconclusive(tmp_path: Path) -> None:
+    base = built_run(tmp_path, "base", {"quiz": records([1.0] * N), "riddle": records([1.0])})
+    candidate = built_run(
+        tmp_path,
+        "candidate",
+        {"quiz": records([1.0] * N), "riddle": None},
+        model="m2",
+        failed={"riddle": "disk full"},
+    )
+
+    everything = verdict({"others": {"max_drop": 0.02}}, (base, candidate))
+    named = verdict(
+        {"benchmarks": {"quiz": {"max_drop": 0.02}, "poem": {"max_drop": 0.1}}}, (base, candidate)
+    )
+
+    assert everything.reasons == (
+        "riddle: not compared: no result in candidate (failed: disk full)",
+    )
+    assert (named.decision, named.reasons) == ("INCONCLUSIVE", ("poem: is in neither run",))
+
+
+def test_rise_is_the_drop_where_lower_is_better(tmp_path: Path) -> None:
+    found = verdict(
+        {"others": {"max_drop": 0.01, "better": "lower"}}, runs(tmp_path, lost=0, won=60)
+    )
+
+    assert found.decision == "NO-GO"
+
+
+def test_policies_with_mistakes_are_told_all_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "benchmarks": {
+                    "quiz": {"max_dorp": 0.1, "max_drop": 0.1},
+                    "riddle": {"max_drop": 0.1, "max_relative_drop": 0.1},
+                },
+                "others": {"max_drop": -1},
+            }
+        )
+    )
+
+    with pytest.raises(InputError) as told:
+        read_policy(path)
+
+    text = str(told.value)
+    assert (
+        "benchmarks.quiz.max_dorp: unknown key 'max_dorp'\n    -> did you mean 'max_drop'" in text
+    )
+    assert "needs exactly one of max_drop and max_relative_drop" in text
+    assert "others.max_drop" in text
+    path.write_text("others: {max_drop: 0.1, level: advisory}\n")
+    with pytest.raises(InputError, match="has no critical rule"):
+        read_policy(path)
+    with pytest.raises(InputError, match="there is no such policy"):
+        read_policy(tmp_path / "nothing.yaml")
+
+
+def test_policy_that_comes_along_can_be_read() -> None:
+    for path in sorted((ROOT / "config" / "policies").glob("*.yaml")):
+        assert read_policy(path)
+
+
+def test_command_ends_with_0_1_2_and_with_3_where_nothing_was_decided(tmp_path: Path) -> None:
+    def gate(*arguments: object) -> tuple[int, str]:
+        ended = subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "gate.py"), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return ended.returncode, ended.stdout + ended.stderr
+
+    base, good = runs(tmp_path / "good", lost=3, won=3)
+    bad = runs(tmp_path / "bad", lost=90)[1]
+    few = runs(tmp_path / "few", lost=1, n=10)
+    both = ("--base", base.paths.dir, "--candidate", good.paths.dir)
+
+    code, output = gate(*both)
+    assert (code, "\nGO\n" in output) == (0, True), output
+    content = json.loads(good.paths.verdict(base.paths.id).read_text())
+    assert (content["decision"], content["policy"]) == ("GO", "release.yaml")
+    code, output = gate("--base", base.paths.dir, "--candidate", bad.paths.dir)
+    assert (code, "\nNO-GO\n" in output) == (1, True), output
+    code, output = gate("--base", few[0].paths.dir, "--candidate", few[1].paths.dir)
+    assert (code, "\nINCONCLUSIVE\n" in output) == (2, True), output
+    code, output = gate("--candidate", "2020")
+    assert (code, "--config base: is not given" in output) == (3, True), output
+    assert "there is no run '2020'" in output
+    assert gate(*both, "--polcy", "x")[0] == 3
