@@ -19,7 +19,7 @@ import psutil
 
 from rig.endpoint import ScriptedEndpoint, answer_sums
 from rig.image import BENCHMARK
-from rig.pipeline import HARNESSES, SUMS, Finished, Project, nemo_sums
+from rig.pipeline import HARNESSES, SUMS, Finished, Project, as_in_a_terminal, nemo_sums
 from snakeval.lease import owner_of
 
 SAMPLES = 48
@@ -173,7 +173,7 @@ class Evaluation:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=as_in_a_terminal,
             )
         try:
             yield process

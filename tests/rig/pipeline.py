@@ -55,6 +55,12 @@ def nemo_sums(**params: Any) -> dict[str, Any]:
     }
 
 
+def as_in_a_terminal() -> None:
+    """Before a child starts: no signal is ignored, whatever started the tests ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @dataclass
 class Finished:
     """A snakemake (or script) that has ended; `output` is stdout and stderr together."""
@@ -164,8 +170,7 @@ class Project:
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         """snakemake in a session of its own (its process group is the terminal's, as it were).
 
-        Its output goes to `snakemake.log`. SIGINT is not ignored, as in a terminal. Whatever is
-        left of the session at the end is killed.
+        Its output goes to `snakemake.log`. Whatever is left of the session at the end is killed.
         """
         with (self.folder / "snakemake.log").open("ab") as log:
             process = subprocess.Popen(
@@ -176,7 +181,7 @@ class Project:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=as_in_a_terminal,
             )
         try:
             yield process
