@@ -18,7 +18,7 @@ from snakeval.config.model import Config
 from snakeval.errors import InputError, Problem
 from snakeval.export.destinations import destinations_of, export_run
 from snakeval.export.stamps import write_stamp
-from snakeval.layout import RunPaths
+from snakeval.layout import RunPaths, runs_in
 from snakeval.plan import Run, read_run
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
@@ -41,10 +41,30 @@ def main() -> int:
     parser.add_argument("--values", type=json.loads, default={}, help="--config values, as JSON")
     arguments = parser.parse_args()
     failed = False
-    for paths in runs_of(arguments):
+    for paths in chosen(arguments):
         run = read_run(paths.dir, load_resolved(paths.config), CATALOGUE)
         failed |= not export(run, settings(arguments, paths), arguments)
     return 1 if failed else 0
+
+
+def chosen(arguments: argparse.Namespace) -> list[RunPaths]:
+    """The runs to export. Without a name or a config, the latest one of this output folder: what
+    is sent away must not be a run that merely somebody has started last. Raises InputError."""
+    if arguments.run or arguments.folder:
+        return runs_of(arguments)
+    here = [run for folder in arguments.output_dir for run in runs_in(folder)]
+    if not here:
+        folders = ", ".join(map(str, arguments.output_dir))
+        raise InputError(
+            [
+                Problem(
+                    "",
+                    f"there is no run in {folders}",
+                    "name one with --config run=..., or give its config with --configfile",
+                )
+            ]
+        )
+    return here[-1:]
 
 
 def settings(arguments: argparse.Namespace, paths: RunPaths) -> Config:

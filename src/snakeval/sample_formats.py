@@ -262,7 +262,10 @@ def _nemo(work: Path) -> Iterator[Sample]:
         for record in records:
             yield _nemo_sample(record, subtask, path)
     if not files and find_lm_eval(work) is not None:
-        yield from _lm_eval(work, _nemo_tokens(work))
+        for sample in _lm_eval(work, _nemo_tokens(work)):
+            # As the image names the score in its results.yml, and so as results.csv has it.
+            named = sample.metric and sample.filter
+            yield sample._replace(metric=f"{sample.metric}__{sample.filter}") if named else sample
 
 
 def _listed(path: Path) -> Iterator[dict[str, Any]]:

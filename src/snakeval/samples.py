@@ -5,8 +5,8 @@ so that a run of any size needs little memory; each row group holds rows of one 
 whose result is still the one in the file is taken over from there, and its files are not read
 again: the file's metadata says which results it shows.
 
-The mean of `score` over a task's rows with one metric and filter is that score of the results
-table, where the benchmark's score is a mean; there, `score` is the filter, or else the metric.
+The mean of `score` over a task's rows with one metric and filter is the value of that metric in the
+results table, where the benchmark's score is a mean.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ def test_automatic_export_is_part_of_a_run_and_is_made_up_for_by_the_next(
     assert receipts(project, "local") == {"quiz", "riddle"}
 
     # and the target by itself ends with an error too
-    failed = target(project, "export_all").refused()
+    named = f"run={project.run_folder.name}"
+    failed = target(project, "export_all", "--config", named).refused()
     assert "mlflow: 0 new or changed, then failed" in failed.output
     assert "local: 0 new or changed, 2 benchmarks at exports/local" in failed.output
 
@@ -81,8 +82,11 @@ def test_automatic_export_is_part_of_a_run_and_is_made_up_for_by_the_next(
     assert receipts(project, "mlflow") == {"quiz", "riddle"}
     assert "Nothing to be done" in project.snakemake().check().output
 
+    # and without a config nothing is guessed beyond the output folder
+    assert "there is no run in results" in target(project, "export_all").refused().output
+
     # and any run is exported without a config, with its own export section
-    again = target(project, "export_all", "--config", f"run={project.run_folder.name}").check()
+    again = target(project, "export_all", "--config", named).check()
     assert "mlflow: 0 new or changed" in again.output
     other = ["set=[export.mlflow.experiment_name=other]", f"run={project.run_folder.name}"]
     assert "mlflow: 2 new" in target(project, "export_mlflow", "--config", *other).check().output

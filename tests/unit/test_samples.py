@@ -123,6 +123,15 @@ def test_tokens_come_from_the_adapters_caches_in_a_nemo_image(tmp_path: Path) ->
     assert len(counted) < 20
 
 
+def test_metrics_in_a_nemo_image_are_named_as_in_its_results(tmp_path: Path) -> None:
+    found = list(read_samples("nemo", restored("lm_eval_filters", tmp_path), None))
+
+    assert {(row.metric, row.filter) for row in found} == {
+        ("exact_match__strict-match", "strict-match"),
+        ("exact_match__flexible-extract", "flexible-extract"),
+    }
+
+
 def test_choices_show_the_likeliest_one_and_the_right_one(tmp_path: Path) -> None:
     arguments = {
         f"gen_args_{number}": {"arg_0": "2 + 2 =", "arg_1": f" {number}"} for number in (3, 4)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import time
@@ -81,6 +82,7 @@ def send(shipment: Shipment, options: MlflowExport, target: str) -> None:
         from mlflow.exceptions import MlflowException
     except ImportError as error:
         raise ExportFailed("the package mlflow is not installed: pip install mlflow") from error
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # not how it makes its tables
     home = shipment.run.paths.dir.parent.absolute()
     uri = _uri(options)
     try:
