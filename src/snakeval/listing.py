@@ -74,7 +74,7 @@ def print_tasks(rows: list[dict[str, Any]], as_json: bool) -> None:
             row["harness"],
             row["task"],
             row["endpoint_type"] or "any",
-            row["needs"] or "",
+            ", ".join(filter(None, [row["needs"], *(row["variables"] or [])])),
             str(row["samples"] or ""),
         )
     console = Console(width=None if Console().is_terminal else 120)

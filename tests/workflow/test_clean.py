@@ -17,16 +17,26 @@ from snakeval.layout import RunPaths
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 
 
-@pytest.fixture
-def littered(finished: Project) -> Project:
+@pytest.fixture(scope="module")
+def littered_once(finished_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A finished run with a task put aside by `fresh=`, and an attempt of a spec that was left."""
-    finished.snakemake("--config", "fresh=quiz").check()
-    task = finished.task("quiz")
+    folder = tmp_path_factory.mktemp("littered") / "project"
+    shutil.copytree(finished_once.folder, folder, symlinks=True)
+    project = Project(folder, finished_once.url)
+    project.snakemake("--config", "fresh=quiz").check()
+    task = project.task("quiz")
     (digest,) = (path.name for path in (task / "published").iterdir())
     left = task / "work" / "0123456789ab"
     shutil.copytree(task / "work" / digest, left)
     (left / "snakeval" / "complete").unlink()
-    return finished
+    return project
+
+
+@pytest.fixture
+def littered(littered_once: Project, tmp_path: Path) -> Project:
+    """A copy of it, to be cleaned."""
+    shutil.copytree(littered_once.folder, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project", littered_once.url)
 
 
 def look(project: Project) -> clean.Found:
@@ -122,6 +132,7 @@ def test_nothing_of_a_run_that_is_driven_is_touched(littered: Project) -> None:
 
 
 def test_all_runs_and_json(littered: Project) -> None:
+    shutil.rmtree(littered.folder / "home")  # it knows the run that this is a copy of
     other = littered.run_folder.with_name("2026-01-02-03-04-05-0123abcd")
     shutil.copytree(littered.run_folder, other, symlinks=True)
 
