@@ -157,9 +157,20 @@ def test_set_takes_lists_and_keeps_their_commas(read: Read) -> None:
     assert loaded.config.user == "me"
 
 
+def test_a_section_given_whole_is_laid_over_the_file(read: Read) -> None:
+    # as Snakemake hands over --config 'target={api_endpoint: {model_id: n}}'
+    loaded = read({"target": "{api_endpoint: {model_id: n}}", "name": "nightly"})
+
+    assert loaded.config.target.api_endpoint.model_id == "n"
+    assert loaded.config.target.api_endpoint.url, "the file's other keys stay"
+    assert loaded.config.name == "nightly"
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"target": "{api_endpoint: {"}, "--config target: the value is not YAML"),
+        ({"target": "{api_endpoint: {modelid: n}}"}, "target.api_endpoint.modelid: unknown key"),
         ({"limit_sample": 3}, "--config: unknown key 'limit_sample'\n    -> did you mean 'limit_s"),
         ({"model_id": "m"}, "is overridden with --config 'set=[target.api_endpoint.model_id=...]'"),
         ({"limit_samples": "ten"}, "--config limit_samples: 'ten' is not a whole number"),

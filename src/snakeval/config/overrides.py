@@ -62,7 +62,8 @@ class Overrides:
 
 def parse_overrides(values: Mapping[str, Any]) -> Overrides:
     """Reads the mapping that Snakemake makes of `--config`. Raises InputError."""
-    problems = [_unknown(str(key)) for key in values if key not in RESERVED]
+    sections = _sections()
+    problems = [_unknown(str(key)) for key in values if key not in RESERVED.keys() | sections]
     limit = values.get("limit_samples")
     if limit is not None and not (str(limit).isdecimal() and int(str(limit)) > 0):
         problems.append(
@@ -73,6 +74,17 @@ def parse_overrides(values: Mapping[str, Any]) -> Overrides:
             )
         )
     assignments: list[tuple[str, Any]] = []
+    for name in sorted(sections & values.keys()):
+        try:
+            assignments += _leaves(name, values[name])
+        except yaml.YAMLError:
+            problems.append(
+                Problem(
+                    f"--config {name}",
+                    "the value is not YAML",
+                    f"write --config '{name}={{key: value}}', or set=[{name}.key=value]",
+                )
+            )
     for text in _words(values.get("set")):
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
@@ -108,6 +120,24 @@ def parse_overrides(values: Mapping[str, Any]) -> Overrides:
         new_run=_truth(values.get("new_run")),
         update_images=_truth(values.get("update_images")),
     )
+
+
+def _sections() -> set[str]:
+    """The top-level keys of a config file; `--config 'target={...}'` lays a value over one."""
+    from snakeval.config.model import Config
+
+    return set(Config.model_fields)
+
+
+def _leaves(dotted: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a mapping and their values. Snakemake hands braces over as text."""
+    if isinstance(value, str) and value.strip().startswith("{"):
+        value = yaml.safe_load(value)
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(f"{dotted}.{key}", item)
+    else:
+        yield dotted, value
 
 
 def _unknown(key: str) -> Problem:
