@@ -77,7 +77,7 @@ def test_run_that_was_handed_on_is_read_without_its_config(kept: Project, tmp_pa
     exported = target(away, "export_all", *prefix)
 
     assert "3 of 3 published" in status.output
-    assert "3 new or changed, 3 of 3 benchmarks are in" in exported.output
+    assert "local: 3 new or changed" in exported.output
 
 
 def test_script_of_the_earlier_version_still_says_that_it_is_finished(kept: Project) -> None:
