@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from snakeval.config.load import load_resolved
 from snakeval.layout import RunPaths
 from snakeval.plan import read_run
 from snakeval.results import write_stamp, write_tables
-from snakeval.samples import write_samples
+from snakeval.samples import write_if_possible
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
@@ -22,7 +23,9 @@ def main() -> None:
     loaded = load_resolved(RunPaths(arguments.run).config)
     run = read_run(arguments.run, loaded, CATALOGUE)
     write_tables(run, arguments.members)
-    write_samples(run)
+    failed = write_if_possible(run)
+    if failed:
+        print(failed, file=sys.stderr)
     write_stamp(run, arguments.members)
 
 

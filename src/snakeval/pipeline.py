@@ -308,15 +308,18 @@ class Pipeline:
         back. Does nothing for utility targets."""
         if not self._holds:
             return
+        from snakemake.logging import logger
+
         from snakeval.results import print_table, rows, write_tables
-        from snakeval.samples import write_samples
+        from snakeval.samples import write_if_possible
 
         for run in self.runs:
             complete = run.paths.tables_stamp(run.members).exists() and all(
                 task.published for task in run.tasks
             )
             print_table(run, rows(run) if complete else write_tables(run, run.members))
-            write_samples(run)
+            if failed := write_if_possible(run):
+                logger.warning(failed)
             if not complete:
                 self._export_what_is_there(run)
         for hold in self._holds:

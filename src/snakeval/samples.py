@@ -68,12 +68,30 @@ def write_samples(run: Run) -> dict[str, Member]:
     A task whose samples cannot be read has a cause (and the rows before it), and hides no other.
     """
     wanted = {task.name: _result_of(task) for task in run.tasks if task.published}
+    import pyarrow as pa
+
     there = members(run.paths.samples)
     if {name: member.result for name, member in there.items()} == wanted:
         return there
-    return _Writing(run.paths.samples, there).write(
-        [task for task in run.tasks if task.name in wanted], wanted
-    )
+    tasks = [task for task in run.tasks if task.name in wanted]
+    try:
+        return _Writing(run.paths.samples, there).write(tasks, wanted)
+    except (OSError, pa.ArrowException):
+        if not there:
+            raise
+        # The file itself may be damaged: all of it once more from what the harnesses left.
+        return _Writing(run.paths.samples, {}).write(tasks, wanted)
+
+
+def write_if_possible(run: Run) -> str | None:
+    """The same at the end of a run, whose scores hold without single samples; why it failed."""
+    import pyarrow as pa
+
+    try:
+        write_samples(run)
+    except (OSError, pa.ArrowException) as error:
+        return f"{run.paths.samples} cannot be written: {error}"
+    return None
 
 
 def members(path: Path) -> dict[str, Member]:

@@ -82,6 +82,11 @@ def test_automatic_export_is_part_of_a_run_and_is_made_up_for_by_the_next(
     assert receipts(project, "mlflow") == {"quiz", "riddle"}
     assert "Nothing to be done" in project.snakemake().check().output
 
+    # and the table of samples can be had again by itself
+    (project.run_folder / "results" / "samples.parquet").unlink()
+    assert "quiz: no samples kept" in target(project, "samples", "--config", named).check().output
+    assert (project.run_folder / "results" / "samples.parquet").exists()
+
     # and without a config nothing is guessed beyond the output folder
     assert "there is no run in results" in target(project, "export_all").refused().output
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,13 @@ def test_nothing_is_written_twice_and_what_is_gone_goes(run: Run) -> None:
     assert set(content) == {"quiz0", "quiz1"}
     assert not (folder / "quiz2.json").exists()
     assert not (folder / "quiz2" / "artifacts").exists()
+
+
+def test_two_exports_of_a_run_at_once_send_everything_once(run: Run) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda _: export(run), range(2)))
+
+    assert sorted(outcome.sent for outcome in outcomes) == [0, 3]
 
 
 def test_one_changed_result_of_many_is_one(tmp_path: Path) -> None:

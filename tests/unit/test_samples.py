@@ -236,6 +236,20 @@ def test_unreadable_samples_have_a_cause_and_hide_no_others(run: Run) -> None:
     assert members(run.paths.samples) == found
 
 
+def test_damaged_file_is_written_anew(run: Run) -> None:
+    quiz, riddle = run.tasks
+    publish(quiz, [{"id": number, "prompt": f"p{number}", "score": 1} for number in range(200)])
+    write_samples(run)
+    content = bytearray(run.paths.samples.read_bytes())
+    content[4:200] = bytes(196)
+    run.paths.samples.write_bytes(content)
+
+    publish(riddle, [{"id": 1, "score": 0}])
+    write_samples(run)
+
+    assert len(table(run)) == 201
+
+
 def test_file_of_many_batches_keeps_every_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "BATCH_CHARACTERS", 1_000)
     publish(run.tasks[0], [{"id": n, "prompt": "x" * 10, "score": n % 2} for n in range(950)])

@@ -153,7 +153,7 @@ def test_export_writes_files_and_receipts_and_sends_nothing_twice(finished: Proj
     assert contents(folder) == written
     assert {name for name in written if not name.startswith("every_eval_ever/")} == {
         "results.json", "results.csv", "results_tidy.csv", "results_tidy.parquet",
-        "quiz.json", "quiz.1.json", "snakeval_sums.json",
+        "quiz.json", "quiz.1.json", "snakeval_sums.json", ".lock",
     }  # fmt: skip
     scores = {row["task"]: row["value"] for row in finished.rows()}
     exported = json.loads((folder / "results.json").read_text())["benchmarks"]

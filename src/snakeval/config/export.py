@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
-from snakeval.config.sections import Names, Positive, Section, empty_if_null
+from snakeval.config.sections import Names, Positive, Section, empty_if_null, fixable
 from snakeval.errors import nearest
 
 DESTINATIONS = ("local", "mlflow", "wandb", "gsheets")
@@ -20,9 +20,7 @@ DESTINATIONS = ("local", "mlflow", "wandb", "gsheets")
 def _check_destinations(value: list[str]) -> list[str]:
     for name in value:
         if name not in DESTINATIONS:
-            raise ValueError(
-                f"there is no destination '{name}'; {nearest(name, list(DESTINATIONS))}"
-            )
+            raise fixable(f"there is no destination '{name}'", nearest(name, list(DESTINATIONS)))
     return value
 
 
@@ -32,10 +30,10 @@ Destinations = Annotated[Names, AfterValidator(_check_destinations)]
 def _check_uri(value: str | None) -> str | None:
     if value and urlsplit(value).password:
         # The text is not repeated: it holds a password.
-        raise ValueError(
-            "must not hold a password; put it into the environment "
-            "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN), or "
-            "the whole URI into a variable, and write the variable's name here"
+        raise fixable(
+            "must not hold a password",
+            "put the URI into a variable and write the variable's name, or use "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
         )
     return value
 

@@ -59,36 +59,42 @@ def export_run(run: Run, config: Config, names: Sequence[str]) -> list[Outcome]:
 
 
 def _export(run: Run, found: list[Item], name: str, options: Any) -> Outcome:
-    receipts = Receipts(run.paths, name)
     target_of, send = _SENDERS[name]
+    target, failed = "", None
     sent: list[str] = []
-    target = ""
-    shipment = None
-    failed = None
+    notes: list[str] = []
     try:
         target = target_of(run, options)
-        digests = {item.name: item.digest(options, target) for item in found}
-
-        def record(item: Item, reference: str | None) -> None:
-            receipts.write(item.name, digests[item.name], target, reference)
-            sent.append(item.name)
-
-        shipment = Shipment(
-            run,
-            found,
-            [item for item in found if receipts.digest(item.name) != digests[item.name]],
-            receipts.drop_others(digests),
-            record,
-            lambda item: receipts.read(item.name).get("reference"),
-        )
-        if shipment.changed or shipment.gone:
-            send(shipment, options, target)
+        receipts = Receipts(run.paths, name)
+        with receipts.alone():
+            shipment = _shipment(run, found, receipts, options, target, sent, notes)
+            if shipment.changed or shipment.gone:
+                send(shipment, options, target)
     except ExportFailed as error:
         failed = str(error)
     except Exception as error:  # a client's own surprise must not hide the other destinations
         failed = f"{type(error).__name__}: {_first_line(error)}"
-    notes = tuple(shipment.notes) if shipment else ()
-    return Outcome(name, target, len(sent), len(found), failed, notes)
+    return Outcome(name, target, len(sent), len(found), failed, tuple(notes))
+
+
+def _shipment(
+    run: Run,
+    found: list[Item],
+    receipts: Receipts,
+    options: Any,
+    target: str,
+    sent: list[str],
+    notes: list[str],
+) -> Shipment:
+    """What is to be sent; whatever has arrived gets its receipt, and its name into `sent`."""
+    digests = {item.name: item.digest(options, target) for item in found}
+
+    def record(item: Item, reference: str | None) -> None:
+        receipts.write(item.name, digests[item.name], target, reference)
+        sent.append(item.name)
+
+    changed = [item for item in found if receipts.digest(item.name) != digests[item.name]]
+    return Shipment(run, found, changed, receipts.drop_others(digests), record, notes)
 
 
 def _first_line(error: Exception) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from snakeval.job.attempt import now, write_atomically
@@ -15,6 +17,15 @@ class Receipts:
 
     def __init__(self, paths: RunPaths, destination: str) -> None:
         self.folder = paths.exports(destination)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Waits until no other process exports this run to this destination: two of them at once
+        would each look, and each make what is missing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def digest(self, task: str) -> str | None:
         """Of what was sent last; None where nothing was, or the receipt cannot be read."""

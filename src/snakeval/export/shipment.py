@@ -24,7 +24,6 @@ class Shipment:
     changed  those of them that it has not got, or not as they are now
     gone     names of tasks that it got and that are no longer published
     sent     called as soon as it has an item for good, with what it calls it: the receipt
-    earlier  what it called an item that it got before, else None
     notes    sentences for the person who waits
     """
 
@@ -33,7 +32,6 @@ class Shipment:
     changed: list[Item]
     gone: list[str]
     sent: Callable[[Item, str | None], None]
-    earlier: Callable[[Item], str | None]
     notes: list[str] = field(default_factory=list)
 
     def files(self, item: Item, options: Destination, by_default: bool) -> list[tuple[Path, str]]:
