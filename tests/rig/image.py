@@ -66,25 +66,38 @@ def ensure_nemo_image(engine: DockerEngine) -> str:
         ensure_base_image(engine)
         with locked("image"):
             if _recipe_of(engine, NEMO_IMAGE) != digest:
-                _build_nemo_image(engine, digest)
+                build(engine, NEMO_IMAGE, _RECIPE / "nemo.sh", digest)
     return NEMO_IMAGE
 
 
-def _build_nemo_image(engine: DockerEngine, digest: str) -> None:
-    """Run the recipe in a container and commit it.
+def ensure_image(engine: DockerEngine, tag: str, script: Path) -> str:
+    """An image that a script makes of the base image; the files beside it are in /build."""
+    files = sorted(path for path in script.parent.iterdir() if path.is_file())
+    parts = [_base_digest(), *(path.read_text() for path in files)]
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    if _recipe_of(engine, tag) != digest:
+        ensure_base_image(engine)
+        with locked("image"):
+            if _recipe_of(engine, tag) != digest:
+                build(engine, tag, script, digest)
+    return tag
+
+
+def build(engine: DockerEngine, tag: str, script: Path, digest: str) -> None:
+    """Run a recipe's script in a container and commit it.
 
     Not a Dockerfile: BuildKit, whose secrets would serve as well, is missing in Debian's Docker.
     What is mounted (CA bundle, package settings) is in no layer and in no variable of the image.
     """
     container = f"snakeval-test-build-{os.getpid()}"
-    with _build_folder() as folder:
+    with _build_folder(script.parent) as folder:
         mounts = [f"{folder}:/build:ro", *(f"{path}:{path}:ro" for path in _package_folders())]
         volumes = [word for mount in mounts for word in ("--volume", mount)]
         run = ["run", "--name", container, "--network", "host", *volumes, BASE_IMAGE]
         try:
-            engine.docker(*run, "bash", "/build/nemo.sh", timeout=1800)
+            engine.docker(*run, "bash", f"/build/{script.name}", timeout=1800)
             settings = ['CMD ["bash"]', f"LABEL {_RECIPE_LABEL}={digest}"]
-            engine.docker("commit", *_changes(settings), container, NEMO_IMAGE)
+            engine.docker("commit", *_changes(settings), container, tag)
         finally:
             with contextlib.suppress(RigUnavailable):
                 engine.docker("rm", "--force", container)
@@ -139,11 +152,11 @@ def _run(*command: str) -> None:
 
 
 @contextlib.contextmanager
-def _build_folder() -> Iterator[Path]:
-    """What the recipe finds under /build: itself, CA bundle, pip's settings, variables."""
+def _build_folder(recipe: Path) -> Iterator[Path]:
+    """What a recipe finds under /build: itself, CA bundle, pip's settings, variables."""
     with tempfile.TemporaryDirectory(prefix="snakeval-test-build-") as name:
         folder = Path(name)
-        shutil.copytree(_RECIPE, folder, dirs_exist_ok=True)
+        shutil.copytree(recipe, folder, dirs_exist_ok=True)
         pip_settings = [f"{key} = {value}" for key, value in _pip_sources().items()]
         (folder / "pip.conf").write_text("\n".join(["[global]", *pip_settings, ""]))
         variables = {"PIP_CONFIG_FILE": "/build/pip.conf", **_proxies()}
