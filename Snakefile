@@ -20,10 +20,13 @@ wildcard_constraints:
     digest=r"[0-9a-f]{12}",
     members=r"[0-9a-f]{12}",
     exported=r"[0-9a-f]{12}",
+    deployment=r"[^/]+",
+    start=r"[0-9a-f]{12}",
 
 
 localrules:
     all,
+    deploy,
     results,
     samples,
     auto_export,
@@ -53,6 +56,7 @@ rule all:
         PIPELINE.exported,
 
 
+include: "rules/deploy.smk"
 include: "rules/evaluate.smk"
 include: "rules/results.smk"
 include: "rules/samples.smk"

@@ -9,6 +9,7 @@ import pytest
 from rig.docker_engine import DockerEngine, RigUnavailable, engine_for_session
 from rig.endpoint import ScriptedEndpoint
 from rig.image import ensure_nemo_image
+from rig.model_server import ensure_server_image
 from rig.podman import Podman, podman_here
 from rig.slurm_cluster import SlurmCluster, slurm_for_session
 from rig.unavailable import unavailable
@@ -23,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
         engine = (
-            names & {"docker_engine", "nemo_image", "podman"}
+            names & {"docker_engine", "nemo_image", "server_image", "podman"}
             or item.get_closest_marker("docker")
             or item.path.parent.name == "slurm"
         )
@@ -55,6 +56,15 @@ def nemo_image(docker_engine: DockerEngine) -> str:
     """The tag of the real evaluation image, built where it is missing."""
     try:
         return ensure_nemo_image(docker_engine)
+    except RigUnavailable as reason:
+        unavailable(reason)
+
+
+@pytest.fixture(scope="session")
+def server_image(docker_engine: DockerEngine) -> str:
+    """The tag of the image with a real model server, built where it is missing."""
+    try:
+        return ensure_server_image(docker_engine)
     except RigUnavailable as reason:
         unavailable(reason)
 

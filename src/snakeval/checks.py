@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from snakeval import needs
-from snakeval.config.deployment import ServerDeployment
+from snakeval.deploy import needs as deploy_needs
 from snakeval.errors import InputError, Problem
 from snakeval.harness import check, recipe_for
 from snakeval.job.attempt import CA_VARIABLES
@@ -28,8 +28,10 @@ def problems(
     pending  task -> runtime; every task has passed `recipes`
     """
     found = [warning for run in runs for warning in run.warnings]
-    found += [*deployments(runs), *variables(pending), *space(runs), *paths(runs)]
+    found += [*variables(pending), *space(runs), *paths(runs)]
     found += [*certificates(), *needs.unmet(pending)]
+    for run in runs:
+        found += deploy_needs.problems(run, pending, runtimes)
     by_runtime: dict[str, list[Task]] = defaultdict(list)
     for task, runtime in pending.items():
         by_runtime[runtime].append(task)
@@ -48,28 +50,6 @@ def problems(
     for endpoint, task in {task.endpoint: task for task in pending}.items():
         found += endpoints(endpoint, task.place("target", "api_endpoint", "model_id"))
     return list(dict.fromkeys(found))
-
-
-def deployments(runs: Sequence[Run]) -> Iterable[Problem]:
-    """What a config may say and this version cannot do yet."""
-    for run in runs:
-        servers = [
-            *(
-                [("deployment", run.config.deployment)]
-                if isinstance(run.config.deployment, ServerDeployment)
-                else []
-            ),
-            *(
-                (f"auxiliary_deployments.{name}", server)
-                for name, server in run.config.auxiliary_deployments.items()
-            ),
-        ]
-        for where, server in servers:
-            yield Problem(
-                run.place(*where.split(".")),
-                f"this version does not bring up a {server.type} server yet",
-                "start the server yourself and give its address in target.api_endpoint",
-            )
 
 
 def recipes(tasks: Iterable[Task]) -> Iterable[Problem]:

@@ -1,7 +1,7 @@
 """Stops everything of a run on this machine, and proves that it is gone.
 
 The controller goes first, so that it starts nothing anew; then the scripts, which end their
-harnesses and record why; then whatever containers are left.
+harnesses and record why; then the servers; then whatever containers are left.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from snakeval import controller
+from snakeval.deploy import local, state
 from snakeval.layout import RunPaths
 from snakeval.lease import owner_of
 from snakeval.status import task_names
@@ -39,6 +40,7 @@ def kill_run(run: RunPaths) -> Stopped:
     report = Stopped()
     _signal_controller(run)
     _stop_scripts(run, report)
+    _stop_servers(run, report)
     _stop_controller(run, report)
     for engine in ENGINES:
         _remove_containers(engine, run, report)
@@ -71,6 +73,21 @@ def _stop_scripts(run: RunPaths, report: Stopped) -> None:
             _send(owner.pid, signal.SIGKILL)
             gone = _wait(lambda paths=paths: not _holds(paths), 5)  # type: ignore[misc]
         (report.ended if gone else report.left).append(f"{name}: pid {owner.pid}")
+
+
+def _stop_servers(run: RunPaths, report: Stopped) -> None:
+    for paths in state.deployments_of(run):
+        owner = state.supervisor_of(paths)
+        if owner is None:
+            continue
+        if owner.host != platform.node():
+            report.left.append(f"server {paths.dir.name}: pid {owner.pid} on {owner.host}")
+            continue
+        gone = local.take_down(paths)
+        if not gone:  # its server ends with it
+            _send(owner.pid, signal.SIGKILL)
+            gone = _wait(lambda paths=paths: state.supervisor_of(paths) is None, 5)  # type: ignore[misc]
+        (report.ended if gone else report.left).append(f"server {paths.dir.name}: pid {owner.pid}")
 
 
 def _holds(lease: os.PathLike[str]) -> bool:

@@ -89,6 +89,56 @@ class TaskPaths:
 
 
 @dataclass(frozen=True)
+class ServerPaths:
+    """The paths of one deployment; `dir` is `<run>/deployments/<name>`."""
+
+    dir: Path
+
+    @property
+    def script(self) -> Path:
+        return self.dir / "server.sh"
+
+    @property
+    def endpoint(self) -> Path:
+        """The live address; there only while the server is healthy."""
+        return self.dir / "endpoint.json"
+
+    @property
+    def lease(self) -> Path:
+        return self.dir / "lease"
+
+    @property
+    def tasks(self) -> Path:
+        """The benchmarks of the latest start that need the server."""
+        return self.dir / "tasks.json"
+
+    @property
+    def users(self) -> Path:
+        return self.dir / "users"
+
+    @property
+    def stop(self) -> Path:
+        """A request to the supervisor: `unused` or `now`."""
+        return self.dir / "stop"
+
+    @property
+    def status(self) -> Path:
+        return self.dir / "status.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.dir / "logs"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.logs / "supervisor.log"
+
+    def up(self, start: str) -> Path:
+        """Says that the server was up for one start; no other start takes it for a live one."""
+        return self.dir / f"up.{start}"
+
+
+@dataclass(frozen=True)
 class RunPaths:
     """The paths of one run; `dir` is `<output_dir>/<run id>`."""
 
@@ -165,6 +215,9 @@ class RunPaths:
 
     def task(self, name: str) -> TaskPaths:
         return TaskPaths(self.dir / name)
+
+    def server(self, name: str) -> ServerPaths:
+        return ServerPaths(self.dir / "deployments" / name)
 
 
 def run_configs_home() -> Path:

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from snakeval.errors import InputError
+from snakeval.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from snakeval.controller import Hold
@@ -127,6 +127,19 @@ class Pipeline:
             for task in run.selected
         ]
 
+    def servers(self, wildcards: Wildcards) -> list[str]:
+        """The servers that a benchmark needs: while it is not published, and in the main process
+        only. A job on a cluster finds them up."""
+        start = os.environ.get("SNAKEVAL_START", "")
+        return [
+            str(run.paths.server(name).up(start))
+            for run in self.runs
+            if str(run.paths.dir) == wildcards.run
+            for task in run.tasks
+            if task.name == wildcards.task and (not task.published or task in run.fresh)
+            for name in task.servers
+        ]
+
     # --- resources -----------------------------------------------------------------------------
 
     @cached_property
@@ -137,7 +150,7 @@ class Pipeline:
             for run in self.runs
             if (cap := run.config.execution.endpoint_cap)
             for task in run.tasks
-            if task.endpoint.url
+            if task.endpoint.url or task.servers
         }
 
     @cached_property
@@ -146,7 +159,10 @@ class Pipeline:
         from snakeval.plan import digest
 
         return {
-            (str(run.paths.dir), task.name): f"endpoint_{digest(task.endpoint.url, 8)}"
+            (
+                str(run.paths.dir),
+                task.name,
+            ): f"endpoint_{digest(task.endpoint.url or run.paths.id, 8)}"
             for run in self.runs
             for task in run.tasks
         }
@@ -286,13 +302,30 @@ class Pipeline:
             str(job.output[0]): str(job.resources.get("container_runtime", "docker"))
             for job in planned
         }
+        os.environ["SNAKEVAL_RETRIES"] = str(self._workflow.execution_settings.retries)
         try:
             slurm = self._on_slurm(planned)
-            self._holds = begin(self.runs, wanted, logger, slurm.problems() if slurm else ())
+            found = [*(slurm.problems() if slurm else ()), *self._misplaced_servers(planned)]
+            self._holds = begin(self.runs, wanted, logger, found)
         except InputError as error:
             _refuse(error)
         if slurm:
             slurm.begin()
+
+    def _misplaced_servers(self, planned: list[Any]) -> list[Problem]:
+        """Servers where this version cannot bring any up yet."""
+        if not planned or self._workflow.executor_plugin.name == "local":
+            return []
+        return [
+            Problem(
+                run.place(*server.keys),
+                f"this version brings up a {server.type} server on this machine only "
+                "(profiles/local), not yet on a cluster",
+                "start the server yourself and give its address in target.api_endpoint",
+            )
+            for run in self.runs
+            for server in run.servers.values()
+        ]
 
     def _on_slurm(self, planned: list[Any]) -> SlurmStart | None:
         """The Slurm side of this start, where the profile says `executor: slurm`."""
@@ -313,6 +346,7 @@ class Pipeline:
         from snakeval.results import print_table, rows, write_tables
         from snakeval.samples import write_if_possible
 
+        self._take_servers_down()
         for run in self.runs:
             complete = run.paths.tables_stamp(run.members).exists() and all(
                 task.published for task in run.tasks
@@ -337,6 +371,17 @@ class Pipeline:
             subprocess.run(
                 [sys.executable, script, "--folder", str(run.paths.dir), "--auto"], check=False
             )
+
+    def _take_servers_down(self) -> None:
+        """What was brought up ends now, unless a benchmark that outlived its start still runs."""
+        if not any(run.servers for run in self.runs):
+            return
+        from snakeval.deploy import local, state
+
+        for run in self.runs:
+            for paths in state.deployments_of(run.paths):
+                if state.was_started_by_snakemake(paths):
+                    local.take_down(paths, "unused")
 
     def _planned(self, rule: str) -> list[Any]:
         dag = self._workflow.dag

@@ -28,6 +28,7 @@ from snakeval.config.explain import dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry, TaskResources
 from snakeval.config.overrides import merge
+from snakeval.deploy.server import MODEL, READY_TIMEOUT, Server, servers_of
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.layout import RunPaths, TaskPaths, runs_in
 
@@ -61,6 +62,8 @@ class Endpoint:
     type: EndpointType
     api_key_name: str | None
     demo: bool = False
+    path: str = ""
+    """Below the address that a deployment says: `/v1/chat/completions`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +97,10 @@ class Task:
     identity: dict[str, Any] = field(repr=False, default_factory=dict)
     hf_home: str = ""
     """The Hugging Face cache: a folder, `no`, or nothing for the caller's."""
+    servers: tuple[str, ...] = ()
+    """Names of the deployments that it needs."""
+    server_timeout: float = READY_TIMEOUT
+    """Seconds that it waits for them."""
     image_mirror: str | None = None
 
     @property
@@ -129,6 +136,7 @@ class Run:
     place: Callable[..., str]
     update_images: bool = False
     warnings: tuple[Problem, ...] = ()
+    servers: dict[str, Server] = field(default_factory=dict)
 
     @property
     def members(self) -> str:
@@ -300,6 +308,7 @@ def _run_at(
         place=loaded.where,
         update_images=loaded.overrides.update_images,
         warnings=loaded.warnings,
+        servers=servers_of(config),
     )
 
 
@@ -365,7 +374,14 @@ def _task(loaded: Loaded, number: int, benchmark: Benchmark) -> Task:
         identity=identity,
         hf_home=_hf_home(config.execution.hf_home),
         image_mirror=config.execution.image_mirror,
+        servers=_servers(config),
+        server_timeout=float(config.execution.endpoint_readiness_timeout or READY_TIMEOUT),
     )
+
+
+def _servers(config: Config) -> tuple[str, ...]:
+    """The deployments that a benchmark needs."""
+    return (MODEL,) if isinstance(config.deployment, ServerDeployment) else ()
 
 
 def _hf_home(given: str | bool | None) -> str:
@@ -392,7 +408,19 @@ def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> En
     if isinstance(config.deployment, ServerDeployment):
         # The address is known only when the server is up.
         model = str(config.deployment.served_model_name)
-        return Endpoint(None, model, wanted, given.api_key_name)
+        path = servers_of(config)[MODEL].path(wanted)
+        if path is None:
+            raise InputError(
+                [
+                    Problem(
+                        where,
+                        f"'{name}' needs an endpoint of type {wanted}, and "
+                        "deployment.endpoints names none",
+                        "name its path there, or leave the benchmark out",
+                    )
+                ]
+            )
+        return Endpoint(None, model, wanted, given.api_key_name, path=path)
     assert given.url and given.model_id, "checked by config.load"
     # A chat endpoint serves vlm benchmarks too.
     if given.type and given.type != wanted and {given.type, wanted} != {"chat", "vlm"}:

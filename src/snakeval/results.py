@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snakeval.deploy import state as servers
 from snakeval.job import verify
 from snakeval.job.attempt import now, write_atomically
 from snakeval.layout import RunPaths
@@ -73,7 +74,7 @@ def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, A
             {
                 **base,
                 "state": state.state,
-                "cause": state.cause,
+                "cause": state.cause or _why_no_server(run, task),
                 "scored": state.samples,
                 "expected": state.expected,
             }
@@ -103,6 +104,12 @@ def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, A
         }
         for score in found.scores
     ]
+
+
+def _why_no_server(run: Run, task: Task) -> str | None:
+    """Why a task that was never tried has found no server."""
+    causes = (servers.why_down(run.paths.server(name)) for name in task.servers)
+    return next(filter(None, causes), None)
 
 
 def _unanswered(task: Task) -> int | None:
@@ -151,6 +158,9 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
         "run": run.paths.id,
         "written": now(),
         "tasks": {"published": len(published), "all": len(run.tasks)},
+        "servers": {
+            paths.dir.name: servers.cost_of(paths) for paths in servers.deployments_of(run.paths)
+        },
         "rows": found,
     }
     write_atomically(run.paths.results_json, json.dumps(content, indent=1) + "\n")
@@ -192,6 +202,8 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
     # Wide enough for whole sentences where nobody looks through a terminal.
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table)
+    for line in servers.told(run.paths):
+        console.print(line, soft_wrap=True, highlight=False)
     console.print(
         f"{published} of {len(run.tasks)} benchmarks published. "
         f"Tables: {run.paths.results}. Artifacts: {run.paths.dir}/<task>/artifacts",

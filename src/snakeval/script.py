@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -14,6 +14,8 @@ from snakeval.plan import PATHS_OF_TYPES, Task
 
 LIB = (
     "attempt.py",
+    "server.py",
+    "supervise.py",
     "slurm_job.py",
     "verify.py",
     "result_formats.py",
@@ -61,9 +63,11 @@ def _head(task: Task, runtime: str, image: str, recipe: Recipe) -> str:
         "runtime": runtime,
         "image": image,
         "endpoint_url": task.endpoint.url or "",
-        "endpoint_path": PATHS_OF_TYPES[task.endpoint.type].lstrip("/"),
+        "endpoint_path": task.endpoint.path or PATHS_OF_TYPES[task.endpoint.type].lstrip("/"),
         "endpoint_model": task.endpoint.model_id,
         "demo_endpoint": "yes" if task.endpoint.demo else "no",
+        "servers": task.servers,
+        "server_timeout": f"{task.server_timeout:g}",
         "key_name": task.endpoint.api_key_name or "",
         "files": str(recipe.files or ""),
         "hf_home": task.hf_home,
@@ -79,12 +83,17 @@ def _head(task: Task, runtime: str, image: str, recipe: Recipe) -> str:
         "# shellcheck disable=SC2034 # some settings are for one runtime only",
         "",
     ]
-    for name, value in settings.items():
-        if isinstance(value, str):
-            lines.append(f"{name}={shlex.quote(value)}")
-        else:
-            lines.append(f"{name}=({' '.join(map(shlex.quote, value))})")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *assigned(settings), ""])
+
+
+def assigned(settings: Mapping[str, str | Iterable[str]]) -> list[str]:
+    """Settings as lines of bash: words, and lists of words."""
+    return [
+        f"{name}={shlex.quote(value)}"
+        if isinstance(value, str)
+        else f"{name}=({' '.join(map(shlex.quote, value))})"
+        for name, value in settings.items()
+    ]
 
 
 def _mounts(task: Task) -> list[str]:
@@ -92,24 +101,37 @@ def _mounts(task: Task) -> list[str]:
 
 
 def _variables(task: Task, recipe: Recipe) -> str:
-    """A function that sets the harness's variables; names only, no value but `lit:` text.
-
-    `passed_names` are the variables that a container gets by name.
-    """
-    lines: list[str] = []
-    unset: list[str] = []
-    names = ["PYTHONUNBUFFERED"]
-    secret: list[str] = []
-    for name, value in recipe.environment.items():
-        names.append(name)
-        if name not in task.env_vars:
-            lines.append(f"    export {name}={shlex.quote(value)}")
+    """The function that sets the harness's variables."""
     sources = dict(task.env_vars)
     key = task.endpoint.api_key_name
     if key:
         sources.setdefault(key, f"host:{key}")
         if recipe.key_variable:
             sources.setdefault(recipe.key_variable, f"host:{key}")
+    # What the benchmark is known to need is passed on if it is there.
+    wanted = [name for name in task.benchmark.details.variables or () if name not in sources]
+    if task.benchmark.details.gated_dataset and "HF_TOKEN" not in (*wanted, *sources):
+        wanted.append("HF_TOKEN")
+    return variables(recipe.environment, sources, wanted)
+
+
+def variables(
+    fixed: Mapping[str, str], sources: Mapping[str, str], wanted: Sequence[str] = ()
+) -> str:
+    """A function that sets variables; names only, no value but fixed ones and `lit:` text.
+
+    sources  as `env_vars` has them; what is unset makes the function fail
+    wanted   passed on where they are set
+    `passed_names` are the variables that a container gets by name.
+    """
+    lines: list[str] = []
+    unset: list[str] = []
+    names = ["PYTHONUNBUFFERED"]
+    secret: list[str] = []
+    for name, value in fixed.items():
+        names.append(name)
+        if name not in sources:
+            lines.append(f"    export {name}={shlex.quote(value)}")
     for name, source in sources.items():
         kind, colon, rest = source.partition(":")
         if kind == "lit" and colon:
@@ -122,10 +144,6 @@ def _variables(task: Task, recipe: Recipe) -> str:
             lines.append(f'    export {name}="${{{variable}-}}"')
             secret.append(name)
         names.append(name)
-    # What the benchmark is known to need is passed on if it is there.
-    wanted = [name for name in task.benchmark.details.variables or () if name not in sources]
-    if task.benchmark.details.gated_dataset and "HF_TOKEN" not in (*wanted, *sources):
-        wanted.append("HF_TOKEN")
     lines += [f'    [ -z "${{{name}+set}}" ] || passed_names+=({name})' for name in wanted]
     secret += wanted
     return "\n".join(

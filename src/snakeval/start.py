@@ -21,6 +21,8 @@ import yaml
 
 from snakeval import __version__, checks
 from snakeval.controller import Hold
+from snakeval.deploy.needs import servers_of
+from snakeval.deploy.script import render as render_server
 from snakeval.errors import InputError, Problem
 from snakeval.job.attempt import now, write_atomically
 from snakeval.layout import run_configs_home, runs_in
@@ -141,6 +143,7 @@ def _write_run(
     _write(paths.config, resolved_text(run))
     for task in run.fresh:
         _start_over(task, log)
+    _write_servers(run, pending, record["images"])
     for task in run.tasks:
         if task in pending or not task.paths.script.exists():
             _write_task(
@@ -149,6 +152,21 @@ def _write_run(
     _write(paths.run_all, run_all(run), 0o755)
     _write(paths.record, json.dumps(record, indent=1) + "\n")
     _remember(run, log)
+
+
+def _write_servers(run: Run, pending: Mapping[Task, str], images: Mapping[str, str]) -> None:
+    """`server.sh` of every server that a pending benchmark needs, and who needs it."""
+    start = os.environ.get("SNAKEVAL_START", "")
+    for server, runtime in servers_of(run, pending):
+        paths = run.paths.server(server.name)
+        paths.logs.mkdir(parents=True, exist_ok=True)
+        paths.users.mkdir(exist_ok=True)
+        for token in paths.dir.glob("up.*"):
+            token.unlink()
+        pinned = images.get(server.image, server.image) if server.image else None
+        _write(paths.script, render_server(server, runtime, pinned), 0o755)
+        tasks = {task.name: task.digest for task in pending if server.name in task.servers}
+        write_atomically(paths.tasks, json.dumps({"start": start, "tasks": tasks}, indent=1) + "\n")
 
 
 def _record(run: Run) -> dict[str, Any]:
@@ -210,9 +228,11 @@ def _pin(
     """
     images: dict[str, str] = record["images"]
     found: list[Problem] = []
-    for runtime, image in sorted(
-        {(pending[task], task.image) for task in run.tasks if task in pending and task.image}
-    ):
+    wanted = {(pending[task], task.image) for task in run.tasks if task in pending and task.image}
+    wanted |= {
+        (runtime, server.image) for server, runtime in servers_of(run, pending) if server.image
+    }
+    for runtime, image in sorted(wanted):
         if runtime == "process":
             continue
         again = run.update_images

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snakeval import controller
+from snakeval.deploy.state import told
 from snakeval.layout import RunPaths
 from snakeval.status import STATES, TaskState, run_states
 
@@ -47,6 +48,8 @@ def print_status(run: RunPaths) -> None:
     for state in states:
         if state.cause and state.state != "published":
             console.print(f"{state.name}: {state.cause}", soft_wrap=True, highlight=False)
+    for line in told(run):
+        console.print(line, soft_wrap=True, highlight=False)
     console.print(
         f"{summary(states)}; {driver(run)}. Folder: {run.dir}", soft_wrap=True, highlight=False
     )

@@ -8,6 +8,9 @@ import tempfile
 from pathlib import Path
 
 from snakeval.config.load import load
+from snakeval.config.model import Config
+from snakeval.deploy.script import render as render_server
+from snakeval.deploy.server import MODEL, servers_of
 from snakeval.plan import make_run
 from snakeval.script import render
 from snakeval.start import run_all
@@ -17,11 +20,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def main() -> int:
     run = make_run(load([ROOT / "config" / "config.yaml"], {}), ROOT / "config" / "catalogue")
+    config = Config.model_validate(
+        {
+            "deployment": {"type": "vllm", "served_model_name": "m", "hf_model_handle": "o/m"},
+            "evaluation": {"tasks": ["t"]},
+        }
+    )
+    server = servers_of(config)[MODEL]
     with tempfile.TemporaryDirectory() as folder:
         scripts = []
         for runtime in ("docker", "podman", "process"):
             scripts.append(Path(folder) / f"{runtime}.sh")
             scripts[-1].write_text(render(run.tasks[0], runtime, "image"), encoding="utf-8")
+            scripts.append(Path(folder) / f"server_{runtime}.sh")
+            scripts[-1].write_text(render_server(server, runtime, "image"), encoding="utf-8")
         scripts.append(Path(folder) / "run_all.sh")
         scripts[-1].write_text(run_all(run), encoding="utf-8")
         shellcheck = Path(sys.executable).with_name("shellcheck")

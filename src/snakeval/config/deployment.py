@@ -16,7 +16,7 @@ from snakeval.config.sections import (
     section_of_type,
 )
 
-BROUGHT_UP = ("vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic")
+BROUGHT_UP = ("vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic", "process")
 """Types that need a server of their own."""
 
 
@@ -76,8 +76,8 @@ class DemoDeployment(Section):
 class ServerDeployment(Section):
     """A server that the pipeline brings up and down."""
 
-    type: Literal["vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic"] = Field(
-        description="What serves the model."
+    type: Literal["vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic", "process"] = Field(
+        description="What serves the model; process: a command on the host (ours)."
     )
     image: str | None = Field(None, description="The server's image.")
     checkpoint_path: str | None = Field(
@@ -85,7 +85,18 @@ class ServerDeployment(Section):
     )
     hf_model_handle: str | None = Field(None, description="Name of the model on the hub.")
     served_model_name: str | None = Field(None, description="The model's name at the endpoint.")
-    port: Positive = Field(8000, description="The server's port.")
+    port: Positive | None = Field(
+        8000,
+        description="The server's port. In a container: inside it, and a free one of the host "
+        "leads there. type process: fixed on the host; null: a free one.",
+    )
+    gpus: Annotated[int, Field(ge=0)] | str | None = Field(
+        None,
+        description="all, how many, or which ('0,1'); null: all that there are (ours).",
+    )
+    idle_timeout: Annotated[float, Field(gt=0)] = Field(
+        600, description="Seconds without a benchmark after which the server ends (ours)."
+    )
     tensor_parallel_size: Positive | None = Field(None, description="GPUs per layer.")
     pipeline_parallel_size: Positive | None = Field(None, description="Pipeline stages.")
     data_parallel_size: Positive | None = Field(None, description="Replicas of the model.")
@@ -97,7 +108,10 @@ class ServerDeployment(Section):
     cache_path: str | None = Field(None, description="Host folder, mounted at /cache.")
     pre_cmd: str | None = Field(None, description="Shell command before the server's.")
     base_command: str | None = Field(None, description="The server's program.")
-    command: str | None = Field(None, description="The server's whole command.")
+    command: str | None = Field(
+        None,
+        description="The server's whole command; {port} and {host} are filled in where it runs.",
+    )
     endpoints: Annotated[Endpoints, BeforeValidator(empty_if_null)] = Field(
         default_factory=Endpoints, description="Paths of the server."
     )

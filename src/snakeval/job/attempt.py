@@ -109,6 +109,7 @@ def begin(arguments: argparse.Namespace) -> int:
             "container": arguments.container if arguments.runtime != "process" else None,
             "log": f"logs/evaluate.{number}.log",
             "start": start,
+            "last": arguments.last,
         }
     )
     record["state"], record["digest"], record["cause"] = "running", arguments.digest, None
@@ -335,6 +336,7 @@ def parser() -> argparse.ArgumentParser:
     for name in ("digest", "runtime", "image", "container", "deadline"):
         command.add_argument(f"--{name}", default="")
     command.add_argument("--pid", type=int, default=None)
+    command.add_argument("--last", action="store_true", help="no further try in this start")
     command.add_argument("--stale", action="append", default=[])
     command.set_defaults(run=begin)
     command = commands.add_parser("end")

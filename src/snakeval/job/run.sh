@@ -130,6 +130,7 @@ keep_beating() {
         elif is_mine; then
             missed=0
             touch "$lease/beat"
+            use_servers
         else
             missed=$((missed + 1)) # once may be a hiccup of a network file system
         fi
@@ -147,13 +148,56 @@ keep_beating() {
         sleep 1
         second=$((second + 1))
     done
+    leave_servers
     rm -rf "$scratch" # the script was killed
+}
+
+# Servers that the pipeline has brought up stay as long as somebody uses them.
+use_servers() {
+    local name
+    for name in "${servers[@]+"${servers[@]}"}"; do
+        touch "$run_dir/deployments/$name/users/$task" 2>/dev/null
+    done
+}
+
+leave_servers() {
+    local name
+    for name in "${servers[@]+"${servers[@]}"}"; do
+        rm -f "$run_dir/deployments/$name/users/$task"
+    done
+}
+
+# Waits for a server's health; its address is read anew in each attempt. In the background, so that
+# a signal is heard at once.
+address_of() {
+    tool server wait "$run_dir/deployments/$1" --timeout "$server_timeout" \
+        >"$scratch/server" 2>&1 </dev/null &
+    waiting_pid=$!
+    wait "$waiting_pid" || fail "$(cat "$scratch/server")"
+    waiting_pid=''
+    cat "$run_dir/deployments/$1/endpoint.json" >"$scratch/server.$1" 2>/dev/null
+    address=$(cat "$scratch/server")
+}
+
+# What a failed attempt has to say about its servers.
+server_trouble() {
+    local name
+    for name in "${servers[@]+"${servers[@]}"}"; do
+        if ! cmp -s "$scratch/server.$name" "$run_dir/deployments/$name/endpoint.json"; then
+            printf " (the server '%s' ended during this attempt; its log: %s)" "$name" \
+                "$run_dir/deployments/$name/logs"
+        fi
+    done
 }
 
 release() {
     [ -n "$beating" ] && kill -KILL "$beating" 2>/dev/null && wait "$beating" 2>/dev/null
     beating=''
-    is_mine && rm -rf "$lease"
+    [ -z "$waiting_pid" ] || kill "$waiting_pid" 2>/dev/null
+    if is_mine; then
+        leave_servers
+        rm -rf "$lease"
+    fi
     rm -rf "$scratch"
 }
 
@@ -164,6 +208,7 @@ code=0
 stopped_by=''
 harness_pid=''
 beating=''
+waiting_pid=''
 mine=none
 deadline=''
 slurm_says=''
@@ -256,6 +301,9 @@ if [ -n "${1:-}" ] && [ "$1" != "$digest" ]; then
     rm -rf "$scratch"
     exit 1
 fi
+# Snakemake says which try this is; nobody tries again after the last one, or by hand.
+is_last=''
+[ "${2:-1}" -le "${SNAKEVAL_RETRIES:-0}" ] || is_last=yes
 [ -e "$own/complete" ] && adopt
 for signal in TERM INT HUP; do
     # shellcheck disable=SC2064 # the name of the signal is meant to be fixed here
@@ -269,7 +317,8 @@ has_room || fail "$disk_full"
 mkdir -p "$own" "$here/logs" || fail "the work folder cannot be made"
 [ -z "${SLURM_JOB_ID:-}" ] || deadline=$(tool slurm_job deadline </dev/null)
 if ! began=$(attempt begin "$here" --digest "$digest" --runtime "$runtime" --image "$image" \
-    --container "$container" --pid $$ --deadline "$deadline" "${stale[@]+"${stale[@]/#/--stale=}"}"); then
+    --container "$container" --pid $$ --deadline "$deadline" \
+    ${is_last:+--last} "${stale[@]+"${stale[@]/#/--stale=}"}"); then
     fail "${began:-the attempt could not be recorded}"
 fi
 number=$began
@@ -288,6 +337,10 @@ fi
 
 check_runtime || fail "$runtime is not on this machine ($(uname -n))"
 set_variables || fail "$unset_variables"
+for name in "${servers[@]+"${servers[@]}"}"; do
+    address_of "$name"
+    [ "$name" != model ] || endpoint_url="$address/${endpoint_path#/}"
+done
 take_surroundings
 # The lifeline: only this script holds the writing end. However it dies, readers see the end.
 mkfifo "$scratch/lifeline" || fail "no pipe can be made in $scratch"
@@ -338,7 +391,7 @@ while IFS= read -r name; do logs+=(--log "$name"); done < <(attempt logs "$here"
 tool verify "$work" --spec "$own/check_spec.json" --exit-code "$code" \
     "${logs[@]+"${logs[@]}"}" >"$scratch/cause" || {
     [ -z "$stopped_by" ] || fail "$(why_stopped) while the result was checked"
-    fail "$(cat "$scratch/cause")"
+    fail "$(cat "$scratch/cause")$(server_trouble)"
 }
 
 # --- 7. From the mark on nothing may fail, and no signal may come between --------------------

@@ -5,7 +5,7 @@ How a runtime starts, stops and sweeps is bash, in `snakeval/job/runtime_*.sh`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from snakeval.errors import Problem
@@ -17,6 +17,10 @@ from snakeval.runtime.process import Process
 
 class Runtime(Protocol):
     """What a real start asks of a runtime."""
+
+    def images(self, wanted: Collection[tuple[str, str | None]]) -> list[Problem]:
+        """What keeps containers of these images (each with its mirror) from running here."""
+        ...
 
     def problems(self, tasks: Sequence[Task]) -> list[Problem]:
         """Why these tasks cannot be run here; empty when they can."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,13 +20,18 @@ class Docker:
         self._client: Any = None
 
     def problems(self, tasks: Sequence[Task]) -> list[Problem]:
-        unusable = self.unusable(", ".join(sorted({str(task.image) for task in tasks})))
+        found = self.images({(str(task.image), task.image_mirror) for task in tasks})
+        return found if self._client is None else [*self._unreached(tasks), *found]
+
+    def images(self, wanted: Collection[tuple[str, str | None]]) -> list[Problem]:
+        """What keeps containers of these images (each with its mirror) from running here."""
+        unusable = self.unusable(", ".join(sorted({image for image, _ in wanted})))
         if unusable:
             return [unusable]
-        images = {(str(task.image), task.image_mirror or "") for task in tasks}
+        images = sorted((image, mirror or "") for image, mirror in wanted)
         with ThreadPoolExecutor(8) as pool:
-            found = pool.map(lambda image: self._missing(*image), sorted(images))
-            return [*self._unreached(tasks), *(problem for problem in found if problem)]
+            found = pool.map(lambda image: self._missing(*image), images)
+            return [problem for problem in found if problem]
 
     def _unreached(self, tasks: Sequence[Task]) -> list[Problem]:
         """Endpoints at this machine's loopback address, with an engine whose "host network" is

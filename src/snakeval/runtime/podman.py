@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from snakeval.errors import InputError, Problem
 from snakeval.images import digest_of, mirrored, why_not
@@ -17,8 +17,12 @@ class Podman:
     """Needs the `podman` command; its flags for a host come from containers.conf."""
 
     def problems(self, tasks: Sequence[Task]) -> list[Problem]:
+        return self.images({(str(task.image), task.image_mirror) for task in tasks})
+
+    def images(self, wanted: Collection[tuple[str, str | None]]) -> list[Problem]:
+        """What keeps containers of these images from running here."""
         if shutil.which("podman") is None:
-            images = ", ".join(sorted({str(task.image) for task in tasks}))
+            images = ", ".join(sorted({image for image, _ in wanted}))
             return [
                 Problem(
                     "podman",

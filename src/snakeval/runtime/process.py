@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from snakeval.errors import Problem
@@ -31,6 +31,10 @@ class Process:
                     )
                 )
         return found
+
+    def images(self, wanted: Collection[tuple[str, str | None]]) -> list[Problem]:
+        """There are none."""
+        return []
 
     def pin(self, image: str, again: bool, mirror: str | None = None) -> str:
         """There is no image to pin."""

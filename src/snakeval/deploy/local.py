@@ -1,0 +1,104 @@
+"""A server on this machine: its supervisor is a process of its own, in a session of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from typing import NoReturn
+
+from snakeval.deploy import state
+from snakeval.errors import InputError, Problem
+from snakeval.layout import ServerPaths
+
+DOWN = 20.0
+"""Seconds that a server has to end."""
+
+
+def bring_up(paths: ServerPaths) -> None:
+    """Returns when the server is healthy. Raises InputError when it will not be."""
+    owner = state.supervisor_of(paths)
+    if owner and owner.digest != state.script_digest(paths):
+        # The config has changed: another server, which must not answer for this one.
+        print(f"{paths.dir.name}: the server that runs is of an earlier config; it is replaced")
+        take_down(paths)
+        owner = None
+    if owner is None:
+        supervisor = _start(paths)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: _give_up(paths))
+    else:
+        supervisor = None
+        print(f"{paths.dir.name}: supervised by pid {owner.pid} since an earlier start")
+    _wait(paths, supervisor)
+
+
+def take_down(paths: ServerPaths, when: str = "now") -> bool:
+    """Asks for the server's end and waits for it; whether it is down.
+
+    when  `now`, or `unused`: as soon as no benchmark uses it
+    """
+    if state.supervisor_of(paths) is None:
+        return True
+    paths.stop.write_text(when, encoding="utf-8")
+    deadline = time.monotonic() + DOWN
+    while state.supervisor_of(paths):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _start(paths: ServerPaths) -> subprocess.Popen[bytes]:
+    paths.logs.mkdir(parents=True, exist_ok=True)
+    paths.stop.unlink(missing_ok=True)
+    with paths.supervisor_log.open("ab") as log:
+        return subprocess.Popen(
+            ["bash", str(paths.script)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _give_up(paths: ServerPaths) -> NoReturn:
+    """Nobody waits for the server any more."""
+    paths.stop.write_text("now", encoding="utf-8")
+    os._exit(130)
+
+
+def _wait(paths: ServerPaths, supervisor: subprocess.Popen[bytes] | None) -> None:
+    began = time.monotonic()
+    while True:
+        live = state.endpoint_of(paths)
+        if live:
+            waited = time.monotonic() - began
+            print(f"{paths.dir.name}: up at {live['url']} (waited {waited:.1f} s)")
+            return
+        ended = supervisor.poll() is not None if supervisor else not state.supervisor_of(paths)
+        if ended:
+            _fail(paths)
+        time.sleep(0.1)
+
+
+def _fail(paths: ServerPaths) -> NoReturn:
+    cause = state.record_of(paths).get("cause") or _last_line(paths)
+    raise InputError(
+        [
+            Problem(
+                f"deployments/{paths.dir.name}",
+                f"the server did not come up: {cause}",
+                f"logs: {paths.logs}",
+            )
+        ]
+    )
+
+
+def _last_line(paths: ServerPaths) -> str:
+    try:
+        lines = paths.supervisor_log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "its supervisor ended without a word"

@@ -1,0 +1,107 @@
+"""Which servers a start brings up, and what keeps them from coming up here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from snakeval.deploy.script import runtime_of
+from snakeval.deploy.server import MODEL, Server
+from snakeval.deploy.state import supervisor_of
+from snakeval.errors import Problem
+from snakeval.job.supervise import is_free
+from snakeval.plan import Run, Task
+from snakeval.runtime import RUNTIMES, Runtime
+
+GPUS = re.compile(r"^(all|none|\d+(,\d+)*)?$")
+WEIGHTS = ("vllm", "sglang", "trtllm")
+"""Types that need weights named in the config."""
+
+
+def servers_of(run: Run, pending: Mapping[Task, str]) -> list[tuple[Server, str]]:
+    """The servers that pending benchmarks of a run need, each with its runtime.
+
+    pending  task -> runtime
+    """
+    wanted = {
+        name: runtime
+        for task, runtime in pending.items()
+        if task in run.tasks and (not task.published or task in run.fresh)
+        for name in task.servers
+    }
+    return [
+        (run.servers[name], runtime_of(run.servers[name], runtime))
+        for name, runtime in wanted.items()
+    ]
+
+
+def problems(
+    run: Run, pending: Mapping[Task, str], runtimes: Mapping[str, Runtime]
+) -> Iterable[Problem]:
+    """What keeps the servers that pending benchmarks need from coming up on this machine."""
+    for name, server in run.servers.items():
+        if name != MODEL:
+            yield Problem(
+                run.place(*server.keys),
+                f"this version does not bring up a {server.type} server beside the model's yet",
+                "start the server yourself and give its address to the benchmark",
+            )
+    for server, runtime in servers_of(run, pending):
+        yield from _of(run, server)
+        if server.image and runtime in RUNTIMES:
+            mirror = run.config.execution.image_mirror
+            yield from runtimes[runtime].images({(server.image, mirror)})
+
+
+def _of(run: Run, server: Server) -> Iterable[Problem]:
+    def place(*keys: str) -> str:
+        return run.place(*server.keys, *keys)
+
+    if server.type == "vllm_ray":
+        yield Problem(
+            place("type"),
+            "this version does not bring up a vllm_ray server yet",
+            "use vllm on one machine, or start the server yourself and give its address in "
+            "target.api_endpoint",
+        )
+    if server.type != "process" and not server.image:
+        yield Problem(place("image"), "is missing and must be given", "write the server's image")
+    if not server.command:
+        yield Problem(
+            place("command"), "is missing and must be given", "write the server's command"
+        )
+    if server.type in WEIGHTS and not (server.hf_model or server.checkpoint or server.own_command):
+        yield Problem(
+            place("checkpoint_path"),
+            "is missing, and there is no hf_model_handle",
+            "write the folder of the weights, or the model's name on the hub",
+        )
+    if not GPUS.match(server.gpus):
+        yield Problem(
+            place("gpus"),
+            f"'{server.gpus}' says not which GPUs",
+            "write all, a number, or a list in quotes: '0,1'",
+        )
+    for folder, target, _ in server.mounts:
+        if not folder.exists():
+            yield Problem(
+                place(), f"the folder {folder} (mounted at {target}) does not exist", "correct it"
+            )
+    for name, source in server.env_vars.items():
+        kind, colon, rest = source.partition(":")
+        variable = rest if colon else source
+        if not (colon and kind in ("lit", "runtime")) and variable not in os.environ:
+            yield Problem(
+                place("env_vars", name),
+                f"the variable {variable} is not set",
+                f"export {variable}=..., or take it out of env_vars",
+            )
+    if server.type == "process" and server.port and supervisor_of(run.paths.server(server.name)):
+        return
+    if server.type == "process" and server.port and not is_free(server.port):
+        yield Problem(
+            place("port"),
+            f"port {server.port} is taken on this machine",
+            "free it, or leave deployment.port out and a free one is chosen",
+        )

@@ -1,0 +1,88 @@
+"""Renders a deployment's `server.sh`: settings that a person can read, then the shared body."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from snakeval.deploy.server import OF_GPUS, Server
+from snakeval.script import assigned, job_file, variables
+
+
+def render(server: Server, runtime: str, image: str | None, hf_home: str = "") -> str:
+    """The whole `server.sh`.
+
+    runtime  docker, podman or process
+    image    the image to run, pinned where the engine could say its digest
+    """
+    body = "server_process.sh" if runtime == "process" else "server_container.sh"
+    return "\n".join(
+        [
+            _head(server, runtime, image or "", hf_home),
+            variables(server.environment, server.env_vars),
+            _command(server, runtime),
+            job_file("surroundings.sh"),
+            job_file(body),
+            job_file("server.sh"),
+        ]
+    )
+
+
+def runtime_of(server: Server, wanted: str) -> str:
+    """The runtime of a server: what the profile wants, or `process` for one without an image."""
+    return wanted if server.image else "process"
+
+
+def _head(server: Server, runtime: str, image: str, hf_home: str) -> str:
+    settings: dict[str, str | Iterable[str]] = {
+        "deployment": server.name,
+        "runtime": runtime,
+        "image": image,
+        "model": server.model,
+        "health": server.health,
+        "port": "" if server.port is None else str(server.port),
+        "gpus": server.gpus,
+        "hf_model": "yes" if server.hf_model else "no",
+        "hf_home": hf_home,
+        "endpoint_url": "",
+        "idle_timeout": f"{server.idle_timeout:g}",
+        "ready_timeout": f"{server.ready_timeout:g}",
+        "extra_args": _arguments(server),
+        "start_folder": str(Path.cwd()),
+        "environment_python": sys.executable,
+    }
+    lines = [
+        "#!/usr/bin/env bash",
+        f"# The server of this run's '{server.name}' ({server.type}): serves {server.model}.",
+        "# By hand: `bash server.sh` brings it up and keeps it up; Ctrl-C takes it down.",
+        "# Written by snakeval; the next start writes it again.",
+        "# shellcheck disable=SC2034 # some settings are for one runtime only",
+        "",
+    ]
+    return "\n".join([*lines, *assigned(settings), ""])
+
+
+def _arguments(server: Server) -> list[str]:
+    """Words for `docker run`."""
+    words = []
+    for source, target, writable in server.mounts:
+        words += ["-v", f"{source}:{target}{'' if writable else ':ro'}"]
+    if server.type in OF_GPUS:
+        words += ["--shm-size", "64g"]  # an upper limit; what is not used is not taken
+    return [*words, *shlex.split(server.extra_docker_args)]
+
+
+def _command(server: Server, runtime: str) -> str:
+    """A function that prints the server's command."""
+    text = "\n".join(filter(None, [server.pre_cmd, server.command]))
+    for placeholder, variable in (("{port}", "$SNAKEVAL_PORT"), ("{host}", "$SNAKEVAL_HOST")):
+        text = text.replace(placeholder, variable)
+    if runtime == "process":  # it sees the host's folders, not where a container would have them
+        for source, target, _ in server.mounts:
+            text = text.replace(target, shlex.quote(str(source)))
+    mark = "END"
+    while f"\n{mark}\n" in f"\n{text}\n":
+        mark += "_"
+    return "\n".join(["server_command() {", f"    cat <<'{mark}'", text, mark, "}", ""])

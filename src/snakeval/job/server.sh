@@ -1,0 +1,46 @@
+# ---------------------------------------------------------------------------------------------
+# From here on the script is the same for every server. Bash 3.2 suffices.
+#   bash server.sh           keeps the server up until nobody needs it (Ctrl-C ends it)
+#   bash server.sh serve     the server alone, in the foreground; it ends when its stdin does
+#   bash server.sh address   where the engine has put its port
+#   bash server.sh sweep     removes a container of it that was left over
+
+set -uo pipefail
+umask 022
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
+run_dir=$(dirname "$(dirname "$here")")
+lib=$run_dir/lib
+run=$(basename "$run_dir")
+# Two copies of a run folder on one machine must not end each other's containers.
+folder=$(printf %s "$here" | cksum | cut -d ' ' -f 1)
+container="snakeval-$run-server-$deployment-$folder"
+
+python=${SNAKEVAL_PYTHON:-$environment_python}
+[ -x "$python" ] || python=python3
+tool() { PYTHONSAFEPATH='' "$python" -B "$lib/$1.py" "${@:2}"; }
+
+supervise() {
+    set_variables || {
+        echo "$deployment: $unset_variables" >&2
+        exit 1
+    }
+    PYTHONSAFEPATH='' exec "$python" -B "$lib/supervise.py" "$here" \
+        --digest "$(cksum <"$here/server.sh" | cut -d ' ' -f 1)" \
+        --model "$model" --health "$health" --image "$image" \
+        --idle-timeout "$idle_timeout" --ready-timeout "$ready_timeout" "${supervision[@]}"
+}
+
+cd "$start_folder" 2>/dev/null || cd "$here" || exit 1
+case ${1:-} in
+    '') supervise ;;
+    serve)
+        set_variables || exit 1
+        serve
+        ;;
+    address) address ;;
+    sweep) sweep ;;
+    *)
+        sed -n 's/^#   //p' "$here/server.sh" >&2
+        exit 2
+        ;;
+esac

@@ -1,0 +1,70 @@
+# How the server runs in a container of `docker` or `podman` ($runtime).
+
+supervision=(--port "$port")
+
+# Inside the container: a watchdog ends everything when the lifeline's writing end is gone.
+# shellcheck disable=SC2016 # expanded in the container
+in_container='exec 3<&0
+(trap "" TERM INT HUP; read -r _ <&3; kill -TERM -1; sleep 5; kill -KILL -1) &
+if command -v bash >/dev/null 2>&1; then exec bash -c "$1" </dev/null 3<&-; fi
+exec sh -c "$1" </dev/null 3<&-'
+
+serve() {
+    local options name cache=''
+    options=(-e "SNAKEVAL_PORT=$port" -e SNAKEVAL_HOST=0.0.0.0)
+    for name in "${passed_names[@]+"${passed_names[@]}"}"; do
+        options+=(-e "$name")
+    done
+    add_gpus
+    if [ "$hf_model" = yes ]; then # the weights come from the hub
+        for name in $proxy_names NO_PROXY no_proxy HF_TOKEN; do
+            [ -z "${!name:-}" ] || is_passed "$name" || options+=(-e "$name")
+        done
+        cache=$(hf_cache)
+        [ -z "$cache" ] ||
+            options+=(-v "$cache:/snakeval/huggingface" -e HF_HOME=/snakeval/huggingface)
+    fi
+    # A free port of this machine's loopback address leads to the server: nobody else reaches it.
+    exec "$runtime" run -i --init --rm --name "$container" \
+        --label "snakeval.run=$run" --label "snakeval.deployment=$run/$deployment" \
+        --label "snakeval.folder=$folder" -p "127.0.0.1::$port" \
+        "${options[@]}" "${extra_args[@]+"${extra_args[@]}"}" \
+        --entrypoint sh "$image" -c "$in_container" sh "$(server_command)" \
+        > >(tool attempt redact "${secret_names[@]+"${secret_names[@]}"}") 2>&1
+}
+
+add_gpus() {
+    local wanted=$gpus device
+    [ -n "$wanted" ] || [ ! -e /dev/nvidiactl ] || wanted=all
+    case $runtime:$wanted in
+        *: | *:0 | *:none) ;;
+        podman:*)
+            for device in $(podman_devices "$wanted"); do
+                options+=(--device "nvidia.com/gpu=$device")
+            done
+            ;;
+        *:*,*) options+=(--gpus "\"device=$wanted\"") ;; # Docker wants quotes around a list
+        *) options+=(--gpus "$wanted") ;;
+    esac
+}
+
+# A number of GPUs is the first of them.
+podman_devices() {
+    case $1 in
+        all) echo all ;;
+        *,*) printf %s "$1" | tr , ' ' ;;
+        *) seq 0 $(($1 - 1)) ;;
+    esac
+}
+
+address() { "$runtime" port "$container" "$port/tcp" 2>/dev/null | head -n 1; }
+
+sweep() {
+    local left since=$SECONDS
+    while left=$("$runtime" ps -aq --filter "label=snakeval.deployment=$run/$deployment" \
+        --filter "label=snakeval.folder=$folder" 2>/dev/null) &&
+        [ -n "$left" ] && [ $((SECONDS - since)) -lt 20 ]; do
+        # shellcheck disable=SC2086 # a list of ids
+        "$runtime" rm -f $left >/dev/null 2>&1 || sleep 0.2
+    done
+}

@@ -1,0 +1,34 @@
+# How the server runs as a process of this machine.
+
+supervision=(--own-network)
+[ -z "$port" ] || supervision+=(--port "$port" --fixed-port)
+
+serve() {
+    local server watchdog code
+    export SNAKEVAL_HOST=127.0.0.1 SNAKEVAL_PORT="${SNAKEVAL_PORT:-$port}"
+    case $gpus in *,*) export CUDA_VISIBLE_DEVICES="$gpus" ;; esac
+    PATH="$(dirname "$python"):$PATH"
+    export PATH
+    exec 3<&0 > >(tool attempt redact "${secret_names[@]+"${secret_names[@]}"}") 2>&1
+    set -m # a process group of its own, which can be ended as a whole
+    (exec bash -c "$(server_command)") </dev/null 3<&- &
+    server=$!
+    # The watchdog: ends the group when the lifeline's writing end is gone.
+    (
+        trap '' TERM INT HUP
+        read -r _ <&3
+        kill -TERM -- "-$server"
+        sleep 5
+        kill -KILL -- "-$server"
+    ) >/dev/null 2>&1 &
+    watchdog=$!
+    set +m
+    wait "$server"
+    code=$?
+    kill -KILL -- "-$server" 2>/dev/null # what the server may have left in its group
+    kill -KILL -- "-$watchdog" 2>/dev/null
+    exit "$code"
+}
+
+address() { :; }
+sweep() { :; }

@@ -1,0 +1,547 @@
+"""Keeps a model's server up while benchmarks need it, and takes it down then.
+
+Called by `server.sh` from the run folder's `lib/`; standard library only, Python 3.9 or newer.
+The server itself is `server.sh serve`: its stdin is a pipe that only this program writes to. When
+the pipe closes, however this program ended, the server ends.
+
+In the deployment's folder:
+
+lease/         who supervises: `owner`, and `beat`, touched every second
+tasks.json     the benchmarks of the latest start that need the server, and the start's id
+users/<task>   touched by a benchmark's `run.sh` while it runs
+endpoint.json  the live address; there only while the server is healthy
+stop           a request: `unused` (when nobody uses it) or `now`
+status.json    state, cause, what it has cost
+logs/          one file per start of the server
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or __package__:
+    from snakeval.job.attempt import now, opener_for, served_models, write_atomically
+else:  # in a run folder's lib/, where these files lie side by side
+    from attempt import now, opener_for, served_models, write_atomically
+
+SILENCE = float(os.environ.get("SNAKEVAL_SILENCE", "30"))
+"""Seconds without a sign of life after which a benchmark no longer counts as a user."""
+TICK = 0.5
+GRACE = 8.0
+"""Seconds that a server has to end; its own watchdog sends KILL after 5."""
+RESTARTS = 3
+STABLE = 600.0
+"""Seconds of health after which earlier restarts no longer count."""
+TAIL = 20
+
+
+class Ended(Exception):
+    """The supervisor's work is over: the state that stays, and why."""
+
+    def __init__(self, state: str, cause: str) -> None:
+        super().__init__(cause)
+        self.state = state
+        self.cause = cause
+
+
+class Users:
+    """Benchmarks that use the server: whose files were touched a short while ago.
+
+    Changes are seen, times are not compared: another machine's clock may differ.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: dict[str, tuple[float, float]] = {}
+
+    def now(self) -> list[str]:
+        moment = time.monotonic()
+        found = {}
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(self._folder):
+                with contextlib.suppress(OSError):
+                    touched = entry.stat().st_mtime
+                    before = self._seen.get(entry.name)
+                    changed = before is None or before[0] != touched
+                    found[entry.name] = (touched, moment if changed or not before else before[1])
+        self._seen = found
+        return sorted(name for name, (_, last) in found.items() if moment - last < SILENCE)
+
+
+class Supervisor:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.here: Path = options.folder
+        self.run: Path = options.folder.parents[1]
+        self.users = Users(self.here / "users")
+        self.server: subprocess.Popen[bytes] | None = None
+        self.lifeline: int | None = None
+        self.port = 0
+        self.log = self.here / "logs" / "server.log"
+        self.owner = "\n".join(
+            [
+                f"host={host_id()}",
+                f"pid={os.getpid()}",
+                f"job={os.environ.get('SLURM_JOB_ID', '')}",
+                f"digest={options.digest}",
+                f"start={os.environ.get('SNAKEVAL_START', '')}",
+                "",
+            ]
+        )
+        self.told = ""
+        self.life: dict[str, Any] = {
+            "started": now(),
+            "ended": None,
+            "host": platform.node(),
+            "image": options.image or None,
+            "start": os.environ.get("SNAKEVAL_START", ""),
+            "loads": 0,
+            "restarts": 0,
+            "seconds_to_healthy": [],
+            "seconds_in_use": 0.0,
+            "seconds_idle": 0.0,
+        }
+
+    # --- one supervisor at a time --------------------------------------------------------------
+
+    @property
+    def lease(self) -> Path:
+        return self.here / "lease"
+
+    def take(self) -> bool:
+        """Takes the deployment; False when somebody else supervises it."""
+        for _ in range(3):
+            try:
+                self.lease.mkdir(parents=True)
+            except FileExistsError:
+                if holder_lives(self.lease):
+                    return False
+                grave = self.lease.with_name(f".lease.{platform.node()}.{os.getpid()}")
+                with contextlib.suppress(OSError):
+                    self.lease.rename(grave)
+                    for name in ("owner", "beat"):
+                        (grave / name).unlink(missing_ok=True)
+                    grave.rmdir()
+                continue
+            write_atomically(self.lease / "owner", self.owner)
+            (self.lease / "beat").touch()
+            return True
+        return False
+
+    def beat(self) -> None:
+        try:
+            mine = (self.lease / "owner").read_text(encoding="utf-8") == self.owner
+        except OSError:
+            mine = False
+        if not mine:
+            raise Ended("lost", "was suspended for so long that another one has taken over")
+        (self.lease / "beat").touch()
+
+    # --- the record ------------------------------------------------------------------------------
+
+    def record(self, state: str, cause: str | None = None) -> None:
+        path = self.here / "status.json"
+        lives: list[Any] = []
+        with contextlib.suppress(OSError, ValueError):
+            lives = json.loads(path.read_text(encoding="utf-8"))["lives"]
+        if lives and lives[-1].get("started") == self.life["started"]:
+            lives.pop()
+        rounded = {
+            key: round(value, 1) if isinstance(value, float) else value
+            for key, value in self.life.items()
+        }
+        content = {"state": state, "cause": cause, "lives": [*lives, rounded]}
+        with contextlib.suppress(OSError):  # a full disk must not end the server
+            write_atomically(path, json.dumps(content, indent=1) + "\n")
+
+    def say(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            print(f"{time.strftime('%H:%M:%S')} {self.here.name}: {text}", flush=True)
+
+    # --- the server ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.life["loads"] += 1
+        number = 1 + sum(1 for _ in (self.here / "logs").glob("server.*.log"))
+        self.log = self.here / "logs" / f"server.{number}.log"
+        self.port = self.options.port if self.options.fixed_port else free_port()
+        if self.options.fixed_port and self.options.own_network and not is_free(self.port):
+            raise Ended(
+                "failed",
+                f"port {self.port} is taken on {platform.node()}: free it, or leave "
+                "deployment.port out and a free one is chosen",
+            )
+        reading, writing = os.pipe()
+        with self.log.open("wb") as log:
+            self.server = subprocess.Popen(
+                ["bash", str(self.here / "server.sh"), "serve"],
+                stdin=reading,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "SNAKEVAL_PORT": str(self.port)},
+                start_new_session=True,
+            )
+        os.close(reading)
+        self.lifeline = writing
+        link = self.here / "logs" / "server.log"
+        with contextlib.suppress(OSError):
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.log.name)
+        self.say(f"starting the server (log: {self.log})")
+
+    def stop(self) -> None:
+        """Ends the server, and proves it."""
+        (self.here / "endpoint.json").unlink(missing_ok=True)
+        if self.lifeline is not None:
+            os.close(self.lifeline)
+            self.lifeline = None
+        if self.server is None:
+            return
+        try:
+            self.server.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.server.pid, signal.SIGKILL)
+            self.server.wait()
+        self.sweep()
+        self.server = None
+
+    def sweep(self) -> None:
+        """Removes a container that the engine still has."""
+        subprocess.run(
+            ["bash", str(self.here / "server.sh"), "sweep"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+
+    def ended(self) -> int | None:
+        """The server's exit code once it has ended by itself."""
+        return self.server.poll() if self.server else None
+
+    def last_lines(self) -> str:
+        return tail(self.log)
+
+    def base_url(self) -> str | None:
+        """The server's address, as far as it is known: an engine says it after the start."""
+        if self.options.own_network:
+            return f"http://{self.options.host}:{self.port}"
+        answer = subprocess.run(
+            ["bash", str(self.here / "server.sh"), "address"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            check=False,
+        )
+        address = answer.stdout.split()
+        return f"http://{address[0]}" if address else None
+
+    def until_healthy(self) -> bool:
+        """Waits for health; False when the server has ended before. Raises Ended."""
+        began = time.monotonic()
+        url = None
+        while True:
+            code = self.ended()
+            if code is not None:
+                return False
+            url = url or self.base_url()
+            if url and answers(url + self.options.health):
+                break
+            waited = time.monotonic() - began
+            if waited > self.options.ready_timeout:
+                raise Ended(
+                    "failed",
+                    f"the server was not healthy after {waited:.0f} s "
+                    f"(asked: {(url or 'no address yet') + self.options.health})",
+                )
+            self.check_requests()
+            self.beat()
+            time.sleep(TICK)
+        self.check_name(url)
+        self.life["seconds_to_healthy"].append(round(time.monotonic() - began, 1))
+        content = {
+            "url": url,
+            "health": self.options.health,
+            "model_id": self.options.model,
+            "since": now(),
+            "load": self.life["loads"],
+            "host": platform.node(),
+        }
+        write_atomically(self.here / "endpoint.json", json.dumps(content, indent=1) + "\n")
+        self.record("up")
+        self.say(
+            f"healthy after {time.monotonic() - began:.1f} s: {url} serves {self.options.model}"
+        )
+        return True
+
+    def check_name(self, url: str) -> None:
+        """Another model's scores under this one's name would be false. Raises Ended."""
+        try:
+            served = served_models(url + self.options.models_under, self.options.key)
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if served and self.options.model not in served:
+            raise Ended(
+                "failed",
+                f"the server serves {', '.join(served[:5])} and not '{self.options.model}': "
+                "correct deployment.served_model_name, or the server's command",
+            )
+
+    # --- when it is over -------------------------------------------------------------------------
+
+    def check_requests(self) -> None:
+        """Raises Ended where somebody asks for the end."""
+        if self.told:
+            raise Ended("stopped", f"stopped by {self.told}")
+        request = read_text(self.here / "stop")
+        if request == "now" or (request and not self.users.now()):
+            raise Ended("stopped", "stopped on request")
+
+    def check_tasks(self, in_use: list[str]) -> None:
+        """Raises Ended when all benchmarks that need the server are published, or have failed in
+        their last attempt of this start."""
+        if in_use or not os.environ.get("SNAKEVAL_START"):
+            return  # started by hand: it ends by hand, or when it is idle
+        wanted = read_json(self.here / "tasks.json")
+        tasks = wanted.get("tasks")
+        if tasks and all(
+            is_done(self.run / name, digest, str(wanted.get("start")))
+            for name, digest in tasks.items()
+        ):
+            raise Ended("stopped", "no benchmark needs it any more")
+
+    def watch(self) -> None:
+        """Returns when the server has ended by itself. Raises Ended."""
+        last_used = last = time.monotonic()
+        recorded = healthy = last
+        while self.ended() is None:
+            time.sleep(TICK)
+            moment = time.monotonic()
+            in_use = self.users.now()
+            if in_use:
+                last_used = moment
+            self.life["seconds_in_use" if in_use else "seconds_idle"] += moment - last
+            last = moment
+            if moment - recorded > 10:
+                recorded = moment
+                self.record("up")
+            if moment - healthy > STABLE:
+                self.recent = 0
+            self.beat()
+            self.check_tasks(in_use)
+            self.check_requests()
+            if moment - last_used > self.options.idle_timeout:
+                raise Ended("stopped", f"idle for {self.options.idle_timeout:g} s")
+
+    def work(self) -> None:
+        """Raises Ended."""
+        self.recent = 0
+        self.sweep()
+        while True:
+            self.start()
+            self.record("starting")
+            was_healthy = self.until_healthy()
+            if was_healthy:
+                self.watch()
+            code = self.ended()
+            said = self.last_lines()
+            self.stop()
+            if not was_healthy and not self.life["seconds_to_healthy"]:
+                raise Ended(
+                    "failed", f"the server ended with exit code {code} before it was healthy"
+                )
+            self.recent += 1
+            if self.recent > RESTARTS:
+                raise Ended(
+                    "failed",
+                    f"the server ended again (exit code {code}), after {RESTARTS} restarts",
+                )
+            self.life["restarts"] += 1
+            self.say(
+                f"the server ended with exit code {code}; it is started again "
+                f"({self.recent} of {RESTARTS}). Its last lines:\n{said}"
+            )
+
+    def supervise(self) -> int:
+        (self.here / "logs").mkdir(parents=True, exist_ok=True)
+        (self.here / "users").mkdir(exist_ok=True)
+        if not self.take():
+            self.say(
+                "is supervised already: "
+                + " ".join((read_text(self.lease / "owner") or "").split("\n")[:2])
+            )
+            return 0
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self.on_signal)
+        (self.here / "stop").unlink(missing_ok=True)
+        (self.here / "endpoint.json").unlink(missing_ok=True)
+        state, cause = "failed", "the supervisor ended unexpectedly"
+        try:
+            self.work()
+        except Ended as end:
+            state, cause = end.state, end.cause
+        except OSError as error:
+            cause = f"the supervisor: {error.strerror}: {error.filename}"
+        finally:
+            said = self.last_lines() if state == "failed" else ""
+            if state == "lost":
+                if self.lifeline is not None:
+                    os.close(self.lifeline)
+            else:
+                with contextlib.suppress(OSError):
+                    self.stop()
+                self.life["ended"] = now()
+                if state == "failed" and said:
+                    cause = f"{cause}; its last lines ({self.log.name}):\n{said}"
+                self.record(state, cause)
+                self.release()
+        self.say(f"{state}: {cause}")
+        return 1 if state == "failed" else 0
+
+    def on_signal(self, number: int, _: Any) -> None:
+        self.told = signal.Signals(number).name
+
+    def release(self) -> None:
+        if read_text(self.lease / "owner") == self.owner.strip():
+            for name in ("owner", "beat"):
+                (self.lease / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.lease.rmdir()
+
+
+def host_id() -> str:
+    """As `run.sh` writes it: the host, and the namespace in which a pid counts."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return f"{platform.node()} {namespace}"
+
+
+def holder_lives(lease: Path) -> bool:
+    """Whether a lease's owner is alive: its process on this host, else its beat."""
+    fields = dict(
+        line.split("=", 1) for line in (read_text(lease / "owner") or "").split("\n") if "=" in line
+    )
+    try:
+        beat = (lease / "beat").stat().st_mtime
+    except OSError:
+        try:  # just being made
+            beat = lease.stat().st_mtime
+        except OSError:
+            return False
+    if fields.get("host") == host_id() and fields.get("pid", "").isdigit():
+        return is_alive(int(fields["pid"]))
+    return time.time() - beat < max(SILENCE, 10)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return True
+
+
+def is_done(task: Path, digest: str, start: str) -> bool:
+    """Whether a benchmark is published, or will not be tried again in this start."""
+    if (task / "work" / digest / "snakeval" / "complete").exists():
+        return True
+    record = read_json(task / "status.json")
+    last = (record.get("attempts") or [{}])[-1]
+    if (last.get("digest"), last.get("start")) != (digest, start):
+        return False
+    state = last.get("state")
+    return state == "cancelled" or (state == "failed" and bool(last.get("last")))
+
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered with a status of success."""
+    try:
+        with opener_for(url).open(url, timeout=5) as answer:
+            return 200 <= int(answer.status) < 300
+    except (OSError, ValueError, urllib.error.URLError):
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def tail(log: Path, lines: int = TAIL) -> str:
+    """The last lines of a log."""
+    with contextlib.suppress(OSError):
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16_000))
+            text = file.read().decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+    return ""
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def parser() -> argparse.ArgumentParser:
+    outer = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    outer.add_argument("folder", type=Path)
+    outer.add_argument(
+        "--digest", required=True, help="of server.sh: another one is another server"
+    )
+    outer.add_argument("--model", required=True)
+    outer.add_argument("--health", required=True)
+    outer.add_argument("--models-under", default="/v1")
+    outer.add_argument("--host", default="127.0.0.1")
+    outer.add_argument("--port", type=int, default=0)
+    outer.add_argument("--fixed-port", action="store_true")
+    outer.add_argument("--own-network", action="store_true", help="not behind an engine's port")
+    outer.add_argument("--image", default="")
+    outer.add_argument("--key", default=None)
+    outer.add_argument("--idle-timeout", type=float, default=600)
+    outer.add_argument("--ready-timeout", type=float, default=600)
+    return outer
+
+
+if __name__ == "__main__":
+    sys.exit(Supervisor(parser().parse_args()).supervise())

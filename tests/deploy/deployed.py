@@ -1,0 +1,136 @@
+"""Projects whose model is served by a server that the pipeline brings up."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rig.model_server import SERVE, SERVER_IMAGE, model_file
+from rig.pipeline import HARNESSES, MODEL, Project
+
+QUIZ_FILES = Path(__file__).parents[1] / "workflow" / "quiz"
+SCRIPTED = Path(__file__).with_name("scripted_server.py")
+OWN: dict[str, Any] = {
+    "own": {
+        "kind": "command",
+        "command": "python3 {files}/ask.py --url {url} --model {model_id} --results {results}"
+        " --limit {limit_samples} --seed {param.seed} --exit-code {param.exit_code}",
+        "files": str(QUIZ_FILES),
+        "tasks": {"quiz": {"endpoint_type": "chat", "samples": 10}},
+    },
+}
+
+
+def quiz(**extra: Any) -> dict[str, Any]:
+    """An entry of evaluation.tasks; another `seed` asks other questions."""
+    return {"name": "own.quiz", "nemo_evaluator_config": {"config": {"params": {"extra": extra}}}}
+
+
+def llama(**more: Any) -> dict[str, Any]:
+    """A deployment: the real llama.cpp server as a process."""
+    command = f"{sys.executable} {SERVE} --model {model_file()} --host {{host}} --port {{port}}"
+    return process(f"{command} --served-model-name {MODEL}", **more)
+
+
+def llama_image(**more: Any) -> dict[str, Any]:
+    """A deployment: the real llama.cpp server in a container."""
+    command = "/opt/venv/bin/python /opt/serve.py --model /checkpoint/model.gguf --host {host}"
+    return {
+        "type": "generic",
+        "image": SERVER_IMAGE,
+        "command": f"{command} --port {{port}} --served-model-name {MODEL}",
+        "checkpoint_path": str(model_file().parent),
+        "served_model_name": MODEL,
+        **more,
+    }
+
+
+def scripted(*arguments: str, **more: Any) -> dict[str, Any]:
+    """A deployment: the scripted server as a process."""
+    return process(" ".join([f"{sys.executable} {SCRIPTED} --port {{port}}", *arguments]), **more)
+
+
+def process(command: str, **more: Any) -> dict[str, Any]:
+    return {"type": "process", "command": command, "served_model_name": MODEL, **more}
+
+
+class Deployed(Project):
+    """A project with a deployment in place of an endpoint."""
+
+    def configure(
+        self, deployment: dict[str, Any], tasks: list[dict[str, Any]], **sections: Any
+    ) -> None:
+        self.write(
+            tasks,
+            {"limit_samples": 3},
+            **{
+                "target": {},
+                "deployment": deployment,
+                "harnesses": {**HARNESSES, **OWN},
+                **sections,
+            },
+        )
+
+    @property
+    def server(self) -> Path:
+        return self.run_folder / "deployments" / "model"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.server / "status.json").read_text())
+        return content
+
+    @property
+    def starts(self) -> int:
+        """How often the scripted server was started."""
+        return self.noted("start")
+
+    def noted(self, word: str) -> int:
+        try:
+            return (self.folder / "server-starts").read_text().count(word)
+        except OSError:
+            return 0
+
+    @property
+    def address(self) -> str:
+        try:
+            return str(json.loads((self.server / "endpoint.json").read_text())["url"])
+        except (OSError, ValueError):
+            return ""
+
+    def leftovers(self) -> list[str]:
+        """Processes of this project: supervisors, servers, scripts."""
+        found = []
+        for each in psutil.process_iter(["cmdline", "status", "cwd"]):
+            words = " ".join(each.info["cmdline"] or [])
+            inside = str(self.folder) in words or each.info["cwd"] == str(self.folder)
+            if each.pid != os.getpid() and inside and each.info["status"] != "zombie":
+                found.append(words)
+        return found
+
+    def file(self, name: str) -> Path:
+        """A file that steers the scripted server."""
+        return self.folder / name
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def taken_port() -> socket.socket:
+    """A port that somebody listens at."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    return listening

@@ -1,0 +1,110 @@
+"""A run folder with nothing but a server's script, started by hand: `bash server.sh`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from snakeval.config.model import Config
+from snakeval.deploy.script import render
+from snakeval.deploy.server import MODEL, servers_of
+from snakeval.layout import RunPaths, ServerPaths
+from snakeval.script import LIB, job_file
+
+
+@dataclass
+class Supervised:
+    """One server's folder in a run folder, and its supervisor."""
+
+    run: RunPaths
+    environment: dict[str, str]
+
+    @property
+    def paths(self) -> ServerPaths:
+        return self.run.server(MODEL)
+
+    def write(
+        self, deployment: dict[str, Any], timeout: int = 60, runtime: str = "process"
+    ) -> None:
+        """Writes `server.sh` as a start does."""
+        config = Config.model_validate(
+            {
+                "execution": {"endpoint_readiness_timeout": timeout},
+                "deployment": deployment,
+                "evaluation": {"tasks": ["t"]},
+            }
+        )
+        self.run.lib.mkdir(parents=True, exist_ok=True)
+        for name in LIB:
+            (self.run.lib / name).write_text(job_file(name))
+        self.paths.users.mkdir(parents=True, exist_ok=True)
+        server = servers_of(config)[MODEL]
+        self.paths.script.write_text(render(server, runtime, server.image))
+
+    @contextlib.contextmanager
+    def started(self, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+        """`bash server.sh`, as a person starts it; ended with the test at the latest."""
+        with (self.run.dir / "said").open("ab") as log:
+            process = subprocess.Popen(
+                ["bash", str(self.paths.script)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.run.dir,
+                env={**os.environ, **self.environment, **variables},
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+    def ended(self, **variables: str) -> str:
+        """Starts it and waits for its end; what it said."""
+        with self.started(**variables) as process:
+            process.wait(60)
+        return self.said
+
+    @property
+    def said(self) -> str:
+        return (self.run.dir / "said").read_text()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = json.loads(self.paths.status.read_text())
+        except (OSError, ValueError):
+            return {}
+        return content
+
+    @property
+    def address(self) -> str:
+        try:
+            return str(json.loads(self.paths.endpoint.read_text())["url"])
+        except (OSError, ValueError):
+            return ""
+
+    def servers(self) -> list[psutil.Process]:
+        """The scripted server's processes."""
+        return [
+            each
+            for each in psutil.process_iter(["cmdline"])
+            if "scripted_server.py" in " ".join(each.info["cmdline"] or [])
+            and sys.executable in (each.info["cmdline"] or [])[:1]
+            and str(self.run.dir) in " ".join(each.info["cmdline"] or [])
+        ]
+
+    def use(self, task: str = "t") -> None:
+        """As a benchmark's `run.sh` does while it runs."""
+        (self.paths.users / task).touch()

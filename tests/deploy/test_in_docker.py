@@ -1,0 +1,63 @@
+"""The same in containers: a real llama.cpp server, and the real NeMo image that asks it."""
+
+import json
+import os
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from deployed import Deployed, llama_image, wait_until
+from supervised import Supervised
+
+from rig.docker_engine import DockerEngine
+from rig.pipeline import nemo_sums
+from snakeval.layout import RunPaths
+
+
+def containers(run: str) -> list[str]:
+    """Names of a run's containers, by their label."""
+    command = ["docker", "ps", "-a", "--filter", f"label=snakeval.run={run}"]
+    shown = subprocess.run(
+        [*command, "--format", "{{.Names}}"], capture_output=True, text=True, check=True
+    )
+    return shown.stdout.split()
+
+
+def test_a_server_in_a_container_lives_and_ends_with_its_supervisor(
+    server_image: str, tmp_path: Path
+) -> None:
+    # given a server that somebody has started by hand
+    server = Supervised(RunPaths(tmp_path / "2026-01-01-00-00-00-0123abce"), {"SNAKEVAL_START": ""})
+    server.run.dir.mkdir()
+    server.write(llama_image(), runtime="docker")
+    with server.started() as process:
+        # then it answers, at this machine's loopback address only
+        wait_until(lambda: server.address, 60)
+        assert server.address.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(server.address + "/v1/models", timeout=5) as answer:
+            assert json.load(answer)["data"][0]["id"] == "test-model"
+        (name,) = containers(server.run.id)
+        # when its container is killed
+        before = server.address
+        subprocess.run(["docker", "kill", name], check=True, capture_output=True)
+        # then another one comes up
+        wait_until(lambda: server.address not in ("", before), 60)
+        assert server.record["lives"][-1]["restarts"] == 1
+        # and when the supervisor is killed, the container ends too
+        os.kill(process.pid, signal.SIGKILL)
+        wait_until(lambda: not containers(server.run.id), 15)
+
+
+def test_a_nemo_image_asks_a_server_in_a_container(
+    nemo_image: str, server_image: str, docker_engine: DockerEngine, project: Deployed
+) -> None:
+    project.configure(llama_image(), [nemo_sums()])
+    project.snakemake().check()
+    row = project.rows()[0]
+    assert (row["state"], row["scored"]) == ("published", 3)
+    # its image is pinned by what the engine says it is, and nothing is left
+    images = json.loads((project.run_folder / "run.json").read_text())["images"]
+    assert images[server_image].startswith("sha256:")
+    assert project.record["lives"][0]["image"] == images[server_image]
+    assert not containers(project.run_folder.name)

@@ -1,0 +1,39 @@
+"""One server for all benchmarks of a model: up when it is needed, down when it is not."""
+
+from deployed import Deployed, llama, quiz, scripted
+
+
+def test_one_start_of_a_real_server_serves_all_benchmarks(project: Deployed) -> None:
+    # given a real llama.cpp server as deployment, and three benchmarks
+    project.configure(llama(), [quiz(seed=number) for number in range(3)])
+    # when they are evaluated
+    project.snakemake().check()
+    # then all are published, by one server that was loaded once, and nothing is left
+    assert [row["state"] for row in project.rows()] == ["published"] * 3
+    (life,) = project.record["lives"]
+    assert (life["loads"], life["restarts"]) == (1, 0)
+    assert life["seconds_in_use"] > 0
+    assert not project.leftovers()
+    # when the same is started again
+    again = project.snakemake().check()
+    # then no server comes up
+    assert "Nothing to be done" in again.output
+    assert len(project.record["lives"]) == 1
+
+
+def test_only_what_is_pending_runs_and_a_dry_run_shows_it(project: Deployed) -> None:
+    # given a finished run of two benchmarks
+    project.configure(scripted(), [quiz(seed=1), quiz(seed=2)])
+    project.snakemake().check()
+    assert project.starts == 1
+    # when a third is added
+    project.configure(scripted(), [quiz(seed=1), quiz(seed=2), quiz(seed=3)])
+    dry = project.snakemake("-n").check()
+    # then a dry run plans one server and one benchmark, and starts nothing
+    assert dry.planned == 1
+    assert "deploy" in dry.output
+    assert project.starts == 1
+    # and a start does just that
+    project.snakemake().check()
+    assert project.starts == 2
+    assert len(project.rows()) == 3

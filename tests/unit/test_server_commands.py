@@ -1,0 +1,93 @@
+"""The commands of the launcher's types of servers, as text: none of them can be run here."""
+
+from typing import Any
+
+import pytest
+
+from snakeval.config.model import Config
+from snakeval.deploy.script import render
+from snakeval.deploy.server import MODEL, Server, servers_of
+
+
+def server(**deployment: Any) -> Server:
+    config = Config.model_validate(
+        {
+            "deployment": {"served_model_name": "m/x", **deployment},
+            "evaluation": {"tasks": ["t"]},
+        }
+    )
+    return servers_of(config)[MODEL]
+
+
+@pytest.mark.parametrize(
+    ("deployment", "command"),
+    [
+        (
+            {"type": "vllm", "hf_model_handle": "org/m", "extra_args": "--max-model-len 4096"},
+            (
+                "vllm serve org/m --tensor-parallel-size=8 --pipeline-parallel-size=1 "
+                "--data-parallel-size=1 --port {port} --trust-remote-code --served-model-name m/x "
+                "--gpu-memory-utilization 0.95 --max-model-len 4096"
+            ),
+        ),
+        (
+            {"type": "sglang", "checkpoint_path": "/weights", "tensor_parallel_size": 2},
+            (
+                "python3 -m sglang.launch_server --model-path /checkpoint --host {host} "
+                "--port {port} --served-model-name m/x --tp-size 2 --dp-size 1 --pp-size 1"
+            ),
+        ),
+        (
+            {"type": "trtllm", "checkpoint_path": "/weights"},
+            (
+                "mpirun --allow-run-as-root --oversubscribe trtllm-serve serve /checkpoint "
+                "--tp_size=4 --pp_size=1 --host {host} --port {port} --backend pytorch "
+                "--trust_remote_code"
+            ),
+        ),
+        (
+            {"type": "nim", "image": "nvcr.io/nim/x:1"},
+            "/opt/nvidia/nvidia_entrypoint.sh /opt/nim/start_server.sh",
+        ),
+        ({"type": "generic", "image": "i", "command": "serve --p 1"}, "serve --p 1"),
+    ],
+    ids=["vllm", "sglang", "trtllm", "nim", "generic"],
+)
+def test_each_type_has_the_launchers_command(deployment: dict[str, Any], command: str) -> None:
+    assert server(**deployment).command == command
+
+
+def test_a_script_has_mounts_variables_and_what_comes_before_the_command() -> None:
+    script = render(
+        server(
+            type="vllm",
+            checkpoint_path="/weights",
+            cache_path="/cache-here",
+            pre_cmd="pip install x",
+            env_vars={"A": "lit:1", "TOKEN": "host:MY_TOKEN"},
+            gpus="0,1",
+        ),
+        "docker",
+        "vllm@sha256:1",
+    )
+    assert "-v /weights:/checkpoint:ro -v /cache-here:/cache --shm-size 64g" in script
+    assert "gpus=0,1" in script
+    assert "cat <<'END'\npip install x\nvllm serve /checkpoint" in script
+    assert "--port $SNAKEVAL_PORT" in script
+    assert "export A=1" in script
+    assert 'export TOKEN="${MY_TOKEN-}"' in script
+    assert "export HF_HOME=/cache" in script
+    assert "image=vllm@sha256:1" in script
+
+
+def test_a_process_sees_the_hosts_folders_and_a_free_port_unless_one_is_fixed() -> None:
+    given = server(type="process", command="serve /checkpoint", checkpoint_path="/weights")
+    assert given.port is None
+    assert "serve /weights" in render(given, "process", None)
+    assert server(type="process", command="serve", port=8001).port == 8001
+
+
+def test_nim_is_told_its_name_and_port_by_variables() -> None:
+    nim = server(type="nim", image="i", port=9000, endpoints={"health": "/v1/health/ready"})
+    assert nim.environment == {"NIM_SERVED_MODEL_NAME": "m/x", "NIM_HTTP_API_PORT": "9000"}
+    assert nim.health == "/v1/health/ready"
