@@ -20,14 +20,16 @@ class Docker:
         self._client: Any = None
 
     def problems(self, tasks: Sequence[Task]) -> list[Problem]:
-        found = self.images({(str(task.image), task.image_mirror) for task in tasks})
-        return found if self._client is None else [*self._unreached(tasks), *found]
+        images = {(str(task.image), task.image_mirror) for task in tasks}
+        unusable = self.unusable(", ".join(sorted({image for image, _ in images})))
+        return [unusable] if unusable else [*self._unreached(tasks), *self._all_missing(images)]
 
     def images(self, wanted: Collection[tuple[str, str | None]]) -> list[Problem]:
         """What keeps containers of these images (each with its mirror) from running here."""
         unusable = self.unusable(", ".join(sorted({image for image, _ in wanted})))
-        if unusable:
-            return [unusable]
+        return [unusable] if unusable else self._all_missing(wanted)
+
+    def _all_missing(self, wanted: Collection[tuple[str, str | None]]) -> list[Problem]:
         images = sorted((image, mirror or "") for image, mirror in wanted)
         with ThreadPoolExecutor(8) as pool:
             found = pool.map(lambda image: self._missing(*image), images)
