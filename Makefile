@@ -34,6 +34,7 @@ check: $(VENV)/dev
 bench: $(VENV)/dev
 	$(BIN)/python -m bench.scale
 	$(BIN)/python -m bench.overhead
+	$(BIN)/python -m bench.report
 
 # The JSON Schema and the tables of docs/configuration.md, from the config model.
 reference: $(VENV)/run

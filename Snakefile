@@ -30,6 +30,7 @@ localrules:
     results,
     samples,
     auto_export,
+    report,
     compare,
     gate,
     export_all,
@@ -61,6 +62,7 @@ include: "rules/evaluate.smk"
 include: "rules/results.smk"
 include: "rules/samples.smk"
 include: "rules/export.smk"
+include: "rules/report.smk"
 include: "rules/compare.smk"
 include: "rules/listing.smk"
 include: "rules/utilities.smk"

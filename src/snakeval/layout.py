@@ -202,6 +202,11 @@ class RunPaths:
         """Stands for "all of this was sent to all of these"; at most one exists."""
         return self.dir / "exports" / f"of-{exported}"
 
+    @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self.results / "report.html"
+
     def comparison(self, base: str) -> Path:
         """This run compared with another one, by that one's id."""
         return self.results / "compare" / f"{base}.json"

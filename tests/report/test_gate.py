@@ -38,7 +38,7 @@ def test_small_drop_within_the_limit_is_go(tmp_path: Path) -> None:
     found = verdict({"others": {"max_drop": 0.02}}, runs(tmp_path, lost=10, won=8))
 
     assert (found.decision, found.exit_code) == ("GO", 0)
-    assert found.reasons == ("all 1 critical scores keep within their limits",)
+    assert found.reasons == ("1 critical score within the limits",)
 
 
 def test_real_drop_above_the_limit_is_no_go_with_figures(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from snakeval import statistics
 from snakeval.compare.comparison import Compared, Comparison
+from snakeval.errors import count
 from snakeval.gate.policy import Policy, Rule
 from snakeval.job.attempt import now, write_atomically
 from snakeval.plan import Run
@@ -76,7 +77,7 @@ def decide(policy: Policy, comparison: Comparison) -> Verdict:
     if not critical:
         reason = "no critical rule is about a benchmark of these runs"
         return Verdict("INCONCLUSIVE", (reason,), tuple(findings))
-    reason = f"all {len(critical)} critical scores keep within their limits"
+    reason = f"{count(len(critical), 'critical score')} within the limits"
     return Verdict("GO", (reason,), tuple(findings))
 
 

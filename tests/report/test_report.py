@@ -1,0 +1,205 @@
+"""The page about a run: in a real browser, without a network, and nothing a model says is code."""
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from built_runs import built_run, records
+
+from rig.browser import Browser, Page
+from rig.docker_engine import RigUnavailable
+from rig.unavailable import unavailable
+from snakeval.compare.comparison import compare, write
+from snakeval.plan import Run
+from snakeval.report.figures import figures
+from snakeval.report.page import write_report
+
+EVIL = '</script><script>window.owned=1</script><img src=x onerror="window.owned=1">'
+CAUSE = "the endpoint answered 401 to 198 of 198 requests: <b>key</b>"
+LOADED = "!document.getElementById('count').textContent.startsWith('Loading')"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    try:
+        with Browser() as browser:
+            yield browser
+    except RigUnavailable as reason:
+        unavailable(reason)
+
+
+def many(n: int, **extra: Any) -> list[dict[str, Any]]:
+    scores = np.random.default_rng(n).random(n) < 0.7
+    found = records([float(score) for score in scores], prompt_tokens=10, **extra)
+    for record in found:
+        record["prompt"] = f"Solve this step by step.\nHow many sheep are {record['id']} sheep?"
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Right and wrong, graded, failed and pending benchmarks; 20,000 samples; evil answers."""
+    evil = [{**record, "answer": EVIL, "prompt": EVIL} for record in many(30)]
+    graded = [{**record, "scores": {"f1": record["id"] / 40}} for record in many(40)]
+    tasks = {
+        "arithmetic_with_a_rather_long_name": many(20_000),
+        "evil": evil,
+        "graded": graded,
+        "dead": None,
+        "waiting": None,
+    }
+    folder = tmp_path_factory.mktemp("report")
+    base = built_run(folder, "base", {"evil": many(30), "graded": graded}, model="before")
+    run = built_run(folder, "run", tasks, model=f"a-model{EVIL}", failed={"dead": CAUSE})
+    write(compare(base, run), run)
+    write_report(run)
+    return run
+
+
+def opened(browser: Browser, run: Run, width: int = 1280, dark: bool = False) -> Page:
+    page = browser.open(run.paths.report, width=width, dark=dark)
+    page.wait_for(LOADED)
+    return page
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_opens_without_errors_and_fits_the_screen(
+    browser: Browser, run: Run, width: int, dark: bool
+) -> None:
+    page = opened(browser, run, width, dark)
+
+    assert page.complaints() == []
+    assert page.value("document.documentElement.scrollWidth") <= width
+    paper = page.value("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") is not dark
+    # every figure stands in one line with its neighbours, none is cut off
+    assert page.value(
+        "[...document.querySelectorAll('.scores .num, .tiles strong')]"
+        ".every(cell => cell.scrollWidth <= cell.clientWidth + 1)"
+    )
+
+
+def test_failed_and_missing_are_at_the_top_with_their_causes(browser: Browser, run: Run) -> None:
+    page = opened(browser, run, 390)
+
+    assert page.value("document.querySelector('.tiles strong').textContent") == "3 of 5"
+    box = "document.querySelector('.failures')"
+    assert page.value(f"{box}.getBoundingClientRect().top") < 700
+    text = page.value(f"{box}.textContent")
+    assert CAUSE in text and "failed" in text
+    assert "waiting" in text and "not run yet" in text
+
+
+def test_intervals_are_drawn_where_the_numbers_say(browser: Browser, run: Run) -> None:
+    page = opened(browser, run)
+
+    drawn = page.value(
+        """[...document.querySelectorAll('.scores tr')].filter(row => row.querySelector('.dot'))
+        .map(row => {
+          const plot = row.querySelector('svg').getBoundingClientRect();
+          const at = x => (x - plot.left) / plot.width;
+          const bar = row.querySelector('.bar').getBoundingClientRect();
+          const dot = row.querySelector('.dot').getBoundingClientRect();
+          const said = name => row.querySelector(name).textContent;
+          return [said('.interval'), said('.score'),
+                  at(bar.left), at(bar.right), at((dot.left + dot.right) / 2)];
+        })"""
+    )
+
+    assert len(drawn) == 3
+    for interval, score, left, right, middle in drawn:
+        low, high = map(float, interval.split(" to "))
+        assert (left, right, middle) == pytest.approx((low, high, float(score)), abs=0.005)
+
+
+def test_what_a_model_says_is_text_and_never_code(browser: Browser, run: Run) -> None:
+    page = opened(browser, run)
+    page.value(
+        "(e => {e.selectedIndex = 1; e.dispatchEvent(new Event('change'))})"
+        "(document.getElementById('task'))"
+    )
+    page.wait_for("document.getElementById('count').textContent.includes('of 30 samples')")
+
+    assert page.value("window.owned") is None
+    assert EVIL in page.value("document.getElementById('detail').textContent")
+    assert page.value("document.querySelector('h1').textContent") == f"a-model{EVIL}"
+    assert page.value("document.querySelectorAll('img').length") == 0
+    assert page.complaints() == []
+
+
+def test_sample_browser_filters_20000_samples_quickly(browser: Browser, run: Run) -> None:
+    page = opened(browser, run)
+    wrong = sum(record["scores"]["accuracy"] == 0 for record in many(20_000))
+
+    seconds = page.value(
+        """(() => {
+          const began = performance.now();
+          document.querySelector('[data-show=wrong]').click();
+          return (performance.now() - began) / 1000;
+        })()"""
+    )
+
+    assert page.value("document.getElementById('count').textContent").startswith(
+        f"{wrong:,} of 20,000 samples"
+    )
+    assert page.value("document.querySelectorAll('.item').length") < 40, "only what is seen"
+    assert page.value(
+        "[...document.querySelectorAll('.item')].every(i => i.classList.contains('wrong'))"
+    )
+    assert seconds < 2
+    # search, and go down with the keyboard
+    page.value(
+        "(e => {e.value = 'are 19999 sheep'; e.dispatchEvent(new Event('input'))})"
+        "(document.getElementById('search'))"
+    )
+    page.value("document.querySelector('[data-show=all]').click()")
+    page.wait_for("document.querySelectorAll('.item').length === 1")
+    assert "19999 sheep" in page.value("document.getElementById('detail').textContent")
+
+
+def test_keyboard_goes_through_the_list(browser: Browser, run: Run) -> None:
+    page = opened(browser, run)
+
+    page.value(
+        "for (let i = 0; i < 30; i++) document.getElementById('list').dispatchEvent("
+        "new KeyboardEvent('keydown', {key: 'ArrowDown', cancelable: true}))"
+    )
+
+    assert "Sample 30" in page.value("document.getElementById('detail').textContent")
+    assert page.value("document.getElementById('list').scrollTop") > 0
+
+
+def test_page_is_one_file_that_asks_for_nothing(run: Run) -> None:
+    text = run.paths.report.read_text()
+
+    assert not re.search(r"""(src|href)=["'](?!#|data:)""", text.split("<script type")[0])
+    assert "http-equiv" not in text and "@import" not in text
+    blocks = re.findall(r'class="samples" data-task="(\w+)"[^>]*>([^<]*)</script>', text)
+    assert [name for name, _ in blocks] == ["arithmetic_with_a_rather_long_name", "evil", "graded"]
+    content = json.loads(gzip.decompress(base64.b64decode(blocks[1][1])))
+    assert (content["metrics"], len(content["rows"])) == (["accuracy"], 30)
+
+
+def test_provenance_and_comparison_are_on_the_page(run: Run) -> None:
+    text = run.paths.report.read_text()
+
+    assert "0123456789abcdef0123456789abcdef01234567" in text
+    assert "by ada on node1" in text
+    assert run.tasks[0].digest in text
+    assert "Against before" in text and "not compared" in text.lower()
+
+
+def test_figures_take_intervals_from_samples_where_the_harness_gives_no_error(run: Run) -> None:
+    shown = {task.name: task for task in figures(run).tasks}
+
+    (score,) = shown["arithmetic_with_a_rather_long_name"].scores
+    assert score.interval is not None
+    assert score.interval[1] - score.interval[0] == pytest.approx(2 * 1.96 * 0.00324, rel=0.02)
+    assert shown["evil"].totals["prompt_tokens"] == 300
+    assert not shown["waiting"].published
