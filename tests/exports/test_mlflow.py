@@ -1,6 +1,8 @@
 """MLflow: a real server with a SQLite back end, and the embedded database without any server."""
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -241,6 +243,25 @@ def test_server_that_is_down_is_one_sentence_and_hides_no_other(
     assert (local.sent, local.failed) == (2, None)
     # and when it is back, all of it is sent
     assert export(run, tracking_uri=uri, experiment_name="back").sent == 2
+
+
+def test_refused_credentials_are_told_as_such(run: Run) -> None:
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        failed = export(run, tracking_uri=f"http://127.0.0.1:{server.server_port}").failed
+        server.shutdown()
+
+    assert failed is not None
+    assert "refuses the credentials; set MLFLOW_TRACKING_TOKEN" in failed
 
 
 def test_uri_from_a_variable_and_one_that_is_not_set(
