@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -193,6 +194,19 @@ def test_provenance_and_comparison_are_on_the_page(run: Run) -> None:
     assert "by ada on node1" in text
     assert run.tasks[0].digest in text
     assert "Against before" in text and "not compared" in text.lower()
+
+
+def test_time_of_a_server_in_use_and_idle_is_on_the_page(tmp_path: Path) -> None:
+    run = built_run(tmp_path, "served", {"quiz": records([1.0, 0.0])})
+    life = {"started": "2026-11-22T03:00:00Z", "loads": 1, "restarts": 0}
+    life |= {"seconds_to_healthy": [42.0], "seconds_in_use": 600.0, "seconds_idle": 30.5}
+    status = run.paths.dir / "deployments" / "vllm" / "status.json"
+    status.parent.mkdir(parents=True)
+    status.write_text(json.dumps({"state": "stopped", "cause": "all are done", "lives": [life]}))
+
+    text = write_report(run).read_text()
+
+    assert "healthy after 42 s, in use 600 s, idle 30.5 s" in text
 
 
 def test_figures_take_intervals_from_samples_where_the_harness_gives_no_error(run: Run) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snakeval import statistics
+from snakeval.deploy import state as deployments
 from snakeval.job import attempt
 from snakeval.plan import Run, Task
 from snakeval.results import coverage, metric_name, rows
@@ -70,6 +71,7 @@ class Figures:
     comparisons: tuple[dict[str, Any], ...]
     verdicts: tuple[dict[str, Any], ...]
     config: str
+    servers: tuple[str, ...]
 
     @property
     def missing(self) -> tuple[ShownTask, ...]:
@@ -106,6 +108,7 @@ def figures(run: Run) -> Figures:
         tuple(map(_read, sorted((run.paths.results / "compare").glob("*.json")))),
         tuple(map(_read, sorted((run.paths.results / "gate").glob("*.json")))),
         run.paths.config.read_text(encoding="utf-8") if run.paths.config.exists() else "",
+        tuple(deployments.told(run.paths)),
     )
 
 
