@@ -1,6 +1,8 @@
 """What a config becomes: run ids, task digests, folders; and that no upgrade ever changes them."""
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -421,3 +423,21 @@ def test_files_revision_is_over_definitions_and_not_over_what_harnesses_leave(
     (tmp_path / "_shared_yaml").rename(tmp_path / "_other_yaml")
     assert files_revision(tmp_path) != after
     assert files_revision(tmp_path / "nowhere") is None
+
+
+def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text(
+        "target: {api_endpoint: {url: http://h/v1/chat/completions, model_id: m}}\n"
+        "evaluation: {tasks: [gsm8k]}\n"
+    )
+    plan = (
+        "import sys; from pathlib import Path; import snakeval.pipeline, snakeval.checks;"
+        "from snakeval.config.load import load; from snakeval.plan import make_run;"
+        f"make_run(load([Path('my.yaml')], {{}}), Path({str(CATALOGUE)!r}));"
+        "print(*sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", plan], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    heavy = {"pandas", "numpy", "pyarrow", "mlflow", "docker", "datasets", "lm_eval", "snakemake"}
+    assert heavy & set(ended.stdout.split()) == set()
