@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -64,6 +65,14 @@ def params(count: int) -> Iterator[dict[str, Any]]:
         }
 
 
+def free_port() -> int:
+    """Adapters on the host's network are in each other's way unless each has its own port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def plain(places: Iterator[Path], url: str, count: int) -> Cost:
     """`docker run` of the image with a run config, `count` at once."""
     folder = next(places)
@@ -80,9 +89,8 @@ def plain(places: Iterator[Path], url: str, count: int) -> Cost:
             "target": {"api_endpoint": {"url": url, "model_id": "test-model", "type": "chat"}},
         }
         (work / "run_config.yaml").write_text(yaml.safe_dump(config))
-        # Two adapters on the host's network answer each other's requests unless told apart.
         commands.append(
-            f"docker run --rm --network host -e ADAPTER_PORT={4100 + number}"
+            f"docker run --rm --network host -e ADAPTER_PORT={free_port()}"
             f" -e NEMO_EVALUATOR_TELEMETRY_LEVEL=0 -v {work}:/results -v {BENCHMARK}:/benchmark"
             f" {NEMO_IMAGE} nemo-evaluator run_eval --run_config /results/run_config.yaml"
         )
@@ -91,7 +99,8 @@ def plain(places: Iterator[Path], url: str, count: int) -> Cost:
     spent = cost(["sh", "-c", script], folder)
     results = list(folder.glob("*/results.yml"))
     if len(results) != count:
-        raise RuntimeError(f"{len(results)} of {count} benchmarks have a result in {folder}")
+        log = (folder / "log").read_text()
+        raise RuntimeError(f"{len(results)} of {count} benchmarks have a result\n{log}")
     return spent
 
 
