@@ -15,6 +15,7 @@ from rig.slurm_cluster import SlurmCluster, slurm_for_session
 from rig.unavailable import unavailable
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two workers share the tests (`-n 2 --dist loadgroup`): one has all that need an engine.
 
