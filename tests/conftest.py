@@ -15,21 +15,19 @@ from rig.slurm_cluster import SlurmCluster, slurm_for_session
 from rig.unavailable import unavailable
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Two workers share the tests (`-n 2 --dist loadgroup`): one has all that need an engine.
 
     Containers of the NeMo image beside each other overload two cores. The others stay together
-    by file, and with them what a fixture of the file has made.
+    by file, and with them what a fixture of the file has made. (xdist reads the marks as soon as
+    all items are there; a hook on all of them would come too late.)
     """
-    for item in items:
-        names = set(getattr(item, "fixturenames", ()))
-        engine = (
-            names & {"docker_engine", "nemo_image", "server_image", "podman"}
-            or item.get_closest_marker("docker")
-            or item.path.parent.name == "slurm"
-        )
-        item.add_marker(pytest.mark.xdist_group("engine" if engine else item.path.stem))
+    engine = (
+        {"docker_engine", "nemo_image", "podman"} & set(getattr(item, "fixturenames", ()))
+        or item.get_closest_marker("docker")
+        or item.path.parent.name == "slurm"
+    )
+    item.add_marker(pytest.mark.xdist_group("engine" if engine else item.path.stem))
 
 
 @pytest.fixture
