@@ -17,7 +17,7 @@ endef
 demo: $(VENV)/run
 	$(BIN)/snakemake --profile profiles/local
 
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+PYTEST_ARGS ?= -n 2
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

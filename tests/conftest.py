@@ -2,9 +2,14 @@
 Slurm."""
 
 import contextlib
+import functools
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from rig.docker_engine import DockerEngine, RigUnavailable, engine_for_session
 from rig.endpoint import ScriptedEndpoint
@@ -14,20 +19,30 @@ from rig.podman import Podman, podman_here
 from rig.slurm_cluster import SlurmCluster, slurm_for_session
 from rig.unavailable import unavailable
 
+ROOT = Path(__file__).parents[1]
+NEEDS_AN_ENGINE = re.compile(r"docker_engine|nemo_image|in_docker|Podman|mark\.(docker|podman)")
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Two workers share the tests (`-n 2 --dist loadgroup`): one has all that need an engine.
 
-    Containers of the NeMo image beside each other overload two cores. The others stay together
-    by file, and with them what a fixture of the file has made. (xdist reads the marks as soon as
-    all items are there; a hook on all of them would come too late.)
+@functools.cache
+def worker_of(file: str) -> str:
+    """The group of a test file: one for all that need an engine, and one for each other file."""
+    text = (ROOT / file).read_text()
+    return "engine" if NEEDS_AN_ENGINE.search(text) or "/slurm/" in file else file
+
+
+class OneEngineAtATime(LoadScopeScheduling):
+    """Two workers share the tests (`-n 2`): one has the files that need an engine.
+
+    Containers of the NeMo image beside each other overload two cores. (xdist's own groups do
+    nothing with pytest 9.)
     """
-    engine = (
-        {"docker_engine", "nemo_image", "podman"} & set(getattr(item, "fixturenames", ()))
-        or item.get_closest_marker("docker")
-        or item.path.parent.name == "slurm"
-    )
-    item.add_marker(pytest.mark.xdist_group("engine" if engine else item.path.stem))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return worker_of(nodeid.partition("::")[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneEngineAtATime:
+    return OneEngineAtATime(config, log)
 
 
 @pytest.fixture
