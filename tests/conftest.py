@@ -62,7 +62,16 @@ def docker_engine() -> Iterator[DockerEngine]:
             unavailable(reason)
         variables = session.enter_context(pytest.MonkeyPatch.context())
         variables.setenv("DOCKER_HOST", engine.host)
+        remove_images_of_dead_registries(engine)
         yield engine
+
+
+def remove_images_of_dead_registries(engine: DockerEngine) -> None:
+    """What a session that was killed has left; a second name of an image would mislead others."""
+    names = engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+    for name in names:
+        if name.startswith("127.0.0.1:"):
+            engine.docker("rmi", "--force", name)
 
 
 @pytest.fixture(scope="session")

@@ -211,5 +211,5 @@ def test_nothing_of_it_is_left_running() -> None:
         assert ask(endpoint).status_code == 200
         before = {thread for thread in threading.enumerate() if "serve_forever" in thread.name}
     for thread in before:
-        thread.join(timeout=5)
+        thread.join(timeout=60)
         assert not thread.is_alive()
