@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from rig.pipeline import as_in_a_terminal
 from snakeval.config.model import Config
 from snakeval.deploy.script import render
 from snakeval.deploy.server import MODEL, servers_of
@@ -62,6 +63,7 @@ class Supervised:
                 cwd=self.run.dir,
                 env={**os.environ, **self.environment, **variables},
                 start_new_session=True,
+                preexec_fn=as_in_a_terminal,
             )
         try:
             yield process
