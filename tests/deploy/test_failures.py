@@ -31,7 +31,7 @@ def test_dead_in_the_middle_it_comes_back_and_the_same_start_goes_on(project: De
     assert [row["state"] for row in project.rows()] == ["published"] * 2
     assert len(project.status("quiz")["attempts"]) == 2
     assert "ended during this attempt" in project.status("quiz")["attempts"][0]["cause"]
-    assert not project.leftovers()
+    wait_until(lambda: not project.leftovers(), 10)
 
 
 def test_a_killed_controller_leaves_benchmarks_that_finish_and_a_server_that_ends(
@@ -77,7 +77,7 @@ def test_a_server_that_never_comes_up_is_a_failed_job_with_its_last_words(
     assert row["state"] == "pending"
     assert "was not healthy after 3 s" in row["cause"]
     assert project.starts == 1
-    assert not project.leftovers()
+    wait_until(lambda: not project.leftovers(), 10)
 
 
 def test_down_when_the_last_benchmark_has_failed_for_good(project: Deployed) -> None:
@@ -90,4 +90,4 @@ def test_down_when_the_last_benchmark_has_failed_for_good(project: Deployed) -> 
     assert [row["state"] for row in project.rows()] == ["published", "failed"]
     assert len(project.status("quiz.1")["attempts"]) == 2
     assert "server model: stopped (no benchmark needs it any more); healthy after" in said
-    assert not project.leftovers()
+    wait_until(lambda: not project.leftovers(), 10)

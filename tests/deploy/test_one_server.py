@@ -1,6 +1,6 @@
 """One server for all benchmarks of a model: up when it is needed, down when it is not."""
 
-from deployed import Deployed, llama, quiz, scripted
+from deployed import Deployed, llama, quiz, scripted, wait_until
 
 
 def test_one_start_of_a_real_server_serves_all_benchmarks(project: Deployed) -> None:
@@ -13,7 +13,7 @@ def test_one_start_of_a_real_server_serves_all_benchmarks(project: Deployed) -> 
     (life,) = project.record["lives"]
     assert (life["loads"], life["restarts"]) == (1, 0)
     assert life["seconds_in_use"] > 0
-    assert not project.leftovers()
+    wait_until(lambda: not project.leftovers(), 10)
     # when the same is started again
     again = project.snakemake().check()
     # then no server comes up

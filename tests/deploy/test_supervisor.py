@@ -34,9 +34,8 @@ def starts(server: Supervised) -> int:
 def test_by_hand_it_comes_up_at_loopback_and_ctrl_c_takes_it_down(server: Supervised) -> None:
     server.write(scripted(*steered(server)))
     with server.started() as process:
-        wait_until(lambda: server.address)
+        wait_until(lambda: "healthy after" in server.said)
         assert server.address.startswith("http://127.0.0.1:")
-        assert "healthy after" in server.said
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
     assert not server.servers()

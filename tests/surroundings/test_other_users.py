@@ -95,8 +95,11 @@ def docker_desk(docker_engine: DockerEngine, endpoint: ScriptedEndpoint) -> Iter
 
 
 @pytest.fixture
-def podman_desk(docker_engine: DockerEngine, endpoint: ScriptedEndpoint) -> Iterator[Desk]:
+def podman_desk(
+    docker_engine: DockerEngine, endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
     """A user with a rootless podman, and the image in it."""
+    monkeypatch.delenv("CONTAINERS_STORAGE_CONF", raising=False)  # root's, from other tests
     try:
         ensure_base_image(docker_engine)
         with at_the_desk(endpoint) as desk:
