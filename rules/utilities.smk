@@ -41,8 +41,9 @@ rule kill:
         ".snakemake/log/kill.log",
     params:
         runs=PIPELINE.run_arguments,
+        task=PIPELINE.task_argument,
     shell:
-        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/kill.py" {params.runs}'
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/kill.py" {params.runs} {params.task}'
         " 2> >(tee {log:q} >&2)"
 
 

@@ -1,27 +1,41 @@
-"""Stops controller, jobs and containers of a run, and shows that they are gone."""
+"""Stops controller, jobs and containers of a run (or of one task), and shows that they are gone."""
 
 from __future__ import annotations
 
 from snakeval.command_line import entry, run_parser, runs_of
-from snakeval.errors import InputError, Problem
+from snakeval.errors import InputError, Problem, nearest
 from snakeval.kill import kill_run
+from snakeval.status import task_names
 
 
 def main() -> int:
-    arguments = run_parser(__doc__).parse_args()
+    parser = run_parser(__doc__)
+    parser.add_argument("--task", help="only this task; the others go on")
+    arguments = parser.parse_args()
     if not arguments.run and not arguments.folder:
         raise InputError(
             [Problem("kill", "which run?", "snakemake kill --config run=<id or its beginning>")]
         )
     left = False
     for run in runs_of(arguments):
-        report = kill_run(run)
+        names = task_names(run)
+        if arguments.task and arguments.task not in names:
+            raise InputError(
+                [
+                    Problem(
+                        "--config task",
+                        f"{run.id} has no task '{arguments.task}'",
+                        nearest(arguments.task, names) or "one of " + ", ".join(names),
+                    )
+                ]
+            )
+        report = kill_run(run, arguments.task)
         for line in report.ended:
             print(f"{run.id}: ended {line}")
         for line in report.left:
             print(f"{run.id}: STILL THERE: {line}")
         if not report.left:
-            print(f"{run.id}: nothing of it runs on this machine")
+            print(f"{run.id}: nothing of {arguments.task or 'it'} runs on this machine")
         left = left or bool(report.left)
     return int(left)
 

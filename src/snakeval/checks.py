@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from snakeval import needs
@@ -21,11 +22,15 @@ NO_ANSWER = "start the server, or correct target.api_endpoint.url"
 
 
 def problems(
-    runs: Sequence[Run], pending: Mapping[Task, str], runtimes: Mapping[str, Runtime]
+    runs: Sequence[Run],
+    pending: Mapping[Task, str],
+    runtimes: Mapping[str, Runtime],
+    elsewhere: bool = False,
 ) -> list[Problem]:
-    """Everything that keeps these tasks from running here, or deserves a warning.
+    """Everything that keeps these tasks from running, or deserves a warning.
 
-    pending  task -> runtime; every task has passed `recipes`
+    pending    task -> runtime; every task has passed `recipes`
+    elsewhere  the containers run on other machines: what this one lacks is only a warning
     """
     found = [warning for run in runs for warning in run.warnings]
     found += [*variables(pending), *space(runs), *paths(runs)]
@@ -45,11 +50,17 @@ def problems(
                 )
             )
         else:
-            found += runtimes[name].problems(tasks)
+            lacking = runtimes[name].problems(tasks)
+            found += _on_this_machine(lacking) if elsewhere and name != "process" else lacking
     found += mounts(pending)
     for endpoint, task in {task.endpoint: task for task in pending}.items():
         found += endpoints(endpoint, task.place("target", "api_endpoint", "model_id"))
     return list(dict.fromkeys(found))
+
+
+def _on_this_machine(found: Iterable[Problem]) -> Iterable[Problem]:
+    for problem in found:
+        yield replace(problem, what=f"{problem.what}; the nodes must have it", warning=True)
 
 
 def recipes(tasks: Iterable[Task]) -> Iterable[Problem]:

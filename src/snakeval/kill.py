@@ -1,6 +1,7 @@
-"""Stops everything of a run on this machine, and proves that it is gone.
+"""Stops everything of a run on this machine and on Slurm, and proves that it is gone.
 
-The controller goes first, so that it starts nothing anew; then the scripts, which end their
+A mark goes first, so that what is stopped does not come back in the start that is under way; then
+the controller, so that it starts nothing anew; then Slurm's jobs and the scripts, which end their
 harnesses and record why; then the servers; then whatever containers are left.
 """
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 
 from snakeval import controller
 from snakeval.deploy import local, state
+from snakeval.job.slurm_job import mark
 from snakeval.layout import RunPaths
 from snakeval.lease import owner_of
 from snakeval.status import task_names
@@ -35,15 +37,26 @@ class Stopped:
     left: list[str] = field(default_factory=list)
 
 
-def kill_run(run: RunPaths) -> Stopped:
-    """Stops controller, scripts and containers of a run. Elsewhere-run parts are reported."""
+def kill_run(run: RunPaths, task: str | None = None) -> Stopped:
+    """Stops controller, jobs, scripts and containers of a run, or those of one task.
+
+    Parts on other machines that no Slurm runs are reported.
+    """
     report = Stopped()
-    _signal_controller(run)
-    _stop_scripts(run, report)
-    _stop_servers(run, report)
-    _stop_controller(run, report)
+    names = [name for name in task_names(run) if task in (None, name)]
+    driving = controller.read(run.controller)
+    if driving:
+        for name in names:
+            mark(run.task(name).dir, driving.start)
+    if task is None:
+        _signal_controller(run)
+    _stop_jobs(run, task, report)
+    _stop_scripts(run, names, report)
+    if task is None:
+        _stop_servers(run, report)
+        _stop_controller(run, report)
     for engine in ENGINES:
-        _remove_containers(engine, run, report)
+        _remove_containers(engine, run, task, report)
     return report
 
 
@@ -54,15 +67,31 @@ def _signal_controller(run: RunPaths) -> None:
         _send(found.pid, signal.SIGINT)
 
 
-def _stop_scripts(run: RunPaths, report: Stopped) -> None:
+def _stop_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
+    from snakeval.slurm.queue import QueryFailed
+    from snakeval.slurm.stop import is_on_slurm, stop_jobs
+
+    if not is_on_slurm(run):
+        return
+    try:
+        ended, left = stop_jobs(run, lambda name: task in (None, name))
+    except QueryFailed as error:
+        report.left.append(f"Slurm jobs: nobody knows, Slurm does not answer ({error})")
+        return
+    report.ended += ended
+    report.left += left
+
+
+def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
     owners = {
-        name: owner
-        for name in task_names(run)
-        if (owner := owner_of(run.task(name).lease)) and owner.alive
+        name: owner for name in names if (owner := owner_of(run.task(name).lease)) and owner.alive
     }
     here = {name: owner for name, owner in owners.items() if owner.host == platform.node()}
     for name, owner in owners.items():
-        if name not in here:
+        paths = run.task(name).lease
+        # A cancelled job gives its lease back when it ends.
+        gone = owner.job and _wait(lambda paths=paths: not _holds(paths), 5)  # type: ignore[misc]
+        if name not in here and not gone:
             report.left.append(f"{name}: pid {owner.pid} on {owner.host} (another host)")
     for owner in here.values():
         _send(owner.pid, signal.SIGTERM)
@@ -102,6 +131,8 @@ def _stop_controller(run: RunPaths, report: Stopped) -> None:
     if found is None:
         return
     if found.host != platform.node():
+        if any("(controller, " in ended for ended in report.ended):
+            return  # it was a job, and that job is gone
         report.left.append(f"controller: pid {found.pid} on {found.host} (another host)")
         return
     gone = _wait(lambda: controller.alive(run.controller) is None, CONTROLLER_GRACE)
@@ -111,19 +142,20 @@ def _stop_controller(run: RunPaths, report: Stopped) -> None:
     (report.ended if gone else report.left).append(f"controller: pid {found.pid}")
 
 
-def _remove_containers(engine: str, run: RunPaths, report: Stopped) -> None:
-    for container in containers(engine, run):
+def _remove_containers(engine: str, run: RunPaths, task: str | None, report: Stopped) -> None:
+    for container in containers(engine, run, task):
         subprocess.run([engine, "rm", "-f", container], capture_output=True, check=False)
         report.ended.append(f"container {container}")
-    report.left += [f"container {container}" for container in containers(engine, run)]
+    report.left += [f"container {container}" for container in containers(engine, run, task)]
 
 
-def containers(engine: str, run: RunPaths) -> list[str]:
-    """Names of the run's containers on this machine, by their label."""
+def containers(engine: str, run: RunPaths, task: str | None = None) -> list[str]:
+    """Names of the run's (or one task's) containers on this machine, by their label."""
     if shutil.which(engine) is None:
         return []
+    label = f"snakeval.task={run.id}/{task}" if task else f"snakeval.run={run.id}"
     answer = subprocess.run(
-        [engine, "ps", "-a", "--filter", f"label=snakeval.run={run.id}", "--format", "{{.Names}}"],
+        [engine, "ps", "-a", "--filter", f"label={label}", "--format", "{{.Names}}"],
         capture_output=True,
         text=True,
         check=False,

@@ -46,6 +46,8 @@ class Pipeline:
         self._holds: list[Hold] = []
         self._values: dict[str, Any] = dict(workflow.config_settings.config)
         self._warned = False
+        # The executor plugin for Slurm takes every SLURM_* away, this one too.
+        self._slurm_conf = os.environ.get("SLURM_CONF")
         if workflow.is_main_process:
             os.environ.update(
                 SNAKEVAL_START=uuid.uuid4().hex[:12],  # tells attempts of this start from others
@@ -262,6 +264,11 @@ class Pipeline:
         return str(Path(given).expanduser()) if isinstance(given, str) else "results"
 
     @property
+    def task_argument(self) -> str:
+        """`task=`, for a utility target that may be about one task."""
+        return shlex.join([f"--task={self._values['task']}"] if "task" in self._values else [])
+
+    @property
     def log_arguments(self) -> str:
         """The arguments of `logs`."""
         words = [f"--{key}={self._values[key]}" for key in ("task", "lines") if key in self._values]
@@ -306,11 +313,26 @@ class Pipeline:
         try:
             slurm = self._on_slurm(planned)
             found = [*(slurm.problems() if slurm else ()), *self._misplaced_servers(planned)]
-            self._holds = begin(self.runs, wanted, logger, found)
+            self._holds = begin(self.runs, wanted, logger, found, elsewhere=slurm is not None)
         except InputError as error:
             _refuse(error)
         if slurm:
             slurm.begin()
+            if self._values.get("controller") == "job":
+                self._give_to_a_job(slurm)
+
+    def _give_to_a_job(self, slurm: SlurmStart) -> NoReturn:
+        """`controller=job`: this start ends here, and a Slurm job drives the run."""
+        from snakemake.logging import logger
+
+        for hold in self._holds:
+            hold.release()
+        try:
+            job = slurm.submit_controller()
+        except InputError as error:
+            _refuse(error)
+        logger.info(f"job {job} drives the run now: {self.runs[0].paths.dir}")
+        raise SystemExit(0)
 
     def _misplaced_servers(self, planned: list[Any]) -> list[Problem]:
         """Servers where this version cannot bring any up yet."""
@@ -333,6 +355,8 @@ class Pipeline:
             return None
         from snakeval.slurm.start import SlurmStart
 
+        if self._slurm_conf:
+            os.environ["SLURM_CONF"] = self._slurm_conf
         jobs = {str(job.output[0]): job for job in planned}
         return SlurmStart(self._workflow.scheduler.get_executor(planned[0]), self.runs, jobs)
 

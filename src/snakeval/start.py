@@ -36,13 +36,18 @@ DEFAULT_RUNTIME = "docker"
 
 
 def begin(
-    runs: Sequence[Run], wanted: Mapping[str, str], log: Any, found: Sequence[Problem] = ()
+    runs: Sequence[Run],
+    wanted: Mapping[str, str],
+    log: Any,
+    found: Sequence[Problem] = (),
+    elsewhere: bool = False,
 ) -> list[Hold]:
     """Takes the runs, checks, brings images here, writes the run folders.
 
-    wanted  for each pending task's output path the runtime its job asks for
-    log     has `info` and `warning`
-    found   what the executor has against the start, to be told with everything else
+    wanted     for each pending task's output path the runtime its job asks for
+    log        has `info` and `warning`
+    found      what the executor has against the start, to be told with everything else
+    elsewhere  the jobs run on other machines, which have container engines of their own
     Returns the holds on the runs. Raises InputError; nothing is left behind then but a lock that
     is given back.
     """
@@ -55,7 +60,7 @@ def begin(
     runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
     found = [
         *found,
-        *checks.problems(runs, pending, runtimes),
+        *checks.problems(runs, pending, runtimes, elsewhere),
         *_races(runs),
         *_in_other_hands(runs, pending),
     ]
@@ -71,7 +76,7 @@ def begin(
             holds.append(Hold(run.paths.controller))
             atexit.register(holds[-1].release)
         for run in runs:
-            _write_run(run, pending, runtimes, warnings, log)
+            _write_run(run, pending, runtimes, warnings, log, elsewhere)
     except BaseException:
         for hold in holds:
             hold.release()
@@ -130,13 +135,15 @@ def _write_run(
     runtimes: Mapping[str, Runtime],
     warnings: Sequence[str],
     log: Any,
+    elsewhere: bool,
 ) -> None:
     paths = run.paths
     record = _record(run)
     if pending:  # else nothing was looked at, and an earlier start's warnings still stand
         record["warnings"] = list(warnings)
-    _pin(record, run, pending, runtimes, log)
-    _try_to_write(record, run, pending, log)
+    _pin(record, run, pending, runtimes, log, elsewhere)
+    if not elsewhere:  # else this machine need not have the image
+        _try_to_write(record, run, pending, log)
     paths.lib.mkdir(exist_ok=True)
     for name in LIB:
         _write(paths.lib / name, job_file(name))
@@ -220,11 +227,12 @@ def _pin(
     pending: Mapping[Task, str],
     runtimes: Mapping[str, Runtime],
     log: Any,
+    elsewhere: bool,
 ) -> None:
     """Resolves the tags of pending tasks once per run, and makes sure the images are here.
 
     A pinned image that is gone is fetched again by its digest. Raises InputError with every
-    image that cannot be had.
+    image that cannot be had; where the jobs run elsewhere, the image stays as it is written.
     """
     images: dict[str, str] = record["images"]
     found: list[Problem] = []
@@ -240,7 +248,10 @@ def _pin(
             known = image if again else images.get(image, image)
             pinned = runtimes[runtime].pin(known, again, run.config.execution.image_mirror)
         except InputError as error:
-            found += error.problems
+            if elsewhere:
+                log.warning(f"image {image} is not pinned: {error.problems[0].what}")
+            else:
+                found += error.problems
             continue
         if images.get(image) != pinned:
             log.info(f"image {image} is {pinned} for this run")

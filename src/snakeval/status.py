@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -14,12 +15,16 @@ from snakeval.job import attempt, verify
 from snakeval.layout import RunPaths, TaskPaths
 from snakeval.lease import Owner, owner_of
 
-STATES = ("published", "running", "failed", "cancelled", "interrupted", "pending")
+if TYPE_CHECKING:
+    from snakeval.slurm.queue import Job
+
+STATES = ("published", "running", "failed", "cancelled", "interrupted", "pending", "unknown")
 
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task now. `elapsed`: seconds of the latest attempt; `samples`: answered so far."""
+    """One task now. `elapsed`: seconds of the latest attempt; `samples`: answered so far; `job`:
+    its live Slurm job."""
 
     name: str
     digest: str
@@ -31,10 +36,39 @@ class TaskState:
     expected: int | None
     owner: Owner | None
     log: Path | None
+    job: Job | None = None
 
 
-def task_state(paths: TaskPaths, digest: str | None = None) -> TaskState:
-    """The state of a task; `digest`: of this spec (default: the one in its task.yaml)."""
+@dataclass(frozen=True)
+class SlurmView:
+    """What Slurm says about a run: its live jobs by task, or why it could not be asked."""
+
+    live: Mapping[str, Job] = field(default_factory=dict)
+    unknown: str = ""
+
+
+def slurm_view(run: RunPaths) -> SlurmView:
+    """One query, and none for a run that never was on Slurm."""
+    from snakeval.slurm import queue
+    from snakeval.slurm.stop import is_on_slurm
+
+    if not is_on_slurm(run):
+        return SlurmView()
+    try:
+        known = queue.jobs_of(run, queue.jobs())
+    except queue.QueryFailed as error:
+        return SlurmView(unknown=str(error))
+    return SlurmView({task: jobs[-1] for task, jobs in known.items() if jobs[-1].live})
+
+
+def task_state(
+    paths: TaskPaths, digest: str | None = None, slurm: SlurmView | None = None
+) -> TaskState:
+    """The state of a task.
+
+    digest  of this spec (default: the one in its task.yaml)
+    slurm   what Slurm says; None: it is not asked, and the run folder alone counts
+    """
     record = attempt.read(paths.dir)
     digest = digest or _written_digest(paths)
     attempts = [item for item in record["attempts"] if item.get("digest") == digest]
@@ -51,6 +85,14 @@ def task_state(paths: TaskPaths, digest: str | None = None) -> TaskState:
         state, cause = "pending", None  # its folder was put aside (`fresh=`) or removed
     else:
         state, cause = str(last.get("state", "pending")), last.get("cause")
+    job = slurm.live.get(paths.dir.name) if slurm and state != "published" else None
+    if state not in ("published", "running"):
+        if job:
+            state, cause = _in_the_queue(job)
+        elif slurm and slurm.unknown and _may_be_live(paths, last):
+            state, cause = "unknown", f"Slurm could not be asked: {slurm.unknown}"
+        elif state == "pending" and paths.cancelled.exists():
+            state, cause = "cancelled", "cancelled before it ran; the next start continues it"
     spec = _read_json(paths.own(digest) / "check_spec.json")
     checked = _read_json(paths.check(digest)) if state == "published" else {}
     return TaskState(
@@ -64,12 +106,27 @@ def task_state(paths: TaskPaths, digest: str | None = None) -> TaskState:
         checked.get("expected") if checked else _expected(spec),
         at_it,
         paths.log if paths.log.exists() else None,
+        job,
     )
+
+
+def _in_the_queue(job: Job) -> tuple[str, str | None]:
+    """State and cause of a task whose job Slurm has, and that no script works on."""
+    if job.state == "PENDING":
+        return "pending", f"job {job.id} is in the queue: {job.reason}"
+    return "running", None
+
+
+def _may_be_live(paths: TaskPaths, last: dict[str, Any]) -> bool:
+    """Whether the job that was submitted last is not known to have ended."""
+    job = _read_json(paths.job).get("job")
+    return bool(job) and not (last.get("job") == job and last.get("ended"))
 
 
 def run_states(run: RunPaths) -> list[TaskState]:
     """The states of all tasks of a run folder, in the order of `run_all.sh`."""
-    return [task_state(run.task(name)) for name in task_names(run)]
+    slurm = slurm_view(run)
+    return [task_state(run.task(name), slurm=slurm) for name in task_names(run)]
 
 
 def task_names(run: RunPaths) -> list[str]:

@@ -19,6 +19,7 @@ COLOURS = {
     "failed": "red",
     "cancelled": "yellow",
     "interrupted": "yellow",
+    "unknown": "magenta",
 }
 
 
@@ -104,6 +105,13 @@ def samples(state: TaskState) -> str:
 
 
 def _where(state: TaskState) -> str:
+    if state.job:
+        words = [f"job {state.job.id}", state.job.state.lower()]
+        if state.job.state == "PENDING":
+            words.append(f"({state.job.reason})")
+        else:
+            words.append(f"{state.job.elapsed} on {state.job.nodes}")
+        return " ".join(words)
     if state.owner is None:
         return "-"
     job = f", job {state.owner.job}" if state.owner.job else ""

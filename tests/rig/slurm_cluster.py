@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,8 +41,9 @@ _PACKAGES = {
 }
 _PACKAGES_OF_ACCOUNTING = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
 _MYSQL_PLUGIN = "accounting_storage_mysql.so"
-# KillWait of 30 s is what clusters have; MinJobAge keeps ended jobs in squeue. A requeued job waits
-# until its credential has expired, which is two minutes on clusters.
+# KillWait (from TERM to KILL) is 30 s on most clusters; here it holds us to our 20 s. MinJobAge
+# keeps ended jobs in squeue. A requeued job waits until its credential has expired, which is two
+# minutes on clusters.
 _CONF = """\
 ClusterName=rig
 SlurmctldHost={controller}({address})
@@ -66,7 +68,7 @@ SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0,bf_interval=2
 JobAcctGatherType={gather}
 JobRequeue=1
-KillWait=30
+KillWait=20
 MinJobAge=300
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
@@ -76,7 +78,7 @@ NodeName=m1 NodeAddr={subnet}.11 NodeHostname=m1 CPUs={cpus} RealMemory=8000 Sta
 NodeName=m2 NodeAddr={subnet}.12 NodeHostname=m2 CPUs={cpus} RealMemory=8000 State=UNKNOWN
 PartitionName=batch Nodes=ALL Default=YES PriorityTier=1 MaxTime=7-0 State=UP
 PartitionName=cpu Nodes=ALL PriorityTier=1 MaxTime=7-0 State=UP
-PartitionName=spot Nodes=ALL PriorityTier=1 PreemptMode=CANCEL GraceTime=20 MaxTime=7-0 State=UP
+PartitionName=spot Nodes=ALL PriorityTier=1 PreemptMode=CANCEL GraceTime=2 MaxTime=7-0 State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=7-0 State=UP
 """
 _ACCOUNTING = """\
@@ -111,9 +113,11 @@ class SlurmCluster:
 
     def __init__(self, accounting: bool = True) -> None:
         self.accounting = accounting
-        self.name = "acct" if accounting else "bare"
-        self.subnet = "10.88.0" if accounting else "10.88.1"
-        self.folder = rig_dir() / f"slurm-{self.name}"
+        self.folder = rig_dir() / f"slurm-{'acct' if accounting else 'bare'}"
+        # Two rig folders on one machine have clusters of their own.
+        place = zlib.crc32(str(rig_dir()).encode()) % 100
+        self.name = f"{place}{'a' if accounting else 'b'}"
+        self.subnet = f"10.{100 + place}.{0 if accounting else 1}"
         self._processes: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -125,6 +129,11 @@ class SlurmCluster:
     def login_only(self) -> Path:
         """A folder that this machine sees and the nodes do not."""
         return self.folder / "login-only"
+
+    @property
+    def stays(self) -> Path:
+        """Exists where `up` has started the cluster: sessions use it and leave it running."""
+        return self.folder / "stays"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -177,11 +186,15 @@ class SlurmCluster:
                 raise TimeoutError(f"after {timeout:g} s; jobs: {self.jobs()}")
             time.sleep(0.2)
 
-    def clear(self) -> None:
-        """Ends every job, and gives the nodes back to work."""
+    def give_back_nodes(self) -> None:
+        """Ends what `state=down` has begun; a node may have come back by itself."""
         for node in NODES:
             with contextlib.suppress(RigUnavailable):
                 self.run("scontrol", "update", f"node={node}", "state=resume")
+
+    def clear(self) -> None:
+        """Ends every job, and gives the nodes back to work."""
+        self.give_back_nodes()
         for _ in range(3):
             ids = list(self.jobs())
             if not ids:
@@ -365,10 +378,10 @@ class SlurmCluster:
 
     @property
     def _bridge(self) -> str:
-        return f"rig-{self.name}"
+        return f"slurm-{self.name}"
 
     def _namespace(self, node: str) -> str:
-        return f"rig-{self.name}-{node}"
+        return f"slurm-{self.name}-{node}"
 
     def _make_network(self) -> None:
         commands = [
@@ -433,9 +446,15 @@ def _last_line(log: Path) -> str:
 
 @contextlib.contextmanager
 def slurm_for_session(accounting: bool = True) -> Iterator[SlurmCluster]:
-    """A cluster for one test session; a second session on this machine waits for its turn."""
+    """A cluster for one test session: the one of `up`, else one of its own.
+
+    A second session on this machine waits for its turn.
+    """
     cluster = SlurmCluster(accounting)
-    with locked(f"slurm-{cluster.name}"), cluster:
+    if cluster.stays.exists() and cluster._all_idle():
+        yield cluster
+        return
+    with locked(cluster.folder.name), cluster:
         yield cluster
 
 
@@ -450,6 +469,7 @@ def main() -> None:
             cluster.stop()
         else:
             cluster.__enter__()
+            cluster.stays.touch()
             print(cluster.environment["SLURM_CONF"])
     except RigUnavailable as reason:
         raise SystemExit(f"slurm: {reason}") from None

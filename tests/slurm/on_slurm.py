@@ -6,6 +6,7 @@ config/examples/own_benchmark); it starts in a blink, so that the tests wait for
 
 import json
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rig.slurm_cluster import SlurmCluster
 ASK = ROOT / "config" / "examples" / "own_benchmark" / "ask"
 COMMAND = (
     "python3 {files}/ask.py --questions {files}/{task}.jsonl --url {url} --model {model_id}"
-    " --threads {param.threads} --answers answers.jsonl --out {results}"
+    " --threads {param.threads} --answers {results}/answers.jsonl --out {results}/results.json"
 )
 QUICK = (
     *("--seconds-between-status-checks", "1"),
@@ -84,10 +85,10 @@ class ClusterProject(Project):
         """The job that was submitted last for a task."""
         return str(json.loads((self.task(task) / "job.json").read_text())["job"])
 
-    def submitted(self) -> list[str]:
-        """The names of all jobs that the cluster has seen, by the accounting."""
-        shown = self.cluster.run("sacct", "-X", "--noheader", "--parsable2", "--format=JobName")
-        return shown.splitlines()
+    def submitted_names(self, *beginnings: str) -> list[str]:
+        """Jobs of such names that the cluster has seen since it started, ended ones too."""
+        shown = self.cluster.run("squeue", "--noheader", "--states=all", "--format=%j")
+        return [name for name in shown.splitlines() if name.startswith(beginnings)]
 
     def sbatch(self, script: Path, *flags: str) -> str:
         """Submits a script by hand, as a person does; its job's number."""
@@ -120,7 +121,9 @@ class ClusterProject(Project):
 
     def target(self, name: str, *arguments: str) -> Finished:
         """A utility target in another terminal."""
-        return self.run(*Project.command(self, name, *arguments))
+        snakemake = str(Path(sys.executable).with_name("snakemake"))
+        config = ["--configfile", str(self.config)]
+        return self.run(snakemake, "-s", str(self.snakefile), name, *config, *arguments)
 
 
 def containers(run: Path) -> list[str]:

@@ -24,6 +24,7 @@ RESERVED = {
     "fresh": "start these tasks over and keep the old work folders",
     "new_run": "true: begin a fresh run folder",
     "update_images": "true: resolve image tags again",
+    "controller": "job: on Slurm the pipeline itself runs as a job, too",
     "harness": "a harness that `ls_tasks` is narrowed to",
     "match": "text that names listed by `ls_tasks` contain",
     "as": "json: what a utility target prints, for programs",

@@ -376,8 +376,11 @@ say "attempt $number started ($runtime); follow it with: tail -f $log"
 start_harness
 wait "$harness_pid" 2>/dev/null
 code=$?
-if [ -n "$stopped_by" ]; then # the handler has ended it; the first wait was cut short
-    wait "$harness_pid" 2>/dev/null
+if [ -n "$stopped_by" ]; then
+    # The handler has ended it. No second `wait`: of a child that dies at the very moment of the
+    # signal (Slurm sends it to both) bash may lose the end, and would wait for ever.
+    since=$SECONDS
+    while alive "$harness_pid" && [ $((SECONDS - since)) -lt "$GRACE" ]; do sleep 0.1; done
 fi
 after_harness
 end_filter

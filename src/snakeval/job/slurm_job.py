@@ -77,13 +77,15 @@ def ending(fields: dict[str, str], deadline: float | None, lead: float) -> tuple
     state = fields.get("JobState", "")
     if state in ENDINGS:
         return "interrupted", ENDINGS[state]
-    if fields.get("PreemptTime", "None") not in ("None", "Unknown", "N/A") and state != "CANCELLED":
+    if fields.get("PreemptTime", "None") not in ("None", "Unknown", "N/A"):
         return "interrupted", ENDINGS["PREEMPTED"]
-    if state in ("", "RUNNING"):
-        end = deadline_in(fields) or deadline
-        if end is not None and end - time.time() <= lead + RESOLUTION:
-            return "interrupted", ENDINGS["TIMEOUT"]
-    return "cancelled", "cancelled" + (" (scancel)" if state == "CANCELLED" else "")
+    if fields.get("Restarts", "0") != os.environ.get("SLURM_RESTART_COUNT", "0") and fields:
+        return "interrupted", ENDINGS["REQUEUED"]
+    # Of a job that is COMPLETING Slurm tells neither why nor the end that was set.
+    end = deadline if state == "COMPLETING" else deadline_in(fields) or deadline
+    if end is not None and end - time.time() <= lead + RESOLUTION and state != "CANCELLED":
+        return "interrupted", ENDINGS["TIMEOUT"]
+    return "cancelled", "cancelled" if state in ("", "RUNNING") else "cancelled (scancel)"
 
 
 # --- the record of attempts --------------------------------------------------------------------

@@ -114,10 +114,10 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
             return
         try:
             if self.stopping:
-                raise _Refused("the start was stopped before it was submitted")
+                raise Refused("the start was stopped before it was submitted")
             refused = self._refused(followed)
             if refused:
-                raise _Refused(refused)
+                raise Refused(refused)
             live, followed.live = followed.live, None
             if live:
                 self.logger.info(
@@ -125,7 +125,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
                     f"{live.state.lower()}; waiting for it"
                 )
             self._follow(job, live.id if live else self._submit(job, followed))
-        except _Refused as refusal:
+        except Refused as refusal:
             self._report_job_error_threadsafe(
                 SubmittedJobInfo(job), f"{followed.task.name}: {refusal}."
             )
@@ -143,7 +143,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
         )
 
     def _submit(self, job: Any, followed: Followed) -> str:
-        """Submits the task's script; returns the job's id. Raises _Refused with Slurm's words."""
+        """Submits the task's script; returns the job's id. Raises Refused with Slurm's words."""
         paths = followed.task.paths
         paths.logs.mkdir(parents=True, exist_ok=True)
         script = followed.run.paths.batch_script(followed.task.name).absolute()
@@ -225,7 +225,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
             if not refused:
                 try:
                     slurm_id = self._submit(info.job, followed)
-                except _Refused as refusal:
+                except Refused as refusal:
                     refused = str(refusal)
                 else:
                     ended_by = BY_SLURM.get(state, "Slurm")
@@ -300,7 +300,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
         super().cancel()
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """A task is not submitted, and why."""
 
 
@@ -318,12 +318,12 @@ def command_words(command: str, resources: Any) -> list[str]:
 
 
 def sbatch(command: list[str]) -> str:
-    """Runs sbatch; returns the job's id. Raises _Refused with Slurm's own message."""
+    """Runs sbatch; returns the job's id. Raises Refused with Slurm's own message."""
     answer = subprocess.run(
         command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
     )
     if answer.returncode:
-        raise _Refused(f"sbatch: {' '.join(answer.stderr.split())}")
+        raise Refused(f"sbatch: {' '.join(answer.stderr.split())}")
     return answer.stdout.strip().splitlines()[-1].partition(";")[0]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from snakeval import __version__
@@ -70,6 +72,83 @@ def batch_script(run: Run, task: Task, described: Sequence[Sequence[str]], image
     ]
     return "\n".join(lines)
 
+
+def controller_script(run: Run, described: Sequence[Sequence[str]], cwd: Path) -> str:
+    """`sbatch_controller.sh`: the pipeline itself as a job, which hands over before its limit.
+
+    described  the flags of the run's tasks: account, partition and time limit are theirs
+    cwd        where this start was made: paths of the command line are relative to it
+    """
+    kept = [
+        words
+        for words in described
+        if words[0].partition("=")[0] in ("-A", "-p", "-t", "--qos", "--reservation")
+    ]
+    notice = lead(_limit(described))
+    lines = [
+        "#!/usr/bin/env bash",
+        f"#SBATCH --job-name controller.{run.paths.id}",
+        *(f"#SBATCH {shlex.join(words)}" for words in kept),
+        "#SBATCH --ntasks=1 --cpus-per-task=1 --mem=2000",
+        f"#SBATCH --signal=B:USR1@{notice} --requeue --open-mode=append",
+        f"#SBATCH --comment {shlex.quote(f'snakeval {run.paths.id} controller')}",
+        "#",
+        f"# run:       {run.paths.id}",
+        f"# created:   {_now()} by snakeval {__version__}",
+        "# By hand:   sbatch sbatch_controller.sh",
+        "# Drives the run as `snakemake` on a login node does. Before its time limit it hands over",
+        "# to itself; the benchmarks' jobs go on meanwhile.",
+        "",
+        f"cd {shlex.quote(str(cwd))} || exit 1",
+        _CONTROLLER_HERE,
+        f"{shlex.join(command_line(sys.argv))} &",
+        _CONTROLLER,
+    ]
+    return "\n".join(lines)
+
+
+def command_line(arguments: Sequence[str]) -> list[str]:
+    """This start's command, without what is meant for one start only."""
+    once = ("fresh=", "new_run=", "controller=")
+    kept = [word for word in arguments[1:] if not word.startswith(once)]
+    words = [
+        word
+        for index, word in enumerate(kept)
+        if not (word == "--config" and (kept[index + 1 : index + 2] or ["-"])[0].startswith("-"))
+    ]
+    return [sys.executable, "-m", "snakemake", *words]
+
+
+_CONTROLLER_HERE = """\
+run=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *Command=//p')
+run=$(dirname "${run:-$SLURM_SUBMIT_DIR/.}")"""
+_CONTROLLER = """\
+snakemake=$!
+
+# Killed, so that it cancels no job: the next start finds them, and waits for them.
+let_go() {
+    trap '' TERM USR1
+    kill -KILL "$snakemake" 2>/dev/null
+    wait "$snakemake" 2>/dev/null
+    rm -f "$run/controller.json"
+}
+hand_over() {
+    let_go
+    echo "the time limit is near: handing over"
+    scontrol requeue "$SLURM_JOB_ID" || sbatch --dependency="afterany:$SLURM_JOB_ID" \\
+        "$run/sbatch_controller.sh"
+    exit 0
+}
+end() {
+    let_go
+    echo "ended; the benchmarks' jobs go on: start again, or snakemake kill"
+    exit 143
+}
+trap hand_over USR1
+trap end TERM
+while kill -0 "$snakemake" 2>/dev/null; do wait "$snakemake"; code=$?; done
+exit "${code:-0}"
+"""
 
 # sbatch copies the script away; Slurm says where it was, also after the run folder has moved.
 _HERE = """\

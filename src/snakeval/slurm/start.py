@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from snakeval.config.execution import SlurmExecution
-from snakeval.errors import Problem
+from snakeval.errors import InputError, Problem
 from snakeval.plan import Run, Task
 from snakeval.slurm import queue, scripts
-from snakeval.slurm.executor import Executor, Followed, command_words
+from snakeval.slurm.executor import Executor, Followed, Refused, command_words, sbatch
 from snakeval.slurm.resources import owned_flags
 
 NO_SBATCH = Problem(
@@ -63,6 +63,7 @@ class SlurmStart:
         """Writes the batch scripts, and finds the live jobs of earlier starts."""
         for output, followed in self._followed.items():
             run, task = followed.run, followed.task
+            task.paths.cancelled.unlink(missing_ok=True)  # in an earlier start
             described = scripts.flags(
                 self._executor.describe(self._jobs[output]), self._jobs[output].resources
             )
@@ -70,8 +71,28 @@ class SlurmStart:
                 run.paths.batch_script(task.name),
                 scripts.batch_script(run, task, described, _image(run, task)),
             )
+            _write(
+                run.paths.controller_job,
+                scripts.controller_script(
+                    run, described, Path(self._executor.workflow.workdir_init)
+                ),
+            )
         for run in self._runs:
             self._find_live(run)
+
+    def submit_controller(self) -> str:
+        """Gives the run to a job of its own; returns the job's id. Raises InputError."""
+        run = self._runs[0]
+        try:
+            return sbatch(
+                [
+                    *("sbatch", "--parsable", "--export=ALL"),
+                    f"--output={run.paths.dir.absolute()}/controller-%j.log",
+                    str(run.paths.controller_job.absolute()),
+                ]
+            )
+        except Refused as refusal:
+            raise InputError([Problem(str(run.paths.controller_job), str(refusal))]) from None
 
     def _find_live(self, run: Run) -> None:
         """One query; a job of another spec of the same task is not this task's."""

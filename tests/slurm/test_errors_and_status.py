@@ -1,0 +1,150 @@
+"""What cannot work on this cluster is told in Slurm's own words before anything is submitted; what
+the cluster does with a run is shown, and what nobody can know is said to be unknown."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from on_slurm import ClusterProject
+
+from rig.pipeline import HARNESSES
+
+
+def without(project: ClusterProject, *programs: str) -> None:
+    """From now on the project's PATH has everything but these programs."""
+    folder = project.folder / "path"
+    folder.mkdir(parents=True)
+    for place in reversed([str(Path(sys.executable).parent), *os.environ["PATH"].split(":")]):
+        for file in Path(place).glob("*"):
+            if file.name not in programs:
+                (folder / file.name).unlink(missing_ok=True)
+                (folder / file.name).symlink_to(file)
+    project.environment["PATH"] = str(folder)
+
+
+def test_wrong_partition_and_account_are_told_in_slurms_words(project: ClusterProject) -> None:
+    project.write_benchmarks(
+        {"wrong_a": 2, "wrong_b": 2},
+        execution={
+            "type": "slurm",
+            "account": "nobody",
+            "partition": "batch",
+            "hostname": "login.example.org",
+            "username": "me",
+            "sbatch_extra_flags": {"output": "x.log"},
+        },
+        resources={"wrong_b": {"partition": "nowhere"}},
+    )
+
+    refused = project.snakemake().refused()
+
+    assert "Invalid account or account/partition combination specified" in refused.output
+    assert "invalid partition specified: nowhere" in refused.output
+    assert "sbatch_extra_flags.output" in refused.output
+    assert "3 problems; nothing was started" in refused.output
+    assert not (project.folder / "out").exists()
+    assert not project.submitted_names("wrong_a.", "wrong_b.")
+    # and what a login node does not need is accepted, with a warning that says so
+    planned = project.snakemake("-n").check()
+    assert "execution.hostname: has no meaning here: the pipeline runs on the cluster" in (
+        planned.output
+    )
+
+
+def test_a_machine_without_sbatch_is_told(project: ClusterProject) -> None:
+    project.write_benchmarks({"one": 2})
+    without(project, "sbatch")
+    refused = project.snakemake().refused()
+    assert "sbatch: is not on the PATH" in refused.output
+    assert "login node" in refused.output
+
+
+def test_a_python_environment_that_the_nodes_do_not_see_is_named(
+    project: ClusterProject,
+) -> None:
+    # given an environment that only the login node has
+    project.write_benchmarks({"one": 2})
+    here = Path(sys.executable)
+    hidden = project.cluster.login_only / "venv"
+    (hidden / "bin").mkdir(parents=True, exist_ok=True)
+    shutil.copy(here.parents[1] / "pyvenv.cfg", hidden / "pyvenv.cfg")
+    for link, target in {"bin/python": here.resolve(), "lib": here.parents[1] / "lib"}.items():
+        (hidden / link).unlink(missing_ok=True)
+        (hidden / link).symlink_to(target)
+
+    command = project.command("--retries", "0")
+    failed = project.run(str(hidden / "bin" / "python"), "-m", "snakemake", *command[1:])
+
+    assert failed.code != 0
+    assert f"the Python environment {hidden}/bin/python is not on this node (m" in failed.output
+
+
+def test_an_output_folder_that_the_nodes_do_not_see_is_named(project: ClusterProject) -> None:
+    out = project.cluster.login_only / "out"
+    project.write_benchmarks({"one": 2}, execution={"output_dir": str(out)})
+    failed = project.snakemake("--retries", "0")
+    assert failed.code != 0
+    assert f"do the nodes see {out}" in failed.output
+    assert "a file system that all nodes share" in failed.output
+
+
+def test_a_runtime_that_the_nodes_lack_is_named(project: ClusterProject) -> None:
+    image = {"kind": "command", "command": "true", "image": "some/image:1", "tasks": {"one": None}}
+    project.write([{"name": "own.one"}], harnesses={**HARNESSES, "own": image})
+    without(project, "docker")
+    failed = project.snakemake("--retries", "0")
+    assert failed.code != 0
+    assert "the command is not on the PATH" in failed.output  # here: a warning
+    assert "docker is not on this machine (m" in failed.output
+
+
+def test_no_gpu_is_asked_for_and_fields_of_the_launcher_are_honoured(
+    project: ClusterProject,
+) -> None:
+    # given a config of the launcher, with its default of eight GPUs
+    project.write_benchmarks({"one": 2, "two": 2}, resources={"two": {"walltime": "2:00:00"}})
+    text = project.config.read_text().replace("execution:", "execution_:", 1)
+    project.config.write_text(
+        "defaults: [{execution: slurm/default}, {deployment: none}, _self_]\n"
+        + text.partition("execution_:")[0]
+        + "execution:\n  account: tests\n  output_dir: out\n  min_free_gb: 0\n"
+        "  cpu_partition: cpu\n  walltime: 00:30:00\n  sbatch_comment: paid by us\n"
+        "  sbatch_extra_flags: {exclusive: false, nice: 10, hold: true}\n"
+        + "target:"
+        + text.partition("target:")[2]
+    )
+    with project.started() as snakemake:
+        project.cluster.wait(lambda: len(project.cluster.jobs()) == 2)
+        shown = project.cluster.run("scontrol", "--oneliner", "show", "job", project.job("one"))
+        other = project.cluster.run("scontrol", "--oneliner", "show", "job", project.job("two"))
+        for fact in (
+            *("Account=tests", "Partition=cpu", "TimeLimit=00:30:00", "Nice=10"),
+            *("Comment=paid by us", "CPUs/Task=2", "MinMemoryNode=4000M", "Requeue=1"),
+        ):
+            assert fact in shown, shown
+        assert "gpu" not in shown.lower()
+        assert "TimeLimit=02:00:00" in other
+        # and status shows what Slurm waits for
+        status = project.target("status").check().output
+        assert f"job {project.job('one')} pending (JobHeldUser)" in status
+        # and says unknown where Slurm cannot be asked
+        project.environment["SLURM_CONF"] = "/nowhere"
+        status = project.target("status").check().output
+        assert "one: Slurm could not be asked: squeue: " in status
+        assert "2 unknown" in status
+        assert "failed" not in status
+        del project.environment["SLURM_CONF"]
+        snakemake.kill()
+
+
+def test_status_shows_where_a_job_runs(project: ClusterProject) -> None:
+    project.write_benchmarks({"one": 40})
+    project.endpoint.latency = 0.3
+    with project.started() as snakemake:
+        project.wait_for_answers("one", 2)
+        status = project.target("status").check().output
+        assert f"job {project.job('one')} running 0:" in status
+        assert "on m" in status
+        project.endpoint.latency = 0
+        assert snakemake.wait(60) == 0

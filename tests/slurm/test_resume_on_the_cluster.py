@@ -1,0 +1,228 @@
+"""What Slurm does to a job costs no answer: it continues without anyone's help."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from on_slurm import ClusterProject
+
+THREADS = 2
+
+
+def check_continued(project: ClusterProject, task: str, questions: int) -> None:
+    """Published, with every answer paid once, but for what was in flight at an interruption."""
+    assert project.states(task)[-1] == "published"
+    asked = project.asked(task)
+    assert len(asked) == questions
+    again = sum(asked.values()) - questions
+    assert again <= THREADS * (len(project.states(task)) - 1), asked
+
+
+def test_what_slurm_interrupts_continues_by_itself(project: ClusterProject) -> None:
+    # given benchmarks in their middle, one in a partition whose preempted jobs do not come back by
+    # themselves (PreemptMode=CANCEL), and a profile without retries
+    names = ("requeued", "batch", "spot")
+    project.write_benchmarks(
+        dict.fromkeys(names, 400), THREADS, resources={"spot": {"partition": "spot"}}
+    )
+    project.endpoint.latency = 0.5
+    with project.started("--retries", "0") as snakemake:
+        for name in names:
+            project.wait_for_answers(name, 4)
+        first = {name: project.job(name) for name in names}
+
+        def attempts(name: str) -> int:
+            return len(project.status(name)["attempts"])
+
+        # when one is requeued
+        project.cluster.run("scontrol", "requeue", first["requeued"])
+        project.endpoint.wait_for(lambda: attempts("requeued") == 2, 60)
+        # and a node fails
+        node = project.status("batch")["attempts"][-1]["host"]
+        before = attempts("batch")
+        project.cluster.run("scontrol", "update", f"node={node}", "state=down", "reason=test")
+        project.endpoint.wait_for(lambda: attempts("batch") > before, 60)
+        project.cluster.give_back_nodes()
+        # and somebody with more right takes all nodes for a moment
+        before = attempts("spot")
+        flags = ["--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
+        project.cluster.run("sbatch", *flags, "--wrap=sleep 1")
+        project.endpoint.wait_for(lambda: attempts("spot") > before, 90)
+        project.endpoint.latency = 0
+        # then all go on in the same start, and are published
+        assert snakemake.wait(90) == 0, project.log
+    for name in names:
+        assert set(project.states(name)[:-1]) == {"interrupted"}
+        check_continued(project, name, 400)
+    # under their own numbers, where Slurm lets them come back
+    assert {name: project.job(name) == first[name] for name in names} == {
+        "requeued": True,
+        "batch": True,
+        "spot": False,
+    }
+    assert "ended by a preemption" in project.log
+
+
+def test_time_limits_are_no_failures(project: ClusterProject) -> None:
+    """Three benchmarks in one start, as each limit takes a minute: one is told in time and comes
+    back, one is at its limit while it closes after publishing, one has used max_walltime up."""
+    project.write_benchmarks(
+        {"long": 100, "closing": 4},
+        THREADS,
+        execution={
+            "type": "slurm",
+            "account": "tests",
+            "partition": "batch",
+            "walltime": "00:01:00",
+        },
+    )
+    spent = ClusterProject(
+        project.folder / "spent", project.url, cluster=project.cluster, endpoint=project.endpoint
+    )
+    spent.write_benchmarks(
+        {"spent": 100},
+        THREADS,
+        execution={"type": "slurm", "account": "tests", "max_walltime": "00:00:30"},
+    )
+    slow_to_close(project, "closing")
+    project.endpoint.latency = 1.5
+    with project.started("--retries", "0") as snakemake, spent.started() as other:
+        # then the one beyond max_walltime ends with a message that says so, and is not retried
+        assert other.wait(80) != 0, spent.log
+        assert "max_walltime (30 s) is used up" in spent.log
+        assert set(spent.states("spent")) == {"failed"}
+        assert 0 < spent.answered("spent") < 100
+        # and the long one comes back after its limit
+        project.endpoint.wait_for(lambda: len(project.status("long")["attempts"]) == 2, 120)
+        project.endpoint.latency = 0
+        assert snakemake.wait(120) == 0, project.log
+    assert project.states("long") == ["interrupted", "published"]
+    assert "time limit" in project.status("long")["attempts"][0]["cause"]
+    check_continued(project, "long", 100)
+    # and the one that was closing is a result, without another attempt and another request
+    assert project.states("closing") == ["published"]
+    assert set(project.asked("closing").values()) == {1}
+    assert "TIMEOUT" in project.cluster.run(
+        "sacct", "-X", "-n", f"--jobs={project.job('closing')}", "--format=State"
+    )
+    # and with a larger budget the spent one continues from its samples
+    spent.write_benchmarks(
+        {"spent": 100}, THREADS, execution={"type": "slurm", "max_walltime": "01:00:00"}
+    )
+    spent.snakemake().check()
+    check_continued(spent, "spent", 100)
+
+
+def slow_to_close(project: ClusterProject, task: str) -> None:
+    """From the result on, this task's script finds an `rm` that takes for ever."""
+    programs = project.folder / "programs"
+    programs.mkdir(parents=True)
+    (programs / "rm").write_text(
+        f'#!/bin/sh\ncase "$*" in */{task}/lease) exec sleep 600 ;; esac\nexec /bin/rm "$@"\n'
+    )
+    (programs / "rm").chmod(0o755)
+    path = [str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]
+    project.environment["PATH"] = os.pathsep.join(path)
+
+
+def test_what_a_pending_job_was_for_may_be_finished_before(project: ClusterProject) -> None:
+    # given a benchmark whose job waits in the queue
+    project.write_benchmarks({"short": 6}, execution=held())
+    with project.started() as snakemake:
+        project.cluster.wait(lambda: "PENDING" in project.cluster.jobs().values())
+        # when somebody runs it by hand meanwhile
+        project.run("bash", str(project.task("short") / "run.sh")).check()
+        project.cluster.run("scontrol", "release", project.job("short"))
+        # then the job adopts the result, and asks nothing
+        assert snakemake.wait(60) == 0, project.log
+    assert project.states("short") == ["published"]
+    assert set(project.asked("short").values()) == {1}
+
+
+def held() -> dict[str, object]:
+    """An `execution` whose jobs wait until somebody releases them."""
+    return {"type": "slurm", "account": "tests", "sbatch_extra_flags": {"hold": True}}
+
+
+def test_a_cancelled_task_stays_away_in_this_start_and_continues_in_the_next(
+    project: ClusterProject,
+) -> None:
+    # given two benchmarks in their middle, and a profile that retries
+    project.write_benchmarks({"cancelled": 40, "other": 12}, THREADS)
+    project.endpoint.latency = 0.4
+    with project.started("--retries", "3") as snakemake:
+        project.wait_for_answers("cancelled", 4)
+        project.wait_for_answers("other", 1)
+        # when a person cancels one
+        project.cluster.run("scancel", project.job("cancelled"))
+        # then it is reported as cancelled and does not come back, and the other one is published
+        assert snakemake.wait(60) != 0
+    assert project.states("cancelled") == ["cancelled"]
+    assert "scancel" in project.status("cancelled")["cause"]
+    assert project.states("other") == ["published"]
+    assert project.log.count("cancelled: submitted as job") == 1, project.log
+    # and the next start continues it
+    project.endpoint.latency = 0
+    project.snakemake().check()
+    assert project.states("cancelled") == ["cancelled", "published"]
+    check_continued(project, "cancelled", 40)
+
+
+def test_cancelled_in_the_queue_it_does_not_come_back_either(project: ClusterProject) -> None:
+    project.write_benchmarks({"one": 4, "two": 4}, execution=held())
+    with project.started("--retries", "3") as snakemake:
+        project.cluster.wait(lambda: len(project.cluster.jobs()) == 2)
+        # when one is cancelled by scancel and one by the pipeline's own kill
+        project.cluster.run("scancel", project.job("one"))
+        killed = project.target("kill", "--config", f"run={project.run_folder.name}", "task=two")
+        assert f"ended job {project.job('two')}" in killed.check().output
+        assert snakemake.wait(30) != 0
+    assert project.log.count("submitted as job") == 2, project.log
+    assert project.endpoint.requests.total() == 0
+    shown = project.target("status").check().output
+    assert shown.count("cancelled before it ran") == 2, shown
+
+
+def test_kill_of_one_task_leaves_the_others_alone(project: ClusterProject) -> None:
+    project.write_benchmarks({"one": 40, "two": 20}, THREADS)
+    project.endpoint.latency = 0.4
+    with project.started("--retries", "3") as snakemake:
+        project.wait_for_answers("one", 2)
+        project.wait_for_answers("two", 2)
+        run = f"run={project.run_folder.name}"
+        project.target("kill", "--config", run, "task=one").check()
+        assert not [job for job in project.jobs() if " one." in job]
+        assert snakemake.wait(60) != 0
+    assert project.states("one") == ["cancelled"]
+    assert project.states("two") == ["published"]
+    project.endpoint.latency = 0
+    project.snakemake().check()
+    check_continued(project, "one", 40)
+
+
+def test_by_hand_the_batch_script_does_what_the_pipeline_does(project: ClusterProject) -> None:
+    # given a run that was cancelled before anything ran
+    project.write_benchmarks({"long": 30}, THREADS, execution=held())
+    with project.started() as snakemake:
+        project.cluster.wait(lambda: bool(project.cluster.jobs()))
+        snakemake.send_signal(signal.SIGINT)
+        assert snakemake.wait(30) != 0
+    # when the run folder has moved, and its script is submitted by hand and requeued in the middle
+    moved = project.folder / "moved" / project.run_folder.name
+    moved.parent.mkdir()
+    project.run_folder.rename(moved)
+    project.endpoint.latency = 0.4
+    job = project.sbatch(moved / "sbatch_long.sh", "--output=long.out")
+    project.cluster.run("scontrol", "release", job)
+    project.wait_for_answers("long", 6)
+    project.cluster.run("scontrol", "requeue", job)
+    project.endpoint.wait_for((moved / "long" / "artifacts").exists, 60)
+    # then it has continued, and the pipeline finds the result
+    moved.rename(project.folder / "out" / moved.name)
+    project.endpoint.latency = 0
+    check_continued(project, "long", 30)
+    assert project.snakemake("-n").planned == 0
+    header = (project.run_folder / "sbatch_long.sh").read_text().splitlines()
+    for fact in ("# run:", "# task:", "# model:", "# image:", "# created:"):
+        assert any(line.startswith(fact) for line in header)
