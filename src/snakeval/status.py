@@ -93,6 +93,8 @@ def task_state(
             state, cause = "unknown", f"Slurm could not be asked: {slurm.unknown}"
         elif state == "pending" and paths.cancelled.exists():
             state, cause = "cancelled", "cancelled before it ran; the next start continues it"
+        elif state == "pending" and (why := _read_json(paths.job).get("cause")):
+            state, cause = "failed", str(why)
     spec = _read_json(paths.own(digest) / "check_spec.json")
     checked = _read_json(paths.check(digest)) if state == "published" else {}
     return TaskState(

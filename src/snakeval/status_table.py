@@ -47,6 +47,9 @@ def print_status(run: RunPaths) -> None:
     console = _console()
     console.print(table)
     for state in states:
+        if state.job and state.job.state != "PENDING":
+            where = f"job {state.job.id} runs on {state.job.nodes} for {state.job.elapsed}"
+            console.print(f"{state.name}: {where}", soft_wrap=True, highlight=False)
         if state.cause and state.state != "published":
             console.print(f"{state.name}: {state.cause}", soft_wrap=True, highlight=False)
     for line in told(run):
@@ -106,12 +109,8 @@ def samples(state: TaskState) -> str:
 
 def _where(state: TaskState) -> str:
     if state.job:
-        words = [f"job {state.job.id}", state.job.state.lower()]
-        if state.job.state == "PENDING":
-            words.append(f"({state.job.reason})")
-        else:
-            words.append(f"{state.job.elapsed} on {state.job.nodes}")
-        return " ".join(words)
+        at = state.job.reason if state.job.state == "PENDING" else state.job.nodes
+        return f"job {state.job.id}, {at}"
     if state.owner is None:
         return "-"
     job = f", job {state.owner.job}" if state.owner.job else ""

@@ -20,8 +20,8 @@ def check_continued(project: ClusterProject, task: str, questions: int) -> None:
 
 
 def test_what_slurm_interrupts_continues_by_itself(project: ClusterProject) -> None:
-    # given benchmarks in their middle, one in a partition whose preempted jobs do not come back by
-    # themselves (PreemptMode=CANCEL), and a profile without retries
+    # given benchmarks in their middle, one in a partition whose preempted jobs Slurm does not start
+    # again (PreemptMode=CANCEL), and a profile without retries
     names = ("requeued", "batch", "spot")
     project.write_benchmarks(
         dict.fromkeys(names, 400), THREADS, resources={"spot": {"partition": "spot"}}
@@ -46,6 +46,7 @@ def test_what_slurm_interrupts_continues_by_itself(project: ClusterProject) -> N
         project.cluster.give_back_nodes()
         # and somebody with more right takes all nodes for a moment
         before = attempts("spot")
+        project.cluster.run("scontrol", "update", f"jobid={first['spot']}", "requeue=0")
         flags = ["--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
         project.cluster.run("sbatch", *flags, "--wrap=sleep 1")
         project.endpoint.wait_for(lambda: attempts("spot") > before, 90)

@@ -126,13 +126,13 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
                 )
             self._follow(job, live.id if live else self._submit(job, followed))
         except Refused as refusal:
-            self._report_job_error_threadsafe(
-                SubmittedJobInfo(job), f"{followed.task.name}: {refusal}."
-            )
+            self._not_submitted(job, followed, str(refusal))
         except Exception as error:
-            self._report_job_error_threadsafe(
-                SubmittedJobInfo(job), f"{followed.task.name}: could not be submitted: {error}"
-            )
+            self._not_submitted(job, followed, f"could not be submitted: {error}")
+
+    def _not_submitted(self, job: Any, followed: Followed, why: str) -> None:
+        self.logger.error(f"{followed.task.name}: {why}")
+        self._report_job_error_threadsafe(SubmittedJobInfo(job), why)
 
     def _refused(self, followed: Followed) -> str:
         """Why a task is not to be submitted in this start; empty: nothing against it."""
@@ -263,7 +263,19 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
         )
 
     def _failed(self, info: SubmittedJobInfo, why: str) -> None:
-        self.report_job_error(info, msg=f"{self.followed[_output(info)].task.name}: {why}. ")
+        followed = self.followed[_output(info)]
+        record = attempt.read(followed.task.paths.dir)
+        if not slurm_job.last_of(record, str(info.external_jobid)):  # else it has said so itself
+            note(
+                followed.task.paths.job,
+                str(info.external_jobid),
+                followed.task.digest,
+                self.start,
+                cause=why,
+            )
+        # Told here: with `quiet: [rules]` Snakemake keeps a job's error to itself.
+        self.logger.error(f"{followed.task.name}: {why}")
+        self.report_job_error(info, msg=why)
 
     @staticmethod
     def _publish(followed: Followed) -> None:
@@ -327,9 +339,11 @@ def sbatch(command: list[str]) -> str:
     return answer.stdout.strip().splitlines()[-1].partition(";")[0]
 
 
-def note(file: Path, slurm_id: str, digest: str, start: str) -> None:
-    """`job.json`: the job that was submitted last for a task."""
-    content = {"job": slurm_id, "digest": digest, "start": start, "submitted": attempt.now()}
+def note(file: Path, slurm_id: str, digest: str, start: str, cause: str = "") -> None:
+    """`job.json`: the job that was submitted last for a task, and why it came to nothing."""
+    content = {"job": slurm_id, "digest": digest, "start": start, "noted": attempt.now()}
+    if cause:
+        content["cause"] = cause
     write_atomically(file, json.dumps(content, indent=1) + "\n")
 
 
