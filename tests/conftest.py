@@ -121,3 +121,9 @@ def _cluster(accounting: bool) -> Iterator[SlurmCluster]:
         for name, value in cluster.environment.items():
             variables.setenv(name, value)
         yield cluster
+
+
+@pytest.fixture
+def slurm_without_accounting() -> Iterator[SlurmCluster]:
+    """A second, smaller Slurm without accounting, for one test."""
+    yield from _cluster(accounting=False)

@@ -53,7 +53,7 @@ def test_a_controller_in_a_job_hands_over_before_its_limit(project: ClusterProje
     job = project.job("long")
     # when it reaches its limit
     log = project.run_folder / f"controller-{controller}.log"
-    project.endpoint.wait_for(lambda: "handing over" in log.read_text(), 90)
+    project.endpoint.wait_for(lambda: "handing over" in log.read_text(), 100)
     # then it comes back, waits for the job that went on, and the run ends complete
     adopted = f"job {job} of an earlier start is running"
     project.endpoint.wait_for(lambda: adopted in log.read_text(), 60)

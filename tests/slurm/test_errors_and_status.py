@@ -143,7 +143,8 @@ def test_status_shows_where_a_job_runs(project: ClusterProject) -> None:
     project.endpoint.latency = 0.3
     with project.started() as snakemake:
         project.wait_for_answers("one", 2)
-        status = project.target("status").check().output
+        with project.endpoint.holding():
+            status = project.target("status").check().output
         assert f"one: job {project.job('one')} runs on m" in status
         project.endpoint.latency = 0
         assert snakemake.wait(60) == 0

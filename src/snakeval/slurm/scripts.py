@@ -11,7 +11,7 @@ from typing import Any
 
 from snakeval import __version__
 from snakeval.plan import Run, Task
-from snakeval.slurm.resources import lead, limit_of, max_walltime
+from snakeval.slurm.resources import lead, limit_of, max_walltime, notation, seconds
 
 PER_SUBMISSION = ("--parsable", "--output", "--export", "-D")
 """Flags that are about one submission; they do not stand in the script."""
@@ -76,7 +76,8 @@ def batch_script(run: Run, task: Task, described: Sequence[Sequence[str]], image
 def controller_script(run: Run, described: Sequence[Sequence[str]], cwd: Path) -> str:
     """`sbatch_controller.sh`: the pipeline itself as a job, which hands over before its limit.
 
-    described  the flags of the run's tasks: account, partition and time limit are theirs
+    described  the flags of one of the run's tasks: account, partition and so on are the same here;
+               the time limit is `execution.walltime`, where there is one
     cwd        where this start was made: paths of the command line are relative to it
     """
     kept = [
@@ -84,7 +85,13 @@ def controller_script(run: Run, described: Sequence[Sequence[str]], cwd: Path) -
         for words in described
         if words[0].partition("=")[0] in ("-A", "-p", "-t", "--qos", "--reservation")
     ]
-    notice = lead(_limit(described))
+    walltime = getattr(run.config.execution, "walltime", None)
+    if walltime:
+        limit: int | None = seconds(walltime)
+        kept = [words for words in kept if words[0] != "-t"] + [["-t", notation(seconds(walltime))]]
+    else:
+        limit = _limit(described)
+    notice = lead(limit)
     lines = [
         "#!/usr/bin/env bash",
         f"#SBATCH --job-name controller.{run.paths.id}",

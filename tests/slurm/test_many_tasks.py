@@ -1,0 +1,40 @@
+"""Two hundred small benchmarks at once: none lost, none run twice, few questions to Slurm."""
+
+from on_slurm import ClusterProject
+
+TASKS = 200
+
+
+def test_of_two_hundred_benchmarks_none_is_lost_or_run_twice(project: ClusterProject) -> None:
+    names = [f"t{number}" for number in range(TASKS)]
+    project.write_benchmarks(dict.fromkeys(names, 1), threads=1)
+    counted = count_queries(project)
+
+    ended = project.snakemake("--jobs", "300", timeout=420).check()
+
+    assert f"{TASKS} of {TASKS} benchmarks published" in ended.output
+    assert ended.output.count("submitted as job") == TASKS
+    assert set(project.endpoint.requests.values()) == {1}
+    assert project.endpoint.requests.total() == TASKS
+    assert project.cluster.jobs() == {}
+    # one query for all jobs at a time, about one a second
+    assert len(counted.read_text().splitlines()) < TASKS * 2
+
+
+def count_queries(project: ClusterProject):  # type: ignore[no-untyped-def]
+    """A squeue in front of the real one that leaves a line each time the controller asks."""
+    import os
+    import shutil
+    import sys
+    from pathlib import Path
+
+    programs = project.folder / "programs"
+    programs.mkdir(parents=True)
+    log = project.folder / "queries"
+    log.touch()
+    real = shutil.which("squeue")
+    (programs / "squeue").write_text(f'#!/bin/sh\necho asked >>{log}\nexec {real} "$@"\n')
+    (programs / "squeue").chmod(0o755)
+    path = [str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]
+    project.environment["PATH"] = os.pathsep.join(path)
+    return log
