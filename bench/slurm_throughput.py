@@ -19,11 +19,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "slurm")]
 
-from on_slurm import ClusterProject  # noqa: E402
+from on_slurm import ClusterProject  # type: ignore[import-not-found]  # noqa: E402
 
-from rig.docker_engine import RigUnavailable  # noqa: E402
-from rig.endpoint import ScriptedEndpoint  # noqa: E402
-from rig.slurm_cluster import SlurmCluster, slurm_for_session  # noqa: E402
+from rig.docker_engine import RigUnavailable  # type: ignore[import-not-found]  # noqa: E402
+from rig.endpoint import ScriptedEndpoint  # type: ignore[import-not-found]  # noqa: E402
+from rig.slurm_cluster import (  # type: ignore[import-not-found]  # noqa: E402
+    SlurmCluster,
+    slurm_for_session,
+)
 
 
 def main() -> None:
