@@ -371,7 +371,8 @@ class SlurmCluster:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
             _ip("netns", "delete", self._namespace(node))
-        _ip("link", "delete", self._bridge)
+        for link in (*(f"{self._bridge}-{number}" for number in range(len(NODES))), self._bridge):
+            _ip("link", "delete", link)
         _iptables("--delete", self._bridge)
 
     # --- the network -----------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_a_queued_job_is_immune_to_edits_of_the_config(project: ClusterProject) 
         *("--seconds-between-status-checks", "1", "--cluster-generic-submit-cmd", submit)
     ) as snakemake:
         project.cluster.wait(lambda: "PENDING" in project.cluster.jobs().values())
-        project.config.write_text("nonsense: [")
+        project.config.write_text("evaluation: {tasks: [no_such_benchmark]}\n")
         project.cluster.run("scontrol", "release", *project.cluster.jobs())
         assert snakemake.wait(60) == 0, generic.log
     assert project.states("one") == ["published"]
