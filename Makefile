@@ -52,12 +52,13 @@ $(VENV)/dev: $(VENV)/run requirements-dev.lock
 	$(call install,--require-hashes -r requirements-dev.lock)
 	touch $@
 
-# Resolved for all platforms and Pythons, with hashes and without any host (needs uv).
+# Resolved for all platforms and Pythons, with hashes and without any host (needs uv). All extras
+# first: what everybody gets then goes with each of them (leptonai wants an older anyio and httpx).
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --no-strip-extras --quiet
 lock:
-	$(COMPILE) pyproject.toml -o requirements.lock
-	$(COMPILE) pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra dev -o requirements-dev.lock
+	$(COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	echo uv | $(COMPILE) - -o requirements-setup.lock
 
 clean:
