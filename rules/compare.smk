@@ -8,7 +8,7 @@ rule compare:
     log:
         ".snakemake/log/compare.log",
     params:
-        runs=PIPELINE.compare_arguments,
+        runs=PIPELINE.arguments.comparison,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/compare.py" {params.runs}'
         " 2> >(tee {log:q} >&2)"
@@ -18,7 +18,7 @@ rule gate:
     log:
         ".snakemake/log/gate.log",
     params:
-        runs=PIPELINE.compare_arguments,
+        runs=PIPELINE.arguments.comparison,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/gate.py" {params.runs}'
         " 2> >(tee {log:q} >&2)"

@@ -30,7 +30,7 @@ rule export_all:
     log:
         ".snakemake/log/export_all.log",
     params:
-        runs=PIPELINE.export_arguments,
+        runs=PIPELINE.arguments.export,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/export.py" {params.runs}'
         " 2> >(tee {log:q} >&2)"
@@ -40,7 +40,7 @@ rule export_local:
     log:
         ".snakemake/log/export_local.log",
     params:
-        runs=PIPELINE.export_arguments,
+        runs=PIPELINE.arguments.export,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/export.py" {params.runs} --to local'
         " 2> >(tee {log:q} >&2)"
@@ -50,7 +50,7 @@ rule export_mlflow:
     log:
         ".snakemake/log/export_mlflow.log",
     params:
-        runs=PIPELINE.export_arguments,
+        runs=PIPELINE.arguments.export,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/export.py" {params.runs} --to mlflow'
         " 2> >(tee {log:q} >&2)"
@@ -60,7 +60,7 @@ rule export_wandb:
     log:
         ".snakemake/log/export_wandb.log",
     params:
-        runs=PIPELINE.export_arguments,
+        runs=PIPELINE.arguments.export,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/export.py" {params.runs} --to wandb'
         " 2> >(tee {log:q} >&2)"
@@ -70,7 +70,7 @@ rule export_gsheets:
     log:
         ".snakemake/log/export_gsheets.log",
     params:
-        runs=PIPELINE.export_arguments,
+        runs=PIPELINE.arguments.export,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/export.py" {params.runs} --to gsheets'
         " 2> >(tee {log:q} >&2)"

@@ -8,7 +8,7 @@ rule ls_tasks:
     log:
         ".snakemake/log/ls_tasks.log",
     params:
-        config=PIPELINE.config_arguments,
+        config=PIPELINE.arguments.config,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/ls_tasks.py" {params.config}'
         " 2> >(tee {log:q} >&2)"
@@ -18,7 +18,7 @@ rule ls_task:
     log:
         ".snakemake/log/ls_task.log",
     params:
-        config=PIPELINE.config_arguments,
+        config=PIPELINE.arguments.config,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/ls_task.py" {params.config}'
         " 2> >(tee {log:q} >&2)"
@@ -28,7 +28,7 @@ rule show_config:
     log:
         ".snakemake/log/show_config.log",
     params:
-        config=PIPELINE.config_arguments,
+        config=PIPELINE.arguments.config,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/show_config.py" {params.config}'
         " 2> >(tee {log:q} >&2)"
@@ -38,7 +38,7 @@ rule update_catalogue:
     log:
         ".snakemake/log/update_catalogue.log",
     params:
-        values=PIPELINE.value_arguments,
+        values=PIPELINE.arguments.values,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/update_catalogue.py" {params.values}'
         " 2> >(tee {log:q} >&2)"

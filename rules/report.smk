@@ -8,7 +8,7 @@ rule report:
     log:
         ".snakemake/log/report.log",
     params:
-        runs=PIPELINE.run_arguments,
+        runs=PIPELINE.arguments.runs,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/report.py" {params.runs}'
         " 2> >(tee {log:q} >&2)"

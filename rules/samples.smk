@@ -9,7 +9,7 @@ rule samples:
     log:
         ".snakemake/log/samples.log",
     params:
-        runs=PIPELINE.run_arguments,
+        runs=PIPELINE.arguments.runs,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/samples.py" {params.runs}'
         " 2> >(tee {log:q} >&2)"

@@ -9,7 +9,7 @@ rule status:
     log:
         ".snakemake/log/status.log",
     params:
-        runs=PIPELINE.run_arguments,
+        runs=PIPELINE.arguments.runs,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/status.py" {params.runs}'
         " 2> >(tee {log:q} >&2)"
@@ -19,8 +19,8 @@ rule logs:
     log:
         ".snakemake/log/logs.log",
     params:
-        runs=PIPELINE.run_arguments,
-        task=PIPELINE.log_arguments,
+        runs=PIPELINE.arguments.runs,
+        task=PIPELINE.arguments.logs,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/logs.py" {params.runs} {params.task}'
         " 2> >(tee {log:q} >&2)"
@@ -30,7 +30,7 @@ rule ls_runs:
     log:
         ".snakemake/log/ls_runs.log",
     params:
-        runs=PIPELINE.run_arguments,
+        runs=PIPELINE.arguments.runs,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/ls_runs.py" {params.runs}'
         " 2> >(tee {log:q} >&2)"
@@ -40,8 +40,8 @@ rule kill:
     log:
         ".snakemake/log/kill.log",
     params:
-        runs=PIPELINE.run_arguments,
-        task=PIPELINE.task_argument,
+        runs=PIPELINE.arguments.runs,
+        task=PIPELINE.arguments.task,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/kill.py" {params.runs} {params.task}'
         " 2> >(tee {log:q} >&2)"
@@ -51,8 +51,8 @@ rule clean:
     log:
         ".snakemake/log/clean.log",
     params:
-        runs=PIPELINE.run_arguments,
-        flags=PIPELINE.clean_arguments,
+        runs=PIPELINE.arguments.runs,
+        flags=PIPELINE.arguments.clean,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/clean.py" {params.runs} {params.flags}'
         " 2> >(tee {log:q} >&2)"

@@ -6,9 +6,7 @@ and only the main process reads the config at all. Jobs need nothing but their w
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import subprocess
 import sys
 import uuid
@@ -17,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from snakeval.arguments import Arguments
 from snakeval.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -56,6 +55,11 @@ class Pipeline:
             )
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
             self._cap_endpoints()
+
+    @property
+    def arguments(self) -> Arguments:
+        """The command-line arguments of the utility targets."""
+        return Arguments(self._workflow.config_settings, self.files, self.runs)
 
     @property
     def catalogue(self) -> Path:
@@ -215,84 +219,6 @@ class Pipeline:
                     str(task.paths.published(task.digest)),
                     str(run.paths.tables_stamp(run.members)),
                 }
-
-    # --- utility targets ---------------------------------------------------------------------
-
-    @property
-    def run_arguments(self) -> str:
-        """The command-line arguments that name the runs of a utility target."""
-        words: list[str] = []
-        if "run" in self._values:
-            words += ["--run", self._typed("run")]
-        elif self._workflow.config_settings.configfiles:
-            words += [word for run in self.runs for word in ("--folder", str(run.paths.dir))]
-        folders = [str(run.paths.dir.parent) for run in self.runs] or [self._output_dir]
-        return shlex.join(
-            [*words, *(word for folder in folders for word in ("--output-dir", folder))]
-        )
-
-    @property
-    def export_arguments(self) -> str:
-        """The runs of an export, and the config that says where to, if one is given."""
-        given = self._workflow.config_settings.configfiles
-        files = [word for file in given for word in ("--configfile", str(file))]
-        values = json.dumps(self._values, default=str)
-        return f"{self.run_arguments} {shlex.join([*files, '--values', values])}"
-
-    def _typed(self, key: str) -> str:
-        """A value of `--config` as it was typed: Snakemake makes numbers of `0012` and `12e4`."""
-        typed = [str(word) for word in self._workflow.config_settings.config_args or ()]
-        given = [word.removeprefix(f"{key}=") for word in typed if word.startswith(f"{key}=")]
-        return given[-1] if given else str(self._values[key])
-
-    @property
-    def compare_arguments(self) -> str:
-        """The arguments of `compare` and `gate`."""
-        words = [
-            word
-            for key in ("base", "candidate", "policy")
-            if key in self._values
-            for word in (f"--{key}", self._typed(key))
-        ]
-        return shlex.join([*words, "--output-dir", self._output_dir])
-
-    @property
-    def _output_dir(self) -> str:
-        """Where to look for runs when `run=` is given: a broken config must not be in the way."""
-        execution = self._workflow.config_settings.overwrite_config.get("execution")
-        given = execution.get("output_dir") if isinstance(execution, dict) else None
-        return str(Path(given).expanduser()) if isinstance(given, str) else "results"
-
-    @property
-    def task_argument(self) -> str:
-        """`task=`, for a utility target that may be about one task."""
-        return shlex.join([f"--task={self._values['task']}"] if "task" in self._values else [])
-
-    @property
-    def log_arguments(self) -> str:
-        """The arguments of `logs`."""
-        words = [f"--{key}={self._values[key]}" for key in ("task", "lines") if key in self._values]
-        if str(self._values.get("follow", "true")).lower() in ("false", "no", "0"):
-            words.append("--no-follow")
-        return shlex.join(words)
-
-    @property
-    def clean_arguments(self) -> str:
-        """The arguments of `clean`; only a plain yes removes anything."""
-        sure = str(self._values.get("yes", "")).lower() in ("true", "yes")
-        shown = self._values.get("as") == "json"
-        return shlex.join([*(["--yes"] if sure else []), *(["--json"] if shown else [])])
-
-    @property
-    def config_arguments(self) -> str:
-        """The config in force, as arguments: its files and what `--config` says."""
-        files = [word for file in self.files for word in ("--configfile", str(file))]
-        return f"{shlex.join(files)} {self.value_arguments}"
-
-    @property
-    def value_arguments(self) -> str:
-        """What `--config` says, as arguments."""
-        return shlex.join(["--values", json.dumps(self._values, default=str)])
 
     # --- hooks ---------------------------------------------------------------------------------
 
