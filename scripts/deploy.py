@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from snakeval.command_line import entry
-from snakeval.deploy import local
+from snakeval.deploy.place import place_at
 from snakeval.layout import RunPaths
 
 
@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("start", help="the start's id")
     arguments = parser.parse_args()
     paths = RunPaths(arguments.run).server(arguments.deployment)
-    local.bring_up(paths)
+    place_at(paths).bring_up(paths)
     paths.up(arguments.start).touch()
     return 0
 

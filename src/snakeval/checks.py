@@ -11,6 +11,7 @@ from pathlib import Path
 
 from snakeval import needs
 from snakeval.deploy import needs as deploy_needs
+from snakeval.deploy.place import Place
 from snakeval.errors import InputError, Problem
 from snakeval.harness import check, recipe_for
 from snakeval.job.attempt import CA_VARIABLES
@@ -25,18 +26,20 @@ def problems(
     runs: Sequence[Run],
     pending: Mapping[Task, str],
     runtimes: Mapping[str, Runtime],
+    place: Place | None,
     elsewhere: bool = False,
 ) -> list[Problem]:
     """Everything that keeps these tasks from running, or deserves a warning.
 
     pending    task -> runtime; every task has passed `recipes`
+    place      where servers are brought up; None: nowhere
     elsewhere  the containers run on other machines: what this one lacks is only a warning
     """
     found = [warning for run in runs for warning in run.warnings]
     found += [*variables(pending), *space(runs), *paths(runs)]
     found += [*certificates(), *needs.unmet(pending)]
     for run in runs:
-        found += deploy_needs.problems(run, pending, runtimes)
+        found += deploy_needs.problems(run, pending, runtimes, place, elsewhere)
     by_runtime: dict[str, list[Task]] = defaultdict(list)
     for task, runtime in pending.items():
         by_runtime[runtime].append(task)

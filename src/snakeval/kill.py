@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from snakeval import controller
-from snakeval.deploy import local, state
+from snakeval.deploy import state
+from snakeval.deploy.place import place_at
 from snakeval.job.slurm_job import mark
 from snakeval.layout import RunPaths
 from snakeval.lease import owner_of
@@ -106,17 +107,10 @@ def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
 
 def _stop_servers(run: RunPaths, report: Stopped) -> None:
     for paths in state.deployments_of(run):
-        owner = state.supervisor_of(paths)
-        if owner is None:
-            continue
-        if owner.host != platform.node():
-            report.left.append(f"server {paths.dir.name}: pid {owner.pid} on {owner.host}")
-            continue
-        gone = local.take_down(paths)
-        if not gone:  # its server ends with it
-            _send(owner.pid, signal.SIGKILL)
-            gone = _wait(lambda paths=paths: state.supervisor_of(paths) is None, 5)  # type: ignore[misc]
-        (report.ended if gone else report.left).append(f"server {paths.dir.name}: pid {owner.pid}")
+        place = place_at(paths)
+        if where := place.where(paths):
+            gone = place.take_down(paths)
+            (report.ended if gone else report.left).append(f"server {paths.dir.name}: {where}")
 
 
 def _holds(lease: os.PathLike[str]) -> bool:

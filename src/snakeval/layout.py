@@ -108,6 +108,11 @@ class ServerPaths:
         return self.dir / "lease"
 
     @property
+    def place(self) -> Path:
+        """Where the server is brought up: an executor's name."""
+        return self.dir / "place"
+
+    @property
     def tasks(self) -> Path:
         """The benchmarks of the latest start that need the server."""
         return self.dir / "tasks.json"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from snakeval.arguments import Arguments
-from snakeval.errors import InputError, Problem
+from snakeval.errors import InputError
 
 if TYPE_CHECKING:
     from snakeval.controller import Hold
@@ -229,7 +229,7 @@ class Pipeline:
             return
         from snakemake.logging import logger
 
-        from snakeval.start import begin
+        from snakeval.start import Profile, begin
 
         wanted = {
             str(job.output[0]): str(job.resources.get("container_runtime", "docker"))
@@ -238,8 +238,11 @@ class Pipeline:
         os.environ["SNAKEVAL_RETRIES"] = str(self._workflow.execution_settings.retries)
         try:
             slurm = self._on_slurm(planned)
-            found = [*(slurm.problems() if slurm else ()), *self._misplaced_servers(planned)]
-            self._holds = begin(self.runs, wanted, logger, found, elsewhere=slurm is not None)
+            profile = Profile(
+                self._workflow.executor_plugin.name, _default_resources(self._workflow)
+            )
+            found = slurm.problems() if slurm else ()
+            self._holds = begin(self.runs, wanted, logger, profile, found)
         except InputError as error:
             _refuse(error)
         if slurm:
@@ -259,21 +262,6 @@ class Pipeline:
             _refuse(error)
         logger.info(f"job {job} drives the run now: {self.runs[0].paths.dir}")
         raise SystemExit(0)
-
-    def _misplaced_servers(self, planned: list[Any]) -> list[Problem]:
-        """Servers where this version cannot bring any up yet."""
-        if not planned or self._workflow.executor_plugin.name == "local":
-            return []
-        return [
-            Problem(
-                run.place(*server.keys),
-                f"this version brings up a {server.type} server on this machine only "
-                "(profiles/local), not yet on a cluster",
-                "start the server yourself and give its address in target.api_endpoint",
-            )
-            for run in self.runs
-            for server in run.servers.values()
-        ]
 
     def _on_slurm(self, planned: list[Any]) -> SlurmStart | None:
         """The Slurm side of this start, where the profile says `executor: slurm`."""
@@ -326,12 +314,13 @@ class Pipeline:
         """What was brought up ends now, unless a benchmark that outlived its start still runs."""
         if not any(run.servers for run in self.runs):
             return
-        from snakeval.deploy import local, state
+        from snakeval.deploy import state
+        from snakeval.deploy.place import place_at
 
         for run in self.runs:
             for paths in state.deployments_of(run.paths):
-                if state.was_started_by_snakemake(paths):
-                    local.take_down(paths, "unused")
+                if not state.was_started_by_hand(paths):
+                    place_at(paths).take_down(paths, "unused")
 
     def _planned(self, rule: str) -> list[Any]:
         dag = self._workflow.dag
@@ -345,6 +334,7 @@ class Pipeline:
         from snakemake.logging import logger
 
         from snakeval import checks
+        from snakeval.deploy.place import place_of
         from snakeval.runtime import RUNTIMES
         from snakeval.script import runtime_of
 
@@ -361,7 +351,11 @@ class Pipeline:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             logger.info(f"to be evaluated: {', '.join(names[:SHOWN])}{more}")
         for problem in checks.problems(
-            self.runs, pending, {name: kind() for name, kind in RUNTIMES.items()}
+            self.runs,
+            pending,
+            {name: kind() for name, kind in RUNTIMES.items()},
+            # A dry run does not say which executor it stands for.
+            place_of(self.runs[0].config.execution.type if self.runs else "local"),
         ):
             verdict = "" if problem.warning else "a real start would be refused: "
             logger.warning(f"{verdict}{problem}")

@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import yaml
 from snakeval import __version__, checks
 from snakeval.controller import Hold
 from snakeval.deploy.needs import servers_of
-from snakeval.deploy.script import render as render_server
+from snakeval.deploy.place import Place, note, place_of
 from snakeval.errors import InputError, Problem
 from snakeval.job.attempt import now, write_atomically
 from snakeval.layout import run_configs_home, runs_in
@@ -35,19 +36,40 @@ from snakeval.script import LIB, job_file, render, runtime_of
 DEFAULT_RUNTIME = "docker"
 
 
+@dataclass(frozen=True)
+class Profile:
+    """What a start needs to know of Snakemake's profile.
+
+    executor  Snakemake's, which says where jobs and servers run
+    defaults  `default-resources`
+    """
+
+    executor: str
+    defaults: Mapping[str, int | str] = field(default_factory=dict)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the jobs run on other machines, which have container engines of their own."""
+        return self.executor == "slurm"
+
+    @property
+    def place(self) -> Place | None:
+        """Where servers are brought up."""
+        return place_of(self.executor)
+
+
 def begin(
     runs: Sequence[Run],
     wanted: Mapping[str, str],
     log: Any,
+    profile: Profile,
     found: Sequence[Problem] = (),
-    elsewhere: bool = False,
 ) -> list[Hold]:
     """Takes the runs, checks, brings images here, writes the run folders.
 
     wanted     for each pending task's output path the runtime its job asks for
     log        has `info` and `warning`
     found      what the executor has against the start, to be told with everything else
-    elsewhere  the jobs run on other machines, which have container engines of their own
     Returns the holds on the runs. Raises InputError; nothing is left behind then but a lock that
     is given back.
     """
@@ -60,7 +82,7 @@ def begin(
     runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
     found = [
         *found,
-        *checks.problems(runs, pending, runtimes, elsewhere),
+        *checks.problems(runs, pending, runtimes, profile.place, profile.elsewhere),
         *_races(runs),
         *_in_other_hands(runs, pending),
     ]
@@ -76,7 +98,7 @@ def begin(
             holds.append(Hold(run.paths.controller))
             atexit.register(holds[-1].release)
         for run in runs:
-            _write_run(run, pending, runtimes, warnings, log, elsewhere)
+            _write_run(run, pending, runtimes, warnings, log, profile)
     except BaseException:
         for hold in holds:
             hold.release()
@@ -135,14 +157,14 @@ def _write_run(
     runtimes: Mapping[str, Runtime],
     warnings: Sequence[str],
     log: Any,
-    elsewhere: bool,
+    profile: Profile,
 ) -> None:
     paths = run.paths
     record = _record(run)
     if pending:  # else nothing was looked at, and an earlier start's warnings still stand
         record["warnings"] = list(warnings)
-    _pin(record, run, pending, runtimes, log, elsewhere)
-    if not elsewhere:  # else this machine need not have the image
+    _pin(record, run, pending, runtimes, log, profile.elsewhere)
+    if not profile.elsewhere:  # else this machine need not have the image
         _try_to_write(record, run, pending, log)
     paths.lib.mkdir(exist_ok=True)
     for name in LIB:
@@ -150,7 +172,7 @@ def _write_run(
     _write(paths.config, resolved_text(run))
     for task in run.fresh:
         _start_over(task, log)
-    _write_servers(run, pending, record["images"])
+    _write_servers(run, pending, record["images"], profile)
     for task in run.tasks:
         if task in pending or not task.paths.script.exists():
             _write_task(
@@ -161,8 +183,10 @@ def _write_run(
     _remember(run, log)
 
 
-def _write_servers(run: Run, pending: Mapping[Task, str], images: Mapping[str, str]) -> None:
-    """`server.sh` of every server that a pending benchmark needs, and who needs it."""
+def _write_servers(
+    run: Run, pending: Mapping[Task, str], images: Mapping[str, str], profile: Profile
+) -> None:
+    """The scripts of every server that a pending benchmark needs, and who needs it."""
     start = os.environ.get("SNAKEVAL_START", "")
     for server, runtime in servers_of(run, pending):
         paths = run.paths.server(server.name)
@@ -171,7 +195,9 @@ def _write_servers(run: Run, pending: Mapping[Task, str], images: Mapping[str, s
         for token in paths.dir.glob("up.*"):
             token.unlink()
         pinned = images.get(server.image, server.image) if server.image else None
-        _write(paths.script, render_server(server, runtime, pinned), 0o755)
+        if profile.place:
+            note(paths, profile.executor)
+            profile.place.write(run, server, runtime, pinned, profile.defaults)
         tasks = {task.name: task.digest for task in pending if server.name in task.servers}
         write_atomically(paths.tasks, json.dumps({"start": start, "tasks": tasks}, indent=1) + "\n")
 

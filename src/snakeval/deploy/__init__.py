@@ -1,5 +1,5 @@
 """Servers for models: what runs (`server.py`, `script.py`), and one file per place where it runs.
 
-A place brings `deployments/<name>/server.sh` to life and says whether it is up; the script itself
-is the same everywhere. The place now: `local.py`, this machine.
+A place brings `deployments/<name>/server.sh` to life and ends it; the script itself is the same
+everywhere. `place.py` says what a place must do, and which one a start takes.
 """

@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import signal
 import subprocess
 import time
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from snakeval.deploy import state
+from snakeval.deploy.script import render
+from snakeval.deploy.server import Server
 from snakeval.errors import InputError, Problem
+from snakeval.job.attempt import write_atomically
+from snakeval.job.supervise import is_free
 from snakeval.layout import ServerPaths
+from snakeval.plan import Run
 
 DOWN = 20.0
 """Seconds that a server has to end."""
+
+
+def problems(run: Run, server: Server, runtime: str) -> Iterable[Problem]:
+    """A port that the config has fixed and somebody else has taken."""
+    if server.type != "process" or not server.port:
+        return
+    if not state.supervisor_of(run.paths.server(server.name)) and not is_free(server.port):
+        yield Problem(
+            run.place(*server.keys, "port"),
+            f"port {server.port} is taken on this machine",
+            "free it, or leave deployment.port out and a free one is chosen",
+        )
+
+
+def write(
+    run: Run,
+    server: Server,
+    runtime: str,
+    image: str | None,
+    defaults: Mapping[str, int | str],
+) -> None:
+    """Writes `server.sh`."""
+    script = run.paths.server(server.name).script
+    write_atomically(script, render(server, runtime, image))
+    script.chmod(0o755)
+
+
+def where(paths: ServerPaths) -> str:
+    owner = state.supervisor_of(paths)
+    return f"{owner.host}, pid {owner.pid}" if owner else ""
 
 
 def bring_up(paths: ServerPaths) -> None:
@@ -39,15 +77,14 @@ def take_down(paths: ServerPaths, when: str = "now") -> bool:
 
     when  `now`, or `unused`: as soon as no benchmark uses it
     """
-    if state.supervisor_of(paths) is None:
+    owner = state.supervisor_of(paths)
+    if owner is None or state.ask_to_end(paths, when, DOWN):
         return True
-    paths.stop.write_text(when, encoding="utf-8")
-    deadline = time.monotonic() + DOWN
-    while state.supervisor_of(paths):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
+    if when == "now" and owner.host == platform.node():
+        with contextlib.suppress(ProcessLookupError):  # its server ends with it
+            os.kill(owner.pid, signal.SIGKILL)
+        return state.ask_to_end(paths, when, 5)
+    return False
 
 
 def _start(paths: ServerPaths) -> subprocess.Popen[bytes]:

@@ -6,11 +6,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
+from snakeval.deploy.place import Place
 from snakeval.deploy.script import runtime_of
 from snakeval.deploy.server import MODEL, Server
-from snakeval.deploy.state import supervisor_of
 from snakeval.errors import Problem
-from snakeval.job.supervise import is_free
 from snakeval.plan import Run, Task
 from snakeval.runtime import RUNTIMES, Runtime
 
@@ -37,9 +36,17 @@ def servers_of(run: Run, pending: Mapping[Task, str]) -> list[tuple[Server, str]
 
 
 def problems(
-    run: Run, pending: Mapping[Task, str], runtimes: Mapping[str, Runtime]
+    run: Run,
+    pending: Mapping[Task, str],
+    runtimes: Mapping[str, Runtime],
+    place: Place | None,
+    elsewhere: bool,
 ) -> Iterable[Problem]:
-    """What keeps the servers that pending benchmarks need from coming up on this machine."""
+    """What keeps the servers that pending benchmarks need from coming up.
+
+    place      where they would; None: this executor has no place for servers
+    elsewhere  that is not this machine
+    """
     for name, server in run.servers.items():
         if name != MODEL:
             yield Problem(
@@ -48,8 +55,17 @@ def problems(
                 "start the server yourself and give its address to the benchmark",
             )
     for server, runtime in servers_of(run, pending):
+        if place is None:
+            yield Problem(
+                run.place(*server.keys),
+                "this executor has no place where a server can be brought up",
+                "use profiles/local or profiles/slurm, or start the server yourself and give its "
+                "address in target.api_endpoint",
+            )
+            continue
         yield from _of(run, server)
-        if server.image and runtime in RUNTIMES:
+        yield from place.problems(run, server, runtime)
+        if server.image and runtime in RUNTIMES and not elsewhere:
             mirror = run.config.execution.image_mirror
             yield from runtimes[runtime].images({(server.image, mirror)})
 
@@ -97,11 +113,3 @@ def _of(run: Run, server: Server) -> Iterable[Problem]:
                 f"the variable {variable} is not set",
                 f"export {variable}=..., or take it out of env_vars",
             )
-    if server.type == "process" and server.port and supervisor_of(run.paths.server(server.name)):
-        return
-    if server.type == "process" and server.port and not is_free(server.port):
-        yield Problem(
-            place("port"),
-            f"port {server.port} is taken on this machine",
-            "free it, or leave deployment.port out and a free one is chosen",
-        )

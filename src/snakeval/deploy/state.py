@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from typing import Any
 
+from snakeval.job.supervise import read_text
 from snakeval.layout import RunPaths, ServerPaths
 from snakeval.lease import Owner, owner_of
 
@@ -16,14 +18,29 @@ def supervisor_of(paths: ServerPaths) -> Owner | None:
     return owner if owner and owner.alive else None
 
 
-def was_started_by_snakemake(paths: ServerPaths) -> bool:
-    """Whether a supervisor lives that nobody has started by hand."""
+def was_started_by_hand(paths: ServerPaths) -> bool:
+    """Whether a supervisor lives that a person has started."""
     if supervisor_of(paths) is None:
         return False
     try:
-        return "\nstart=\n" not in (paths.lease / "owner").read_text(encoding="utf-8")
+        return "\nstart=\n" in (paths.lease / "owner").read_text(encoding="utf-8")
     except OSError:
         return False
+
+
+def ask_to_end(paths: ServerPaths, when: str, patience: float) -> bool:
+    """Asks a supervisor to end, wherever it runs, and waits so many seconds; whether it is gone.
+
+    when  `now`, or `unused`: as soon as no benchmark uses the server
+    """
+    deadline = time.monotonic() + patience
+    while supervisor_of(paths):
+        if read_text(paths.stop) != when:
+            paths.stop.write_text(when, encoding="utf-8")
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def script_digest(paths: ServerPaths) -> str:
