@@ -147,14 +147,21 @@ class SlurmExecution(Execution):
     hostname: str | None = Field(None, description="Without a meaning here.")
     username: str | None = Field(None, description="Without a meaning here.")
     account: str | None = Field(None, description="Account that pays.")
-    partition: str = Field("batch", description="Partition of GPU jobs.")
+    partition: str = Field(
+        "batch",
+        description="Partition of GPU jobs, and of benchmarks where there is no cpu_partition. "
+        "Benchmarks take the profile's where neither is written.",
+    )
     cpu_partition: str | None = Field(None, description="Partition of jobs without a GPU.")
     num_nodes: Positive = Field(1, description="Nodes of one server instance.")
     num_instances: Positive = Field(1, description="Server instances.")
     ntasks_per_node: Positive = Field(1, description="Slurm tasks per node.")
     gres: str | None = Field("gpu:8", description="Generic resources of the server's job.")
     gpus_per_node: Positive | None = Field(None, description="GPUs per node of the server's job.")
-    walltime: Walltime = Field("01:00:00", description="Time limit of one job.")
+    walltime: Walltime = Field(
+        "01:00:00",
+        description="Time limit of one job. Benchmarks take the profile's where it is not written.",
+    )
     max_walltime: Walltime | None = Field(
         "120:00:00", description="Time limit over all attempts of a job."
     )

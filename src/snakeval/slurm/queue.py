@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -92,12 +93,18 @@ def jobs_of(run: RunPaths, known: Iterable[Job]) -> dict[str, list[Job]]:
     """
     here = run.dir.resolve()
     found: dict[str, list[Job]] = {}
-    for job in sorted(known, key=lambda job: int(job.id.partition("_")[0])):
+    for job in sorted(known, key=_number):
         name = job.script.name
         if name.startswith("sbatch_") and job.script.parent.resolve() == here:
             task = "" if job.script == run.controller_job else name[len("sbatch_") : -len(".sh")]
             found.setdefault(task, []).append(job)
     return found
+
+
+def _number(job: Job) -> int:
+    """What a job's id begins with: others of this user may be `12_3` (an array) or `12+0`."""
+    found = re.match(r"\d+", job.id)
+    return int(found.group()) if found else 0
 
 
 def states(ids: Sequence[str]) -> dict[str, str]:

@@ -59,7 +59,8 @@ def notation(duration: float) -> str:
 
 
 def resources_of(run: Run, task: Task) -> dict[str, Resource]:
-    """The resources that the config asks for; the profile's defaults stand for the others.
+    """The resources that the config asks for; the profile's defaults stand for the others, also
+    for those that our model of the config has a default for.
 
     The model is elsewhere, so no GPU is asked for, whatever `execution.gres` says; what a task
     itself names under `resources` is asked for as it stands.
@@ -67,10 +68,12 @@ def resources_of(run: Run, task: Task) -> dict[str, Resource]:
     execution, own = run.config.execution, task.resources
     found: dict[str, Resource | None] = {}
     if isinstance(execution, SlurmExecution):
+        written = "partition" in execution.model_fields_set
+        walltime = written_walltime(run)
         found = {
             "slurm_account": execution.account,
-            "slurm_partition": execution.cpu_partition or execution.partition,
-            "runtime": _minutes(execution.walltime),
+            "slurm_partition": execution.cpu_partition or (execution.partition if written else ""),
+            "runtime": _minutes(walltime) if walltime else None,
             "slurm_extra": extra_flags(execution.sbatch_extra_flags),
         }
     found |= {
@@ -78,7 +81,7 @@ def resources_of(run: Run, task: Task) -> dict[str, Resource]:
         for name, value in {
             "slurm_account": own.account,
             "slurm_partition": own.partition,
-            "runtime": _minutes(own.walltime) if own.walltime else None,
+            "runtime": _minutes(seconds(own.walltime)) if own.walltime else None,
             "mem_mb": own.mem_mb,
             "cpus_per_task": own.cpus,
             "gres": own.gres,
@@ -88,8 +91,16 @@ def resources_of(run: Run, task: Task) -> dict[str, Resource]:
     return {name: value for name, value in found.items() if value not in (None, "")}
 
 
-def _minutes(walltime: str) -> int:
-    return max(1, -(-seconds(walltime) // 60))
+def written_walltime(run: Run) -> int | None:
+    """Seconds of `execution.walltime`, where the config has it; else the profile's limit holds."""
+    execution = run.config.execution
+    if isinstance(execution, SlurmExecution) and "walltime" in execution.model_fields_set:
+        return seconds(execution.walltime)
+    return None
+
+
+def _minutes(duration: int) -> int:
+    return max(1, -(-duration // 60))
 
 
 def extra_flags(flags: Mapping[str, Any]) -> str:
@@ -111,11 +122,12 @@ def owned_flags(flags: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def max_walltime(run: Run) -> int | None:
-    """Seconds that all attempts of a benchmark may take together; None: without an end."""
+    """Seconds that all attempts of a benchmark may take together; None: without an end, which
+    only a config can want (`max_walltime: null`)."""
     execution = run.config.execution
-    if isinstance(execution, SlurmExecution) and execution.max_walltime:
-        return seconds(execution.max_walltime)
-    return None
+    if not isinstance(execution, SlurmExecution):
+        execution = SlurmExecution()  # the profile alone says that it is Slurm
+    return seconds(execution.max_walltime) if execution.max_walltime else None
 
 
 def lead(limit: float | None) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from snakeval import __version__
 from snakeval.plan import Run, Task
-from snakeval.slurm.resources import lead, limit_of, max_walltime, notation, seconds
+from snakeval.slurm.resources import lead, limit_of, max_walltime, notation, written_walltime
 
 PER_SUBMISSION = ("--parsable", "--output", "--export", "-D")
 """Flags that are about one submission; they do not stand in the script."""
@@ -85,13 +85,10 @@ def controller_script(run: Run, described: Sequence[Sequence[str]], cwd: Path) -
         for words in described
         if words[0].partition("=")[0] in ("-A", "-p", "-t", "--qos", "--reservation")
     ]
-    walltime = getattr(run.config.execution, "walltime", None)
+    walltime = written_walltime(run)
     if walltime:
-        limit: int | None = seconds(walltime)
-        kept = [words for words in kept if words[0] != "-t"] + [["-t", notation(seconds(walltime))]]
-    else:
-        limit = _limit(described)
-    notice = lead(limit)
+        kept = [words for words in kept if words[0] != "-t"] + [["-t", notation(walltime)]]
+    notice = lead(walltime or _limit(described))
     lines = [
         "#!/usr/bin/env bash",
         f"#SBATCH --job-name controller.{run.paths.id}",
@@ -116,12 +113,14 @@ def controller_script(run: Run, described: Sequence[Sequence[str]], cwd: Path) -
 
 def command_line(arguments: Sequence[str]) -> list[str]:
     """This start's command, without what is meant for one start only."""
-    once = ("fresh=", "new_run=", "controller=")
+    keys = ("fresh=", "new_run=", "controller=")
+    once = (*keys, *(f"--config={key}" for key in keys))
     kept = [word for word in arguments[1:] if not word.startswith(once)]
+    following = [*kept[1:], "-"]
     words = [
         word
-        for index, word in enumerate(kept)
-        if not (word == "--config" and (kept[index + 1 : index + 2] or ["-"])[0].startswith("-"))
+        for word, after in zip(kept, following, strict=False)
+        if word not in ("--config", "-C") or not after.startswith("-")
     ]
     return [sys.executable, "-m", "snakemake", *words]
 

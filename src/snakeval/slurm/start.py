@@ -61,6 +61,7 @@ class SlurmStart:
 
     def begin(self) -> None:
         """Writes the batch scripts, and finds the live jobs of earlier starts."""
+        of_runs: dict[Path, tuple[Run, list[list[str]]]] = {}
         for output, followed in self._followed.items():
             run, task = followed.run, followed.task
             task.paths.cancelled.unlink(missing_ok=True)  # in an earlier start
@@ -71,12 +72,10 @@ class SlurmStart:
                 run.paths.batch_script(task.name),
                 scripts.batch_script(run, task, described, _image(run, task)),
             )
-            _write(
-                run.paths.controller_job,
-                scripts.controller_script(
-                    run, described, Path(self._executor.workflow.workdir_init)
-                ),
-            )
+            of_runs.setdefault(run.paths.controller_job, (run, described))
+        cwd = Path(self._executor.workflow.workdir_init)
+        for path, (run, described) in of_runs.items():
+            _write(path, scripts.controller_script(run, described, cwd))
         for run in self._runs:
             self._find_live(run)
 

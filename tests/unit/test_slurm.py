@@ -1,0 +1,400 @@
+"""What the pipeline says to Slurm, and what it makes of Slurm's answers; no Slurm is needed."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from snakeval.config.load import load
+from snakeval.job import attempt, slurm_job
+from snakeval.layout import RunPaths
+from snakeval.plan import Run, make_run
+from snakeval.slurm import queue, resources, scripts
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
+OWN = {"kind": "command", "command": "true", "tasks": {"quiz": None, "other": None}}
+PLUGIN = (
+    "sbatch --parsable --job-name quiz.abc --output '/a run/%j.log' --export=ALL"
+    " --comment 'paid by us' -A tests -p cpu -t 30 --mem 4000 --ntasks=1 --cpus-per-task=2"
+    " --requeue -D /cwd"
+)
+"""As the executor plugin makes it."""
+
+
+def plan(folder: Path, *entries: dict[str, Any], **execution: Any) -> Run:
+    content = {
+        "execution": {"output_dir": str(folder / "out"), **execution},
+        "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
+        "harnesses": {"own": OWN},
+        "evaluation": {"tasks": list(entries) or [{"name": "own.quiz"}]},
+    }
+    file = folder / "my.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return make_run(load([file], {}), CATALOGUE)
+
+
+def asked(folder: Path, entry: dict[str, Any] | None = None, **execution: Any) -> dict[str, Any]:
+    run = plan(folder, {"name": "own.quiz", **(entry or {})}, **execution)
+    return resources.resources_of(run, run.tasks[0])
+
+
+# --- what a job asks for -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 5400),
+        ("30:30", 1830),
+        ("01:30:00", 5400),
+        ("2-12", 216000),
+        ("2-12:30", 217800),
+        ("1-02:03:04", 93784),
+    ],
+)
+def test_walltimes_are_read_as_slurm_reads_them(text: str, seconds: int) -> None:
+    assert resources.seconds(text) == seconds
+    assert resources.seconds(resources.notation(seconds)) == seconds
+
+
+def test_the_fields_of_the_launcher_become_resources(tmp_path: Path) -> None:
+    execution = {
+        "type": "slurm",
+        "account": "us",
+        "partition": "gpu",
+        "walltime": "00:30:01",
+        "sbatch_extra_flags": {"exclusive": True, "nice": 10, "hold": False, "reason": "a b"},
+    }
+    found = asked(tmp_path, **execution)
+    assert found == {
+        "slurm_account": "us",
+        "slurm_partition": "gpu",
+        "runtime": 31,  # whole minutes, never fewer than asked for
+        "slurm_extra": "--exclusive --nice=10 '--reason=a b'",
+    }
+    assert asked(tmp_path, cpu_partition="cpu", **execution)["slurm_partition"] == "cpu"
+
+
+def test_no_gpu_is_asked_for_unless_a_benchmark_itself_names_one(tmp_path: Path) -> None:
+    execution = {"type": "slurm", "account": "us", "gres": "gpu:8", "gpus_per_node": 8}
+    assert "gres" not in asked(tmp_path, **execution)
+    own = {"resources": {"gres": "gpu:1"}}
+    assert asked(tmp_path, own, **execution)["gres"] == "gpu:1"
+
+
+def test_a_benchmarks_own_resources_win(tmp_path: Path) -> None:
+    execution = {"type": "slurm", "account": "us", "partition": "gpu", "walltime": "1:00:00"}
+    own = {"walltime": "2:00:00", "partition": "long", "cpus": 4, "mem_mb": 16000, "account": "b"}
+    assert asked(tmp_path, {"resources": own}, **execution) == {
+        "slurm_account": "b",
+        "slurm_partition": "long",
+        "runtime": 120,
+        "mem_mb": 16000,
+        "cpus_per_task": 4,
+    }
+
+
+def test_what_a_config_does_not_say_is_the_profiles(tmp_path: Path) -> None:
+    assert asked(tmp_path) == {}
+    assert asked(tmp_path, type="slurm") == {}
+
+
+def test_attempts_have_an_end_unless_the_config_wants_none(tmp_path: Path) -> None:
+    assert resources.max_walltime(plan(tmp_path)) == 120 * 3600
+    assert resources.max_walltime(plan(tmp_path, type="slurm", max_walltime="2:00:00")) == 7200
+    assert resources.max_walltime(plan(tmp_path, type="slurm", max_walltime=None)) is None
+
+
+def test_flags_that_the_pipeline_sets_are_not_the_users(tmp_path: Path) -> None:
+    given = {"output": "x", "--time": 3, "job_name": "n", "nice": 1, "qos": "high"}
+    assert resources.owned_flags(given) == {
+        "output": None,
+        "--time": "execution.walltime",
+        "job_name": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("limit", "lead"), [(None, 120), (14400, 120), (600, 60), (60, 10), (30, 10)]
+)
+def test_a_job_is_told_two_minutes_before_its_limit(limit: int | None, lead: int) -> None:
+    assert resources.lead(limit) == lead
+
+
+def test_a_time_limit_is_known_in_each_notation_of_snakemake() -> None:
+    found = [resources.limit_of({"runtime": value}) for value in (90, "90m", "2h", "1d", None, "x")]
+    assert found == [5400, 5400, 7200, 86400, None, None]
+
+
+# --- batch scripts -------------------------------------------------------------------------------
+
+
+def test_a_batch_script_says_what_it_is_and_what_it_asks_for(tmp_path: Path) -> None:
+    run = plan(tmp_path)
+    (task,) = run.tasks
+    described = scripts.flags(PLUGIN, {"runtime": 30})
+    text = scripts.batch_script(run, task, described, "sha256:1234")
+
+    lines = text.splitlines()
+    assert "#SBATCH --comment 'paid by us'" in lines
+    assert "#SBATCH --signal=B:TERM@120" in lines
+    assert "#SBATCH --open-mode=append" in lines
+    for fact in (run.paths.id, task.name, task.digest, "sha256:1234", "# created:   2"):
+        assert any(fact in line for line in lines if line.startswith("# ")), fact
+    # and nothing of one submission, nor the place of the run folder, is in it
+    assert not [line for line in lines if "--output" in line or "--export" in line or "-D" in line]
+    assert str(tmp_path) not in text
+
+
+def test_a_signal_that_the_user_asks_for_is_not_asked_for_twice() -> None:
+    described = scripts.flags(f"{PLUGIN} --signal=B:TERM@300", {"runtime": 30})
+    assert [words for words in described if "--signal" in words[0]] == [["--signal=B:TERM@300"]]
+
+
+def test_a_batch_script_runs_its_task_wherever_the_run_folder_is(tmp_path: Path) -> None:
+    # given a script whose run folder has moved, on a machine where Slurm does not say where it lay
+    run = plan(tmp_path)
+    (task,) = run.tasks
+    script = tmp_path / "sbatch_quiz.sh"
+    script.write_text(scripts.batch_script(run, task, scripts.flags(PLUGIN, {}), ""))
+    moved = tmp_path / "moved here"
+    (moved / task.name).mkdir(parents=True)
+    (moved / task.name / "run.sh").write_text('echo "$0 $1 $SNAKEVAL_LEAD $SNAKEVAL_MAX_WALLTIME"')
+
+    def submitted_from(folder: Path) -> subprocess.CompletedProcess[str]:
+        variables = {"PATH": "/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "0"}
+        return subprocess.run(["bash", script], env=variables, capture_output=True, text=True)
+
+    # then it runs from there
+    assert submitted_from(moved).stdout.split("/")[-1] == f"run.sh {task.digest} 120 432000\n"
+    # and says so where the run folder is not seen
+    lost = submitted_from(tmp_path)
+    assert lost.returncode == 1
+    assert "the run folder is not on this node" in lost.stderr
+    assert "a folder that all nodes see" in lost.stderr
+
+
+def test_the_controllers_job_repeats_the_command_but_not_what_was_for_one_start() -> None:
+    def repeated(*words: str) -> list[str]:
+        return scripts.command_line(["snakemake", "--profile", "p", *words])[5:]
+
+    assert repeated("--config", "controller=job") == []
+    assert repeated("--config", "controller=job", "--jobs", "5") == ["--jobs", "5"]
+    assert repeated("--config=controller=job") == []
+    given = ("--config", "tasks=a", "fresh=a", "new_run=true", "controller=job")
+    assert repeated(*given) == ["--config", "tasks=a"]
+
+
+def test_the_controllers_job_asks_for_little_and_is_told_before_its_limit(tmp_path: Path) -> None:
+    described = scripts.flags(PLUGIN, {"runtime": 30})
+    text = scripts.controller_script(plan(tmp_path), described, tmp_path / "a b")
+    assert f"cd '{tmp_path}/a b'" in text
+    assert "#SBATCH -p cpu" in text and "#SBATCH -t 30" in text
+    assert "#SBATCH --signal=B:USR1@120 --requeue" in text
+    assert "--cpus-per-task=2" not in text  # that is what the benchmark asks for
+    walltime = plan(tmp_path, type="slurm", account="us", walltime="3:00:00")
+    assert "#SBATCH -t 03:00:00" in scripts.controller_script(walltime, described, tmp_path)
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
+# --- what Slurm answers --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Programs of Slurm that say a text; `None`: that fail."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def program(name: str, text: str | None) -> None:
+        file = folder / name
+        file.write_text(
+            f"#!/bin/sh\necho '{name}: error: no answer' >&2; exit 1\n"
+            if text is None
+            else f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n"
+        )
+        file.chmod(0o755)
+
+    return program
+
+
+def test_jobs_belong_to_the_run_in_which_their_script_lies(tmp_path: Path, says: Any) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    says(
+        "squeue",
+        f"12|RUNNING|None|m1|1:00|a.0123456789ab|{here}/sbatch_a.sh\n"
+        f"9|PENDING|Priority||0:00|a.0123456789ab|{here}/sbatch_a.sh\n"
+        f"10|PENDING|Priority||0:00|b.0123456789ab|{there}/sbatch_b.sh\n"
+        f"11|RUNNING|None|m1|1:00|controller.x|{here}/sbatch_controller.sh\n"
+        "13_4|RUNNING|None|m1|1:00|array|/x/array.sh\n"
+        "14+1|RUNNING|None|m1|1:00|heterogeneous|/x/het.sh\n"
+        "15|RUNNING|None|m1|1:00|a | name|(null)",
+    )
+    found = queue.jobs_of(RunPaths(here), queue.jobs())
+    assert {task: [job.id for job in jobs] for task, jobs in found.items()} == {
+        "a": ["9", "12"],
+        "": ["11"],
+    }
+    assert found["a"][0].digest == "0123456789ab"
+    assert found["a"][1].live
+
+
+def test_what_squeue_has_forgotten_the_accounting_may_know(says: Any) -> None:
+    says("squeue", "1|RUNNING|None|m1|1:00|a.b|/x/sbatch_a.sh")
+    says("sacct", "2|CANCELLED by 1000\n3|TIMEOUT\n4|COMPLETED+")
+    assert queue.states(["1", "2", "3", "4", "5"]) == {
+        "1": "RUNNING",
+        "2": "CANCELLED",
+        "3": "TIMEOUT",
+        "4": "COMPLETED",
+    }
+
+
+def test_without_accounting_a_forgotten_job_is_unknown(says: Any) -> None:
+    says("squeue", "1|RUNNING|None|m1|1:00|a.b|/x/sbatch_a.sh")
+    says("sacct", None)
+    assert queue.states(["1", "2"]) == {"1": "RUNNING"}
+
+
+def test_a_query_that_fails_is_no_answer(says: Any) -> None:
+    with pytest.raises(queue.QueryFailed, match="squeue"):
+        queue.states(["1"])
+    says("squeue", None)
+    with pytest.raises(queue.QueryFailed, match="no answer"):
+        queue.states(["1"])
+
+
+def test_a_job_that_has_ended_meanwhile_needs_no_cancelling(tmp_path: Path, says: Any) -> None:
+    file = tmp_path / "slurm" / "scancel"
+    for message, answer in {
+        "scancel: error: Kill job error on job id 1: Invalid job id specified": None,
+        "scancel: error: Access/permission denied": "scancel: scancel: error: Access/permission "
+        "denied",
+    }.items():
+        file.write_text(f"#!/bin/sh\necho '{message}' >&2; exit 1\n")
+        file.chmod(0o755)
+        assert queue.cancel(["1"]) == answer
+
+
+# --- how a job ends, as it sees it itself --------------------------------------------------------
+
+
+def at(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + seconds))
+
+
+FAR, NEAR = 3600.0, 30.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "noted", "state"),
+    [
+        # Slurm says what it is doing
+        ({"JobState": "PREEMPTED", "EndTime": at(FAR)}, FAR, "interrupted"),
+        ({"JobState": "RUNNING", "EndTime": at(FAR), "PreemptTime": at(0)}, FAR, "interrupted"),
+        ({"JobState": "PENDING", "Restarts": "1"}, FAR, "interrupted"),
+        ({"JobState": "RUNNING", "Restarts": "1", "EndTime": at(FAR)}, FAR, "interrupted"),
+        ({"JobState": "NODE_FAIL"}, FAR, "interrupted"),
+        ({"JobState": "TIMEOUT"}, None, "interrupted"),
+        # the limit is near, by Slurm or by what was noted when Slurm cannot be asked
+        ({"JobState": "RUNNING", "EndTime": at(NEAR)}, FAR, "interrupted"),
+        ({}, NEAR, "interrupted"),
+        # a person's wish: well before the deadline
+        ({"JobState": "CANCELLED", "EndTime": at(NEAR)}, FAR, "cancelled"),
+        ({"JobState": "RUNNING", "EndTime": at(FAR), "PreemptTime": "None"}, FAR, "cancelled"),
+        ({"JobState": "COMPLETING", "EndTime": at(0)}, FAR, "cancelled"),
+        ({"JobState": "RUNNING", "EndTime": at(FAR)}, NEAR, "cancelled"),  # it was prolonged
+        ({}, FAR, "cancelled"),
+        ({}, None, "cancelled"),
+    ],
+)
+def test_a_cancel_is_told_from_what_slurm_does(
+    fields: dict[str, str], noted: float | None, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    deadline = None if noted is None else time.time() + noted
+    assert slurm_job.ending(fields, deadline, 120)[0] == state
+
+
+def record(folder: Path, *attempts: dict[str, Any]) -> None:
+    (folder / "status.json").write_text(json.dumps({"attempts": list(attempts)}))
+
+
+def begin(folder: Path, **variables: str) -> int:
+    for name in ("SNAKEVAL_START", "SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
+        os.environ.pop(name, None)
+    os.environ.update(variables)
+    try:
+        words = ["begin", str(folder), "--digest", "d"]
+        arguments = attempt.parser().parse_args(words)
+        return int(arguments.run(arguments))
+    finally:
+        for name in variables:
+            del os.environ[name]
+
+
+CANCELLED = {"number": 1, "digest": "d", "state": "cancelled", "start": "s1", "job": "7"}
+
+
+def test_a_cancelled_task_ends_at_once_in_a_further_attempt_of_the_same_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, CANCELLED)
+    assert begin(tmp_path, SNAKEVAL_START="s1", SLURM_JOB_ID="8") == 1
+    assert "cancelled in this start" in capsys.readouterr().out
+    # and with the mark of `kill`, before it has run at all
+    record(tmp_path)
+    slurm_job.mark(tmp_path, "s1")
+    assert begin(tmp_path, SNAKEVAL_START="s1", SLURM_JOB_ID="8") == 1
+
+
+def test_a_cancelled_task_continues_in_the_next_start_and_by_hand(tmp_path: Path) -> None:
+    for variables in ({"SNAKEVAL_START": "s2", "SLURM_JOB_ID": "8"}, {}):
+        record(tmp_path, CANCELLED)
+        slurm_job.mark(tmp_path, "s1")
+        assert begin(tmp_path, **variables) == 0
+        assert not slurm_job.marked(tmp_path, "s1")
+
+
+def test_a_job_that_slurm_starts_again_was_not_cancelled(tmp_path: Path) -> None:
+    record(tmp_path, CANCELLED)
+    variables = {"SNAKEVAL_START": "s1", "SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"}
+    assert begin(tmp_path, **variables) == 0
+    assert attempt.read(tmp_path)["attempts"][0]["state"] == "interrupted"
+
+
+def test_max_walltime_counts_the_jobs_attempts_at_this_spec_alone(tmp_path: Path) -> None:
+    def lasted(minutes: int, **other: Any) -> dict[str, Any]:
+        return {
+            "digest": "d",
+            "job": "1",
+            "started": "2026-01-01T10:00:00Z",
+            "ended": f"2026-01-01T10:{minutes:02}:00Z",
+            **other,
+        }
+
+    others = [lasted(40, digest="other"), lasted(40, job=None)]
+    made = {"attempts": [lasted(10), lasted(20), *others, lasted(0, ended=None)]}
+    assert slurm_job.spent(made, "d") == 1800
+    assert slurm_job.used_up(made, "d", None) == ""
+    assert slurm_job.used_up(made, "d", 1801) == ""
+    sentence = slurm_job.used_up(made, "d", 1800)
+    assert "max_walltime (1800 s) is used up after 3 attempts" in sentence
+    assert "raise execution.max_walltime" in sentence
+
+
+def test_what_slurm_says_of_an_ended_job_corrects_the_record(tmp_path: Path) -> None:
+    record(tmp_path, CANCELLED | {"cause": "cancelled"})
+    slurm_job.correct(tmp_path, "7", "interrupted")
+    assert attempt.read(tmp_path)["attempts"][0]["state"] == "interrupted"
+    # but what the attempt itself is sure of stands
+    record(tmp_path, CANCELLED | {"state": "failed"})
+    slurm_job.correct(tmp_path, "7", "interrupted")
+    assert attempt.read(tmp_path)["attempts"][0]["state"] == "failed"
