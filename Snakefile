@@ -55,6 +55,7 @@ rule all:
         PIPELINE.published,
         PIPELINE.tables,
         PIPELINE.exported,
+        PIPELINE.reported,
 
 
 include: "rules/deploy.smk"

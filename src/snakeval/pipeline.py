@@ -122,6 +122,32 @@ class Pipeline:
 
         return [str(run.paths.exports_stamp(stamp(run))) for run in chosen]
 
+    def reported(self, _: Wildcards = None) -> list[str]:
+        """For Snakemake's own `--report` only: the page and the table of every run that was
+        started, written now, over what is published."""
+        return self._reported if _snakemake_reports(sys.argv) else []
+
+    @cached_property
+    def _reported(self) -> list[str]:
+        from snakemake.io import report
+        from snakemake.sourcecache import LocalSourceFile
+
+        from snakeval.report.page import write_report
+        from snakeval.results import write_tables
+
+        flagged = []
+        for run in self.runs:
+            if not run.paths.record.exists():
+                continue
+            # The stamp stays what it is: these tables show the same, or what is there so far.
+            write_tables(run, run.members)
+            files = {"report": write_report(run), "table": run.paths.results_csv}
+            for name, path in files.items():
+                labels = {"run": run.paths.id, "model": str(run.identity["model_id"]), "file": name}
+                caption = LocalSourceFile(str(self.root / "rules" / f"{name}.rst"))
+                flagged.append(report(str(path), caption, category="Evaluation", labels=labels))
+        return flagged
+
     def members(self, wildcards: Wildcards) -> list[str]:
         """The published results that a run's tables are made of."""
         from snakemake.io import ancient
@@ -372,6 +398,13 @@ def _default_resources(workflow: Any) -> dict[str, int | str]:
     defaults: Any = workflow.resource_settings.default_resources
     parsed = getattr(defaults, "parsed", None) or {}
     return {name: value for name, value in parsed.items() if isinstance(value, int | str)}
+
+
+def _snakemake_reports(words: list[str]) -> bool:
+    """Whether Snakemake was asked for its own report of what has run. It has no better way to be
+    asked; after a run (`--report-after-run`) there is nothing yet when inputs are looked for."""
+    given = {word.partition("=")[0] for word in words}
+    return "--report" in given and "--report-after-run" not in given
 
 
 def _relative(path: Path) -> Path:

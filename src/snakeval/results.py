@@ -1,8 +1,9 @@
 """The tables of a run: one tidy row per score, and a row with its cause for a task without one.
 
-Columns: run, model, harness, task, group, metric, score, value, stderr, n, scored, expected,
-unanswered, state, cause, image, artifacts. `scored` of `expected` samples; an empty `expected` is
-unknown.
+Columns: run, model, harness, task, group, subtask, metric, score, value, stderr, n, scored,
+expected, unanswered, state, cause, image, artifacts. `subtask` tells the parts of a benchmark apart
+(the subjects of MMLU), as in samples.parquet; it is empty where the score is of the whole benchmark
+or of a group. `scored` of `expected` samples; an empty `expected` is unknown.
 `artifacts` is relative to the run folder.
 """
 
@@ -30,6 +31,7 @@ COLUMNS = (
     "harness",
     "task",
     "group",
+    "subtask",
     "metric",
     "score",
     "value",
@@ -91,11 +93,15 @@ def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, A
         "expected": found.coverage.expected,
         "unanswered": _unanswered(task),
     }
-    return [
+    several = len({score.task or score.group for score in found.scores}) > 1
+    whole = (task.name, task.benchmark.task)
+    found_rows = [
         {
             **base,
             **coverage,
             "group": score.group,
+            # Of a benchmark without parts the harness's own name says nothing new.
+            "subtask": score.task if several and score.task not in whole else None,
             "metric": score.metric,
             "score": score.score,
             "value": score.value,
@@ -104,6 +110,7 @@ def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, A
         }
         for score in found.scores
     ]
+    return sorted(found_rows, key=lambda row: row["subtask"] is not None)  # the whole first
 
 
 def _why_no_server(run: Run, task: Task) -> str | None:
@@ -213,14 +220,20 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
 
 
 def metric_name(row: dict[str, Any]) -> str:
-    """`exact_match`, or `group: metric (score)` where they differ."""
-    group = row["group"]
+    """`exact_match`, or `part: metric (score)` where they differ."""
+    part = part_of(row)
     name = (
         row["metric"]
         if row["score"] in (None, row["metric"])
         else (f"{row['metric']} ({row['score']})")
     )
-    return f"{group}: {name}" if group and group != row["task"] else str(name)
+    return f"{part}: {name}" if part else str(name)
+
+
+def part_of(row: dict[str, Any]) -> str | None:
+    """The subtask or the group that a score is of; None: of the whole benchmark."""
+    part: str | None = row["subtask"] or row["group"]
+    return None if part == row["task"] else part
 
 
 def coverage(row: dict[str, Any]) -> str:

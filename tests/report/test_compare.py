@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,55 @@ def test_right_and_wrong_answers_are_paired_by_sample_and_the_flipped_are_named(
     assert [changed.key for changed in comparison.changed if "model" in changed.key] == [
         "target.api_endpoint.model_id"
     ]
+
+
+def of_subjects(scores: dict[str, list[float]]) -> list[dict[str, Any]]:
+    return [
+        {**record, "subtask": subject}
+        for subject, values in scores.items()
+        for record in records(values)
+    ]
+
+
+def test_parts_of_a_benchmark_are_told_beside_the_whole_which_alone_is_decided_on(
+    tmp_path: Path,
+) -> None:
+    base = {"law": [RIGHT] * 20, "physics": [RIGHT] * 20, "art": [WRONG] * 20}
+    candidate = {**base, "law": [WRONG] * 10 + [RIGHT] * 10}
+    runs = (
+        built_run(tmp_path, "base", {"mmlu": of_subjects(base)}),
+        built_run(tmp_path, "candidate", {"mmlu": of_subjects(candidate)}, model="m2"),
+    )
+
+    (score,) = compare(*runs).scores
+
+    assert (score.n, score.lost, score.p_holm) == (60, 10, score.difference.p)
+    parts = {part.subtask: part for part in score.parts}
+    assert [(name, part.n, part.difference.value) for name, part in parts.items()] == [
+        ("law", 20, -0.5), ("physics", 20, 0.0), ("art", 20, 0.0),
+    ]  # fmt: skip
+    assert parts["law"].p_holm == pytest.approx(3 * 2 / 2**10)
+
+
+def test_parts_without_samples_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    left = Path(__file__).parents[1] / "unit" / "data" / "verify" / "nemo_group" / "work"
+    runs = []
+    for name, value in (("base", 0.9), ("candidate", 0.5)):
+        run = built_run(tmp_path, name, {"sums_group": []}, model=name)
+        work = run.tasks[0].paths.work(run.tasks[0].digest)
+        results = (left / "results.yml").read_text()
+        first, second = results.split("sums_dup:", 1)
+        work.joinpath("results.yml").write_text(
+            f"{first}sums_dup:{second.replace('value: 0.9', f'value: {value}', 1)}"
+        )
+        spec = work / "snakeval" / "check_spec.json"
+        spec.write_text(json.dumps({"format": "nemo", "benchmark": "sums_group"}))
+        runs.append(run)
+
+    found = {score.name: score for score in compare(*runs).scores}
+
+    assert found["sums: exact_match"].difference.value == 0
+    assert found["sums_dup: exact_match"].difference.value == pytest.approx(-0.4)
 
 
 def test_order_of_the_samples_counts_for_nothing(tmp_path: Path) -> None:

@@ -2,36 +2,17 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from snakeval.config.load import load
 from snakeval.export.items import score_name
 from snakeval.job import attempt
-from snakeval.plan import Run, Task, make_run
+from snakeval.plan import Run, Task
 from snakeval.results import COLUMNS, coverage, metric_name, print_table, rows, write_tables
 from snakeval.status_table import duration
-
-CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """A run of two quizzes, of which nothing has been done."""
-    own = {"kind": "command", "command": "x", "tasks": {"quiz": None, "riddle": None}}
-    content = {
-        "execution": {"output_dir": str(tmp_path / "out")},
-        "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
-        "harnesses": {"own": own},
-        "evaluation": {"tasks": ["own.quiz", "own.riddle"]},
-    }
-    (tmp_path / "my.yaml").write_text(yaml.safe_dump(content))
-    run = make_run(load([tmp_path / "my.yaml"], {}), CATALOGUE)
-    run.paths.dir.mkdir(parents=True)
-    return run
 
 
 def publish(task: Task, scores: dict[str, Any], **samples: int) -> None:
@@ -72,6 +53,28 @@ def test_row_per_score_and_a_row_with_its_cause_for_a_task_without_one(run: Run)
     ]
     assert (found[2]["state"], found[2]["cause"]) == ("failed", "the model was silent")
     assert found[2]["artifacts"] is None
+
+
+def test_parts_of_a_group_are_told_apart_in_rows_and_names(run: Run) -> None:
+    # given what lm-eval has left of a group of two tasks
+    quiz = run.tasks[0]
+    left = Path(__file__).parent / "data" / "verify" / "lm_eval_group" / "work"
+    shutil.copytree(left, quiz.paths.work(quiz.digest))
+    publish(quiz, {})
+    spec = {"format": "lm_eval", "benchmark": "sums_group"}
+    (quiz.paths.own(quiz.digest) / "check_spec.json").write_text(json.dumps(spec))
+
+    found = rows(run)[:-1]
+
+    assert [(row["group"], row["subtask"], row["value"]) for row in found] == [
+        ("sums_group", None, 0.9),
+        ("sums_group", "sums", 0.9),
+        ("sums_group", "sums_dup", 0.9),
+    ]
+    assert [score_name(row) for row in found] == [
+        "quiz_sums_group_exact_match", "quiz_sums_exact_match", "quiz_sums_dup_exact_match",
+    ]  # fmt: skip
+    assert metric_name(found[2]) == "sums_dup: exact_match"
 
 
 def test_failure_of_another_spec_is_not_told_of_this_one(run: Run) -> None:
@@ -141,7 +144,8 @@ def test_result_that_was_taken_away_is_pending(run: Run) -> None:
 
 
 def score(**given: Any) -> dict[str, Any]:
-    return {"task": "mmlu", "group": None, "metric": "acc", "score": "acc", **given}
+    row = {"task": "mmlu", "group": None, "subtask": None, "metric": "acc", "score": "acc"}
+    return {**row, **given}
 
 
 @pytest.mark.parametrize(
@@ -151,8 +155,10 @@ def score(**given: Any) -> dict[str, Any]:
         (score(score="none"), "acc (none)", "mmlu_acc_none"),
         (score(group="stem"), "stem: acc", "mmlu_stem_acc"),
         (score(group="mmlu", score=None), "acc", "mmlu_acc"),
+        (score(group="stem", subtask="mmlu_astronomy"), "mmlu_astronomy: acc",
+         "mmlu_mmlu_astronomy_acc"),
     ],
-)
+)  # fmt: skip
 def test_names_of_scores(row: dict[str, Any], shown: str, exported: str) -> None:
     assert metric_name(row) == shown
     assert score_name(row) == exported

@@ -8,38 +8,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from snakeval import samples
-from snakeval.config.load import load
 from snakeval.job import attempt
-from snakeval.plan import Run, Task, make_run
+from snakeval.plan import Run, Task
 from snakeval.sample_formats import Sample, read_samples
 from snakeval.samples import members, write_samples
 
-CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 LEFT_BEHIND = Path(__file__).with_name("data") / "verify"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """A run of two quizzes that declare their samples, and nothing done yet."""
-    own = {
-        "kind": "command",
-        "command": "x",
-        "samples": "samples.jsonl",
-        "tasks": {"quiz": None, "riddle": None},
-    }
-    content = {
-        "execution": {"output_dir": str(tmp_path / "out")},
-        "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
-        "harnesses": {"own": own},
-        "evaluation": {"tasks": ["own.quiz", "own.riddle"]},
-    }
-    (tmp_path / "my.yaml").write_text(yaml.safe_dump(content))
-    run = make_run(load([tmp_path / "my.yaml"], {}), CATALOGUE)
-    run.paths.dir.mkdir(parents=True)
-    return run
 
 
 def publish(task: Task, records: list[dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ COLUMNS = [
     "harness",
     "task",
     "group",
+    "subtask",
     "metric",
     "score",
     "value",

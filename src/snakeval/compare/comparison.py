@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from snakeval import statistics
 from snakeval.compare.pairs import TEXTS, NotComparable, Pairs, pairs, samples_of
@@ -47,16 +47,33 @@ class Flip:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A subtask under one score: told beside the score of the whole, which alone is decided on.
+
+    p_holm    corrected for the parts of this score
+    """
+
+    subtask: str
+    n: int
+    base: float
+    candidate: float
+    difference: Difference
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True)
 class Compared:
     """One score in both runs: means over the same n samples, candidate minus base.
 
     filter    how answers were extracted, or the score's name; None: there is one only
     won, lost samples that only the candidate, only the base got right; None: not right or wrong
     p_holm    corrected for all scores of the comparison
+    parts     the subtasks, where there are several
     """
 
     task: str
     group: str | None
+    subtask: str | None
     metric: str
     filter: str | None
     n: int | None
@@ -68,12 +85,14 @@ class Compared:
     lost: int | None = None
     unscored: int = 0
     flips: tuple[Flip, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     @property
     def name(self) -> str:
         """`exact_match (strict-match)`."""
         name = f"{self.metric} ({self.filter})" if self.filter else self.metric
-        return f"{self.group}: {name}" if self.group else name
+        part = self.subtask or self.group
+        return f"{part}: {name}" if part else name
 
     @property
     def verdict(self) -> str:
@@ -253,7 +272,7 @@ def _plain(score: str | None, metric: str) -> str:
 
 
 def _score_key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["group"], row["metric"], row["score"]
+    return row["group"], row["subtask"], row["metric"], row["score"]
 
 
 def _same_questions_asked(base: Task, candidate: Task) -> None:
@@ -292,6 +311,7 @@ def _paired(name: str, found: Pairs, base: Side, candidate: Side) -> Compared:
     return Compared(
         name,
         None,
+        None,
         found.metric,
         found.filter,
         len(gap),
@@ -302,7 +322,24 @@ def _paired(name: str, found: Pairs, base: Side, candidate: Side) -> Compared:
         lost=int((gap < 0).sum()) if binary else None,
         unscored=found.unscored,
         flips=tuple(_with_texts(flipped, found, base, candidate)),
+        parts=_parts(found),
     )
+
+
+def _parts(found: Pairs) -> tuple[Part, ...]:
+    """Every subtask by itself; none where there is one only."""
+    places: dict[str, list[int]] = {}
+    for index, (subtask, _) in enumerate(found.samples):
+        places.setdefault(subtask or "", []).append(index)
+    if len(places) < 2:
+        return ()
+    parts = []
+    for subtask, at in places.items():
+        base, candidate = found.base[at], found.candidate[at]
+        difference = statistics.paired(base, candidate)
+        means = float(base.mean()), float(candidate.mean())
+        parts.append(Part(subtask, len(at), *means, difference))
+    return tuple(_corrected(parts))
 
 
 def _with_texts(flips: list[Flip], found: Pairs, base: Side, candidate: Side) -> Iterator[Flip]:
@@ -341,6 +378,7 @@ def _unpaired(name: str, base: dict[str, Any], candidate: dict[str, Any]) -> Com
     return Compared(
         name,
         None if base["group"] == name else base["group"],
+        base["subtask"],
         base["metric"],
         score,
         base["n"],
@@ -350,7 +388,10 @@ def _unpaired(name: str, base: dict[str, Any], candidate: dict[str, Any]) -> Com
     )
 
 
-def _corrected(scores: list[Compared]) -> Iterator[Compared]:
+Tested = TypeVar("Tested", Compared, Part)
+
+
+def _corrected(scores: list[Tested]) -> Iterator[Tested]:
     ps = iter(
         statistics.holm([score.difference.p for score in scores if score.difference.p is not None])
     )

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from snakeval.compare.comparison import Changed, Compared, Comparison
 from snakeval.errors import count
+from snakeval.statistics import CONFIDENCE
 
 COLOURS = {"lower": "red", "higher": "green"}
 TESTS = {
@@ -69,8 +70,26 @@ def _beside(comparison: Comparison) -> Iterator[str]:
         yield "What else differs (base -> candidate):"
     for changed in comparison.changed:
         yield f"  {told(changed)}"
+    for score in comparison.scores:
+        if score.parts:
+            yield (
+                f"{score.task} {score.name}: {count(len(score.parts), 'part')}, "
+                f"{_moved(score)}; each of them is in the JSON file and in the report"
+            )
     compared = len({score.task for score in comparison.scores})
     yield f"{count(compared, 'benchmark')} compared, {len(comparison.refused)} not."
+
+
+def _moved(score: Compared) -> str:
+    """`2 lower (mmlu_law, mmlu_physics), 0 higher`: parts that differ by more than chance."""
+    parts: dict[str, list[str]] = {"lower": [], "higher": []}
+    for part in score.parts:
+        if part.p_holm is not None and part.p_holm < 1 - CONFIDENCE:
+            parts["higher" if part.difference.value > 0 else "lower"].append(part.subtask)
+    told = []
+    for way, names in parts.items():
+        told.append(f"{len(names)} {way}" + (f" ({', '.join(names)})" if names else ""))
+    return ", ".join(told)
 
 
 def interval(score: Compared) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 from snakeval.config.export import Destination
 from snakeval.export.items import Item, score_name
 from snakeval.job.attempt import write_atomically
+from snakeval.results import part_of
 
 SCHEMA_VERSION = "0.3.0"
 UNSPECIFIED = "unspecified"
@@ -114,7 +115,7 @@ def _result(item: Item, row: dict[str, Any]) -> dict[str, Any]:
     benchmark = item.task.benchmark
     return {
         "evaluation_result_id": f"{item.job_id}/{name}",
-        "evaluation_name": row["group"] or benchmark.task,
+        "evaluation_name": part_of(row) or benchmark.task,
         "source_data": {
             "dataset_name": benchmark.task,
             "source_type": "other",

@@ -8,7 +8,7 @@ from typing import Any
 from snakeval.config.export import Destination
 from snakeval.job import attempt
 from snakeval.plan import Run, Task, digest
-from snakeval.results import rows
+from snakeval.results import part_of, rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +75,13 @@ class Item:
 
     def digest(self, options: Destination, target: str) -> str:
         """Of everything that decides what is sent, and where to."""
+        # Without the column that came later, where it is empty: receipts of version 0.1.0 hold.
+        rows = [
+            {key: value for key, value in row.items() if key != "subtask" or value}
+            for row in self.rows
+        ]
         content = {
-            "rows": self.rows,
+            "rows": rows,
             "result": [self.task.digest, self._completed],
             "options": options.model_dump(),
             "target": target,
@@ -107,7 +112,8 @@ def _attempt(task: Task) -> dict[str, Any]:
 
 
 def score_name(row: dict[str, Any]) -> str:
-    """`<task>[_<group>]_<metric>_<score>`, or without the score where it says the same."""
-    group = [row["group"]] if row["group"] and row["group"] != row["task"] else []
+    """`<task>[_<subtask or group>]_<metric>_<score>`, or without the score where it says the
+    same."""
+    part = part_of(row)
     score = [row["score"]] if row["score"] not in (None, row["metric"]) else []
-    return "_".join([row["task"], *group, row["metric"], *score])
+    return "_".join([row["task"], *([part] if part else []), row["metric"], *score])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snakeval import statistics
 from snakeval.deploy import state as deployments
@@ -16,6 +16,9 @@ from snakeval.plan import Run, Task
 from snakeval.results import coverage, metric_name, rows
 from snakeval.statistics import Interval
 from snakeval.status import TaskState, task_state
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -114,9 +117,10 @@ def figures(run: Run) -> Figures:
 
 @dataclass(frozen=True)
 class FromSamples:
-    """What samples.parquet tells: stderr and n by (task, metric, filter), tokens by task."""
+    """What samples.parquet tells: mean, stderr and n by (task, subtask, metric, filter), where no
+    subtask is all of them; tokens by task."""
 
-    spread: dict[tuple[str, str, str], tuple[float, float, int]]
+    spread: dict[tuple[str, str | None, str, str], tuple[float, float, int]]
     totals: dict[str, dict[str, float]]
 
 
@@ -131,12 +135,13 @@ def _from_samples(run: Run) -> FromSamples:
     frame = frame.fillna({"subtask": "", "filter": "", "metric": ""})
     repeated = set(frame[frame["repeat"] > 0]["task"])
     scored = frame[frame["score"].notna() & ~frame["task"].isin(repeated)]
-    spread = {}
+    spread: dict[tuple[str, str | None, str, str], tuple[float, float, int]] = {}
     for key, group in scored.groupby(["task", "metric", "filter"]):
-        score = group["score"]
         task, metric, filtered = map(str, key)
-        error = float(score.std(ddof=1)) / len(score) ** 0.5 if len(score) > 1 else 0.0
-        spread[task, metric, filtered] = (float(score.mean()), error, len(score))
+        spread[task, None, metric, filtered] = _spread(group["score"])
+        if group["subtask"].nunique() > 1:
+            for subtask, part in group.groupby("subtask"):
+                spread[task, str(subtask), metric, filtered] = _spread(part["score"])
     totals: dict[str, dict[str, float]] = {}
     answers = frame.drop_duplicates(["task", "subtask", "sample", "repeat"])
     for task, group in answers.groupby("task"):
@@ -148,6 +153,11 @@ def _from_samples(run: Run) -> FromSamples:
             found["avg_latency_ms"] = float(group["latency_ms"].mean())
             found["max_latency_ms"] = float(group["latency_ms"].max())
     return FromSamples(spread, totals)
+
+
+def _spread(scores: pd.Series[float]) -> tuple[float, float, int]:
+    error = float(scores.std(ddof=1)) / len(scores) ** 0.5 if len(scores) > 1 else 0.0
+    return float(scores.mean()), error, len(scores)
 
 
 def _task(run: Run, task: Task, found: list[dict[str, Any]], known: FromSamples) -> ShownTask:
@@ -175,7 +185,7 @@ def _score(row: dict[str, Any], task: str, known: FromSamples) -> ShownScore:
     value, stderr, n = row["value"], row["stderr"], row["n"]
     if stderr is None:
         filtered = "" if row["score"] in (None, "none", row["metric"]) else row["score"]
-        found = known.spread.get((task, row["metric"], filtered))
+        found = known.spread.get((task, row["subtask"], row["metric"], filtered))
         # Only where the score is the mean of these samples.
         if found and abs(found[0] - value) < 1e-6:
             _, stderr, n = found
