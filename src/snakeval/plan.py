@@ -28,6 +28,8 @@ from snakeval.config.explain import dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry, TaskResources
 from snakeval.config.overrides import merge
+from snakeval.deploy import auxiliary
+from snakeval.deploy.auxiliary import Auxiliary
 from snakeval.deploy.server import MODEL, READY_TIMEOUT, Server, servers_of
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.layout import RunPaths, TaskPaths, runs_in
@@ -99,6 +101,8 @@ class Task:
     """The Hugging Face cache: a folder, `no`, or nothing for the caller's."""
     servers: tuple[str, ...] = ()
     """Names of the deployments that it needs."""
+    auxiliary: tuple[Auxiliary, ...] = ()
+    """Those of them that do not serve the model under evaluation."""
     server_timeout: float = READY_TIMEOUT
     """Seconds that it waits for them."""
     image_mirror: str | None = None
@@ -279,10 +283,12 @@ def _run_at(
     catalogue = with_own(catalogue_dir, config.harnesses, loaded.base)
     problems: list[Problem] = []
     drafts: list[Task] = []
+    judges = auxiliary.auxiliaries_of(config, SERVER_IDENTITY)
+    by_all = auxiliary.used_by_all(judges, config) if judges else frozenset()
     for number, entry in enumerate(config.evaluation.tasks):
         place = loaded.where(*_name_key(number))
         try:
-            drafts.append(_task(loaded, number, catalogue.find(entry, place)))
+            drafts.append(_task(loaded, number, catalogue.find(entry, place), judges, by_all))
         except InputError as error:
             problems += error.problems
     problems += _repeated(drafts)
@@ -312,7 +318,13 @@ def _run_at(
     )
 
 
-def _task(loaded: Loaded, number: int, benchmark: Benchmark) -> Task:
+def _task(
+    loaded: Loaded,
+    number: int,
+    benchmark: Benchmark,
+    judges: tuple[Auxiliary, ...],
+    by_all: frozenset[str],
+) -> Task:
     config = loaded.config
     entry = config.evaluation.tasks[number]
     harness = _harness_config(config, entry)
@@ -351,14 +363,22 @@ def _task(loaded: Loaded, number: int, benchmark: Benchmark) -> Task:
     env_vars = {name: source for _, level in levels for name, source in level.items()}
     if dataset:
         env_vars.setdefault("NEMO_EVALUATOR_DATASET_DIR", f"lit:{entry.dataset_mount_path}")
+    adapter_config = to_harness.get("adapter_config") or {}
+    given = [params, adapter_config, env_vars, list(around.values()), benchmark.definition.command]
+    unknown = list(auxiliary.unknown(judges, config, given, place.removesuffix(".name")))
+    if unknown:
+        raise InputError(unknown)
+    asked = auxiliary.used(judges, by_all, given)
+    if asked:
+        identity["auxiliary"] = {each.name: each.identity for each in asked}
     return Task(
         name=benchmark.task,
         digest=digest(identity),
         benchmark=benchmark,
         image=entry.container or benchmark.definition.image,
         endpoint=endpoint,
-        params=params,
-        adapter_config=to_harness.get("adapter_config") or {},
+        params=auxiliary.with_models(params, asked),
+        adapter_config=auxiliary.with_models(adapter_config, asked),
         stream=to_harness.get("stream"),
         env_vars=env_vars,
         mounts=tuple(mounts),
@@ -374,13 +394,14 @@ def _task(loaded: Loaded, number: int, benchmark: Benchmark) -> Task:
         identity=identity,
         hf_home=_hf_home(config.execution.hf_home),
         image_mirror=config.execution.image_mirror,
-        servers=_servers(config),
+        servers=(*_servers(config), *(each.name for each in asked)),
+        auxiliary=asked,
         server_timeout=float(config.execution.endpoint_readiness_timeout or READY_TIMEOUT),
     )
 
 
 def _servers(config: Config) -> tuple[str, ...]:
-    """The deployments that a benchmark needs."""
+    """The deployment of the model, if it has one."""
     return (MODEL,) if isinstance(config.deployment, ServerDeployment) else ()
 
 

@@ -67,6 +67,11 @@ def _head(task: Task, runtime: str, image: str, recipe: Recipe) -> str:
         "endpoint_model": task.endpoint.model_id,
         "demo_endpoint": "yes" if task.endpoint.demo else "no",
         "servers": task.servers,
+        "auxiliary": [
+            f"{each.name} {each.variable(endpoint)} {each.reference(endpoint)} {path}"
+            for each in task.auxiliary
+            for endpoint, path in each.paths.items()
+        ],
         "server_timeout": f"{task.server_timeout:g}",
         "key_name": task.endpoint.api_key_name or "",
         "files": str(recipe.files or ""),
@@ -112,7 +117,8 @@ def _variables(task: Task, recipe: Recipe) -> str:
     wanted = [name for name in task.benchmark.details.variables or () if name not in sources]
     if task.benchmark.details.gated_dataset and "HF_TOKEN" not in (*wanted, *sources):
         wanted.append("HF_TOKEN")
-    return variables(recipe.environment, sources, wanted)
+    models = {each.model_variable: each.model for each in task.auxiliary}
+    return variables({**recipe.environment, **models}, sources, wanted)
 
 
 def variables(

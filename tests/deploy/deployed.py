@@ -26,6 +26,14 @@ OWN: dict[str, Any] = {
         "files": str(QUIZ_FILES),
         "tasks": {"quiz": {"endpoint_type": "chat", "samples": 10}},
     },
+    "judged": {
+        "kind": "command",
+        "command": "python3 {files}/ask.py --url {url} --model {model_id} --results {results}"
+        " --limit {limit_samples} --judge-url {param.judge_url} --judge-model {param.judge_model}"
+        ' && [ "$JUDGE_CHAT_URL" = {param.judge_url} ]',
+        "files": str(QUIZ_FILES),
+        "tasks": {"essay": {"endpoint_type": "chat", "samples": 10}},
+    },
 }
 
 
@@ -34,10 +42,21 @@ def quiz(**extra: Any) -> dict[str, Any]:
     return {"name": "own.quiz", "nemo_evaluator_config": {"config": {"params": {"extra": extra}}}}
 
 
-def llama(**more: Any) -> dict[str, Any]:
+def essay() -> dict[str, Any]:
+    """A benchmark that asks the auxiliary server `judge` about each answer."""
+    asked = {
+        "judge_url": "auxiliary_deployments.judge.chat_url",
+        "judge_model": "auxiliary_deployments.judge.model_id",
+    }
+    params = {"config": {"params": {"extra": asked}}}
+    return {"name": "judged.essay", "nemo_evaluator_config": params}
+
+
+def llama(name: str = MODEL, seed: int = 1, **more: Any) -> dict[str, Any]:
     """A deployment: the real llama.cpp server as a process."""
-    command = f"{sys.executable} {SERVE} --model {model_file()} --host {{host}} --port {{port}}"
-    return process(f"{command} --served-model-name {MODEL}", **more)
+    command = f"{sys.executable} {SERVE} --model {model_file(seed)} --host {{host}} --port {{port}}"
+    given = process(f"{command} --served-model-name {name}", **more)
+    return {**given, "served_model_name": name}
 
 
 def llama_image(**more: Any) -> dict[str, Any]:

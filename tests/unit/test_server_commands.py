@@ -91,3 +91,18 @@ def test_nim_is_told_its_name_and_port_by_variables() -> None:
     nim = server(type="nim", image="i", port=9000, endpoints={"health": "/v1/health/ready"})
     assert nim.environment == {"NIM_SERVED_MODEL_NAME": "m/x", "NIM_HTTP_API_PORT": "9000"}
     assert nim.health == "/v1/health/ready"
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"deployment": {"type": "vllm_ray"}}, "type: vllm_ray"),
+        ({"deployment": {"type": "vllm", "multiple_instances": True}}, "multiple_instances: true"),
+        ({"execution": {"type": "slurm", "account": "a", "num_nodes": 2}}, "num_nodes: 2"),
+        ({"execution": {"type": "slurm", "account": "a", "num_instances": 2}}, "num_instances: 2"),
+    ],
+)
+def test_several_nodes_or_instances_are_known_as_such(sections: dict[str, Any], told: str) -> None:
+    deployment = {"type": "vllm", "served_model_name": "m", **sections.pop("deployment", {})}
+    given = {"deployment": deployment, "evaluation": {"tasks": ["t"]}, **sections}
+    assert servers_of(Config.model_validate(given))[MODEL].several == told

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, Tag
+from pydantic import BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
 from snakeval.config.sections import (
+    VARIABLE,
     EnvVars,
     Names,
     Positive,
     Section,
     empty_if_null,
+    fixable,
     section_of_type,
 )
 
@@ -119,6 +121,37 @@ class ServerDeployment(Section):
         default_factory=LeptonConfig, description="The server as a Lepton endpoint."
     )
     multiple_instances: bool | None = Field(None, description="Several instances of the server.")
+
+
+Switchable = Literal["none", "vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic", "process"]
+
+
+class AuxiliaryDeployment(ServerDeployment):
+    """A further server that benchmarks ask, such as a judge."""
+
+    type: Switchable = Field(  # type: ignore[assignment] # the model's server has no `none`
+        description="What serves the model; none: this server is not brought up."
+    )
+    env_prefix: str | None = Field(
+        None,
+        description="Beginning of the variables that benchmarks get (JUDGE_CHAT_URL, "
+        "JUDGE_MODEL_ID); null: the name in capitals.",
+    )
+    command_template: str | None = Field(
+        None, description="Shell command in which {key} stands for a key of this section."
+    )
+    num_nodes: Positive = Field(1, description="Nodes of this server.")
+    num_instances: Positive = Field(1, description="Instances of this server.")
+
+    @field_validator("env_prefix")
+    @classmethod
+    def _begins_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not VARIABLE.match(value):
+            raise fixable(
+                "cannot begin the name of a variable",
+                "write capital letters, digits and '_', such as JUDGE",
+            )
+        return value
 
 
 def _type_of(value: Any) -> str | None:

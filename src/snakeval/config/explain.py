@@ -17,6 +17,7 @@ from snakeval.config.deployment import (
 )
 from snakeval.config.execution import LeptonExecution, LocalExecution, SlurmExecution
 from snakeval.config.model import Config, TaskEntry
+from snakeval.config.sections import NAME, prefix_of
 from snakeval.errors import Problem, nearest
 
 Layers = Sequence[tuple[Path, dict[str, Any]]]
@@ -318,6 +319,7 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
             "is missing and must be given",
             "write the name under which the server is to serve the model",
         )
+    yield from _auxiliary(raw, layers)
     if not isinstance(endpoint, dict):
         return
     for key in ("url", "model_id"):
@@ -337,3 +339,43 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
                 "comes from the deployment and cannot be given too",
                 "leave it out, or set deployment.type to none",
             )
+
+
+RESERVED_PREFIXES = ("SLURM", "PRIMARY", "MODEL", "SERVER")
+"""Beginnings of variables that no auxiliary deployment can have."""
+
+
+def _auxiliary(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
+    """What is wrong with the names of auxiliary deployments."""
+    given = raw.get("auxiliary_deployments")
+    prefixes: dict[str, str] = {}
+    for name, content in given.items() if isinstance(given, dict) else ():
+        place = ("auxiliary_deployments", str(name))
+        if not isinstance(content, dict) or content.get("type") not in BROUGHT_UP:
+            continue
+        if not content.get("served_model_name"):
+            yield Problem(
+                where((*place, "served_model_name"), layers),
+                "is missing and must be given",
+                "write the name under which the server is to serve its model",
+            )
+        if not NAME.match(str(name)):
+            yield Problem(
+                where(place, layers),
+                "the name becomes a folder's, and cannot",
+                "write letters, digits, '-' and '_'",
+            )
+        prefix = prefix_of(str(name), str(content.get("env_prefix") or ""))
+        if prefix in RESERVED_PREFIXES or name == "model":
+            yield Problem(
+                where(place, layers),
+                f"'{name}' is reserved" if name == "model" else f"the prefix {prefix} is reserved",
+                "give it another name, such as judge",
+            )
+        elif prefix in prefixes:
+            yield Problem(
+                where(place, layers),
+                f"its variables would begin with {prefix}, as those of '{prefixes[prefix]}' do",
+                f"write another env_prefix, such as {prefix}_2",
+            )
+        prefixes.setdefault(prefix, str(name))

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from snakeval.config.deployment import AnyDeployment, NoDeployment, ServerDeployment
+from snakeval.config.deployment import AnyDeployment, AuxiliaryDeployment, NoDeployment
 from snakeval.config.execution import AnyExecution, LocalExecution
 from snakeval.config.export import Export
 from snakeval.config.sections import (
@@ -30,6 +30,7 @@ from snakeval.config.sections import (
     empty_if_null,
     fixable,
     names_a_variable,
+    section_of_type,
 )
 
 EndpointType = Literal["chat", "completions", "vlm", "embedding"]
@@ -307,7 +308,8 @@ class Config(Section):
         default_factory=NoDeployment, description="A server for the model."
     )
     auxiliary_deployments: Annotated[
-        dict[str, ServerDeployment], BeforeValidator(empty_if_null)
+        dict[str, Annotated[AuxiliaryDeployment, BeforeValidator(section_of_type)]],
+        BeforeValidator(empty_if_null),
     ] = Field(default_factory=dict, description="Further servers, such as a judge, by name.")
     export: Annotated[Export, BeforeValidator(empty_if_null)] = Field(
         default_factory=Export, description="Where results are sent."

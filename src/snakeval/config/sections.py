@@ -37,6 +37,11 @@ def names_a_variable(text: str) -> bool:
     return bool(VARIABLE.match(text)) and not LOOKS_LIKE_A_KEY.match(text)
 
 
+def prefix_of(name: str, given: str | None) -> str:
+    """The beginning of an auxiliary deployment's variables: JUDGE of `judge`, or as given."""
+    return given or re.sub(r"\W", "_", name).upper()
+
+
 def empty_if_null(value: Any) -> Any:
     """A section that is written without content is an empty one."""
     return {} if value is None else value

@@ -25,7 +25,14 @@ DOWN = 20.0
 
 
 def problems(run: Run, server: Server, runtime: str) -> Iterable[Problem]:
-    """A port that the config has fixed and somebody else has taken."""
+    """What one machine cannot be, and a port that the config has fixed and somebody has taken."""
+    if server.several:
+        yield Problem(
+            run.place(*server.keys),
+            f"`{server.several}` asks for several nodes or instances, and this is one machine "
+            "(nobody has tried it with this version)",
+            "take it out, or use profiles/slurm",
+        )
     if server.type != "process" or not server.port:
         return
     if not state.supervisor_of(run.paths.server(server.name)) and not is_free(server.port):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from snakeval.deploy.place import Place
 from snakeval.deploy.script import runtime_of
-from snakeval.deploy.server import MODEL, Server
+from snakeval.deploy.server import Server
 from snakeval.errors import Problem
 from snakeval.plan import Run, Task
 from snakeval.runtime import RUNTIMES, Runtime
@@ -47,13 +47,6 @@ def problems(
     place      where they would; None: this executor has no place for servers
     elsewhere  that is not this machine
     """
-    for name, server in run.servers.items():
-        if name != MODEL:
-            yield Problem(
-                run.place(*server.keys),
-                f"this version does not bring up a {server.type} server beside the model's yet",
-                "start the server yourself and give its address to the benchmark",
-            )
     for server, runtime in servers_of(run, pending):
         if place is None:
             yield Problem(
@@ -74,13 +67,6 @@ def _of(run: Run, server: Server) -> Iterable[Problem]:
     def place(*keys: str) -> str:
         return run.place(*server.keys, *keys)
 
-    if server.type == "vllm_ray":
-        yield Problem(
-            place("type"),
-            "this version does not bring up a vllm_ray server yet",
-            "use vllm on one machine, or start the server yourself and give its address in "
-            "target.api_endpoint",
-        )
     if server.type != "process" and not server.image:
         yield Problem(place("image"), "is missing and must be given", "write the server's image")
     if not server.command:

@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snakeval.config.deployment import ServerDeployment
+from snakeval.config.deployment import AuxiliaryDeployment, ServerDeployment
+from snakeval.config.execution import Execution
 from snakeval.config.model import Config, EndpointType
 
 MODEL = "model"
 """The name of the deployment that serves the model under evaluation."""
-
-RESERVED = ("model", "slurm", "primary", "server")
-"""Names that no auxiliary deployment can have."""
 
 CHECKPOINT = "/checkpoint"
 CACHE = "/cache"
@@ -67,6 +65,8 @@ class Server:
     idle_timeout: float
     ready_timeout: float
     environment: Mapping[str, str] = field(default_factory=dict)
+    several: str = ""
+    """What of it, as the config has it, one machine alone cannot be: `num_nodes: 2`."""
 
     def path(self, endpoint_type: EndpointType) -> str | None:
         """The path that a benchmark of this type asks."""
@@ -79,7 +79,8 @@ def servers_of(config: Config) -> dict[str, Server]:
     if isinstance(config.deployment, ServerDeployment):
         found[MODEL] = _server(config, MODEL, ("deployment",), config.deployment)
     for name, given in config.auxiliary_deployments.items():
-        found[name] = _server(config, name, ("auxiliary_deployments", name), given)
+        if given.type != "none":
+            found[name] = _server(config, name, ("auxiliary_deployments", name), given)
     return found
 
 
@@ -112,12 +113,25 @@ def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeplo
         env_vars={**config.env_vars, **given.env_vars} if host else dict(given.env_vars),
         hf_model=bool(given.hf_model_handle),
         checkpoint=bool(given.checkpoint_path),
-        own_command=bool(given.command),
+        own_command=bool(given.command or _from_template(given)),
         extra_docker_args=config.execution.extra_docker_args,
         idle_timeout=given.idle_timeout,
         ready_timeout=float(config.execution.endpoint_readiness_timeout or READY_TIMEOUT),
         environment=_environment(given),
+        several=_several(config, given),
     )
+
+
+def _several(config: Config, given: ServerDeployment) -> str:
+    wanted: AuxiliaryDeployment | Execution = config.execution
+    if isinstance(given, AuxiliaryDeployment):
+        wanted = given
+    for key in ("num_nodes", "num_instances"):
+        if (number := getattr(wanted, key, 1)) > 1:
+            return f"{key}: {number}"
+    if given.multiple_instances:
+        return "multiple_instances: true"
+    return "type: vllm_ray" if given.type == "vllm_ray" else ""
 
 
 def _port(given: ServerDeployment) -> int | None:
@@ -148,10 +162,19 @@ def _environment(given: ServerDeployment) -> dict[str, str]:
 
 def command(given: ServerDeployment) -> str:
     """The server's command: the config's own, else that of its type."""
-    words = given.command or _COMMANDS.get(given.type, _none)(given)
+    own = given.command or _from_template(given)
+    words = own or _COMMANDS.get(given.type, _none)(given)
     # The launcher's own commands end in the extra words; one of the user's has them by itself.
-    extra = "" if given.command else (given.extra_args or "").strip()
+    extra = "" if own else (given.extra_args or "").strip()
     return " ".join(f"{words} {extra}".split("\n")).strip()
+
+
+def _from_template(given: ServerDeployment) -> str:
+    """The launcher's `command_template`; `{port}` and `{host}` are filled in where it runs."""
+    text = given.command_template if isinstance(given, AuxiliaryDeployment) else None
+    for key, value in given.model_dump(exclude={"port"}).items() if text else ():
+        text = str(text).replace(f"{{{key}}}", "" if value is None else str(value))
+    return text or ""
 
 
 def _none(_: ServerDeployment) -> str:

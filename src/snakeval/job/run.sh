@@ -179,6 +179,25 @@ address_of() {
     address=$(cat "$scratch/server")
 }
 
+# The endpoints of a server beside the model's (a judge): as variables of the harness, and in place
+# of the references to them in its command and its config.
+use_auxiliary() {
+    local entry server variable reference path url file
+    for entry in "${auxiliary[@]+"${auxiliary[@]}"}"; do
+        read -r server variable reference path <<<"$entry"
+        [ "$server" = "$1" ] || continue
+        url=$(seen_by_harness "$address/${path#/}")
+        export "$variable=$url"
+        is_passed "$variable" || passed_names+=("$variable")
+        url_names+=("$variable")
+        for file in command.sh harness.sh run_config.yaml; do
+            grep -qF "$reference" "$own/$file" 2>/dev/null || continue
+            sed "s|${reference//./\\.}|$url|g" "$own/$file" >"$scratch/filled"
+            cat "$scratch/filled" >"$own/$file" || fail "$own/$file cannot be written"
+        done
+    done
+}
+
 # What a failed attempt has to say about its servers.
 server_trouble() {
     local name
@@ -207,6 +226,7 @@ number=0
 code=0
 stopped_by=''
 harness_pid=''
+url_names=(endpoint_url) # variables with addresses that the harness asks
 beating=''
 waiting_pid=''
 mine=none
@@ -339,7 +359,11 @@ check_runtime || fail "$runtime is not on this machine ($(uname -n))"
 set_variables || fail "$unset_variables"
 for name in "${servers[@]+"${servers[@]}"}"; do
     address_of "$name"
-    [ "$name" != model ] || endpoint_url="$address/${endpoint_path#/}"
+    if [ "$name" = model ]; then
+        endpoint_url="$address/${endpoint_path#/}"
+    else
+        use_auxiliary "$name"
+    fi
 done
 take_surroundings
 # The lifeline: only this script holds the writing end. However it dies, readers see the end.

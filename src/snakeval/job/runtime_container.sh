@@ -31,10 +31,8 @@ start_harness() {
     if [ -n "$files" ]; then
         options+=(-v "$files:/snakeval/files:ro" -e SNAKEVAL_FILES=/snakeval/files)
     fi
-    if [ "$(uname -s)" = Darwin ]; then # the engine runs in a virtual machine
-        endpoint_url=$(printf %s "$endpoint_url" |
-            sed -E 's#://(localhost|127\.0\.0\.1|\[::1\])([:/])#://host.docker.internal\2#')
-    elif asks_this_machine; then
+    endpoint_url=$(seen_by_harness "$endpoint_url")
+    if asks_this_machine; then
         # Adapters on the host's network would answer each other's requests.
         options+=(--network host -e "ADAPTER_PORT=$(attempt port)")
     fi
@@ -51,10 +49,20 @@ start_harness() {
     set +m
 }
 
-# Whether the endpoint, or a proxy on the way to it, is at this machine's loopback address.
+# An address as the container knows it: Docker Desktop's engine runs in a virtual machine.
+seen_by_harness() {
+    if [ "$(uname -s)" = Darwin ]; then
+        printf %s "$1" |
+            sed -E 's#://(localhost|127\.0\.0\.1|\[::1\])([:/])#://host.docker.internal\2#'
+    else
+        printf %s "$1"
+    fi
+}
+
+# Whether an endpoint, or a proxy on the way to it, is at this machine's loopback address.
 asks_this_machine() {
     local name
-    for name in endpoint_url $proxy_names; do
+    for name in "${url_names[@]}" $proxy_names; do
         case ${!name:-}/ in
             localhost[:/]* | *[/@]localhost[:/]* | 127.0.0.1[:/]* | *[/@]127.0.0.1[:/]* | \
                 *[/@]\[::1\][:/]*) return 0 ;;

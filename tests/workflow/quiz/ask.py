@@ -31,6 +31,8 @@ def main() -> int:
     parser.add_argument("--key-name", default="", help="variable with the key")
     parser.add_argument("--exit-code", default="", help="end so, before anything is asked")
     parser.add_argument("--fails-while", default="", help="a file: exit 1 while it exists")
+    parser.add_argument("--judge-url", default="", help="asked for its opinion, if there is one")
+    parser.add_argument("--judge-model", default="")
     given = parser.parse_args()
 
     if given.exit_code or (given.fails_while and Path(given.fails_while).exists()):
@@ -46,6 +48,8 @@ def main() -> int:
             os.environ.get(given.key_name, ""),
             f"What is {number} + {seed}?",
         )
+        if given.judge_url:
+            said = ask(given.judge_url, given.judge_model, "", f"Is this right? {said}")
         right += f" {number + seed}." in said
         print(f"{number} of {size} answered", flush=True)
     content = {
