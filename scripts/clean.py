@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from snakeval.clean import Found, look, print_found, remove
-from snakeval.command_line import entry, run_parser, runs_of
+from snakeval.command_line import CATALOGUE, entry, run_parser, runs_of
 from snakeval.runs import known_runs
-
-CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
 
 def main() -> int:

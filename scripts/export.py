@@ -7,21 +7,17 @@ code is 1.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
-from snakeval.command_line import entry, run_parser, runs_of
+from snakeval.command_line import add_config, entry, run_at, run_parser, runs_of
 from snakeval.config.export import DESTINATIONS
-from snakeval.config.load import load, load_resolved
+from snakeval.config.load import load
 from snakeval.config.model import Config
 from snakeval.errors import InputError, Problem
 from snakeval.export.destinations import destinations_of, export_run
 from snakeval.export.stamps import write_stamp
 from snakeval.layout import RunPaths, runs_in
-from snakeval.plan import Run, read_run
-
-CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
+from snakeval.plan import Run
 
 
 def main() -> int:
@@ -31,18 +27,11 @@ def main() -> int:
         "--auto", action="store_true", help="the destinations of execution.auto_export"
     )
     parser.add_argument("--stamp", help="name of the stamp that says that all of it was sent")
-    parser.add_argument(
-        "--configfile",
-        type=Path,
-        action="append",
-        default=[],
-        help="config files whose export sections are used; without one, the run's own config's",
-    )
-    parser.add_argument("--values", type=json.loads, default={}, help="--config values, as JSON")
+    add_config(parser, "whose export sections are used; without one, the run's own config's")
     arguments = parser.parse_args()
     failed = False
     for paths in chosen(arguments):
-        run = read_run(paths.dir, load_resolved(paths.config), CATALOGUE)
+        run = run_at(paths)
         failed |= not export(run, settings(arguments, paths), arguments)
     return 1 if failed else 0
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from snakeval.catalogue import with_own
-from snakeval.command_line import config_of, config_parser, entry
+from snakeval.command_line import CATALOGUE, config_of, config_parser, entry
 from snakeval.errors import InputError, Problem
 from snakeval.listing import print_task
-
-CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
 
 def main() -> int:

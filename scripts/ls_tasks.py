@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from snakeval.catalogue import with_own
-from snakeval.command_line import config_of, config_parser, entry
+from snakeval.command_line import CATALOGUE, config_of, config_parser, entry
 from snakeval.listing import listed, print_tasks
-
-CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
 
 def main() -> int:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from snakeval.command_line import CATALOGUE, entry, run_parser, runs_of
-from snakeval.config.load import load_resolved
-from snakeval.plan import read_run
+from snakeval.command_line import entry, run_at, run_parser, runs_of
 from snakeval.report.page import write_report
 
 
 def main() -> int:
     for paths in runs_of(run_parser(__doc__).parse_args()):
-        path = write_report(read_run(paths.dir, load_resolved(paths.config), CATALOGUE))
+        path = write_report(run_at(paths))
         print(f"Report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0
 

@@ -6,13 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from snakeval.config.load import load_resolved
+from snakeval.command_line import run_at
 from snakeval.layout import RunPaths
-from snakeval.plan import read_run
 from snakeval.results import write_stamp, write_tables
 from snakeval.samples import write_if_possible
-
-CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
 
 def main() -> None:
@@ -20,8 +17,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the run folder")
     parser.add_argument("members", help="digest of the results that are shown")
     arguments = parser.parse_args()
-    loaded = load_resolved(RunPaths(arguments.run).config)
-    run = read_run(arguments.run, loaded, CATALOGUE)
+    run = run_at(RunPaths(arguments.run))
     write_tables(run, arguments.members)
     failed = write_if_possible(run)
     if failed:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from snakeval.command_line import entry, run_parser, runs_of
-from snakeval.config.load import load_resolved
-from snakeval.plan import read_run
+from snakeval.command_line import entry, run_at, run_parser, runs_of
 from snakeval.samples import write_samples
-
-CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
 
 def main() -> int:
     for paths in runs_of(run_parser(__doc__).parse_args()):
-        run = read_run(paths.dir, load_resolved(paths.config), CATALOGUE)
+        run = run_at(paths)
         for name, member in write_samples(run).items():
             said = member.cause or (f"{member.rows} rows" if member.rows else "no samples kept")
             print(f"{name}: {said}")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from snakeval.command_line import config_parser, entry
+from snakeval.command_line import CATALOGUE, config_parser, entry
 from snakeval.listing import print_config
 from snakeval.plan import plan
-
-CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
 
 def main() -> int:

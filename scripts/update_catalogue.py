@@ -6,11 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from snakeval.command_line import entry
+from snakeval.command_line import CATALOGUE, entry
 from snakeval.errors import InputError, Problem
 from snakeval.update_catalogue import read_image, update
-
-CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
 
 
 def main() -> int:

@@ -22,17 +22,24 @@ def run_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with the arguments that choose runs."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--run", help="id of a run, or its beginning")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        action="append",
-        default=[],
-        help="a run folder of the config in force",
-    )
-    parser.add_argument(
-        "--output-dir", type=Path, action="append", default=[], help="a folder with run folders"
-    )
+    _add_paths(parser, "--folder", "a run folder of the config in force")
+    _add_paths(parser, "--output-dir", "a folder with run folders")
     return parser
+
+
+def _add_paths(
+    parser: argparse.ArgumentParser, name: str, meaning: str, required: bool = False
+) -> None:
+    """An argument that may be given several times."""
+    parser.add_argument(
+        name, type=Path, action="append", default=[], required=required, help=meaning
+    )
+
+
+def add_config(parser: argparse.ArgumentParser, meaning: str, required: bool = False) -> None:
+    """The arguments that give a config as the Snakefile has it."""
+    _add_paths(parser, "--configfile", meaning, required)
+    parser.add_argument("--values", type=json.loads, default={}, help="--config values, as JSON")
 
 
 def compare_parser(description: str | None) -> argparse.ArgumentParser:
@@ -40,9 +47,7 @@ def compare_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     for name in ("base", "candidate"):
         parser.add_argument(f"--{name}", help="a run: id, its beginning, or folder")
-    parser.add_argument(
-        "--output-dir", type=Path, action="append", default=[], help="a folder with run folders"
-    )
+    _add_paths(parser, "--output-dir", "a folder with run folders")
     return parser
 
 
@@ -57,7 +62,7 @@ def compared_runs(arguments: argparse.Namespace) -> tuple[Run, Run]:
             if not given:
                 raise InputError([Problem(key, "is not given", f"add {name}=<run>")])
             paths = find_run(given, arguments.output_dir or [Path("results")], key)
-            found.append(read_run(paths.dir, load_resolved(paths.config), CATALOGUE))
+            found.append(run_at(paths))
     if problems:
         raise InputError(problems)
     return found[0], found[1]
@@ -66,8 +71,7 @@ def compared_runs(arguments: argparse.Namespace) -> tuple[Run, Run]:
 def config_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with the arguments that give a config as the Snakefile has it."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--configfile", type=Path, action="append", required=True)
-    parser.add_argument("--values", type=json.loads, default={}, help="--config values, as JSON")
+    add_config(parser, "config files, the later ones over the earlier", required=True)
     return parser
 
 
@@ -80,6 +84,11 @@ def config_of(arguments: argparse.Namespace) -> tuple[Loaded, dict[str, Any]]:
 def runs_of(arguments: argparse.Namespace) -> list[RunPaths]:
     """The runs that the arguments choose. Raises InputError."""
     return chosen_runs(arguments.run, arguments.folder, arguments.output_dir)
+
+
+def run_at(paths: RunPaths) -> Run:
+    """The run of a folder, by the config in it. Raises InputError."""
+    return read_run(paths.dir, load_resolved(paths.config), CATALOGUE)
 
 
 def entry(main: Callable[[], int]) -> None:

@@ -116,7 +116,7 @@ def _messages_text(messages: Iterable[Any]) -> str:
 
 def _content(content: Any) -> str:
     if isinstance(content, list):
-        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
     return _text(content) or ""
 
 
@@ -197,13 +197,20 @@ def _asked(context: Any) -> tuple[str | None, Any]:
     """The prompt as text, and as the request had it: messages, or the text."""
     if isinstance(context, list) and len(context) == 1:
         context = context[0]
-    if isinstance(context, str) and context.startswith("[{"):
-        try:
-            messages = json.loads(context)
-            return _messages_text(messages), messages
-        except (ValueError, AttributeError):
-            pass
+    if isinstance(context, str) and (messages := _messages_in(context)):
+        return _messages_text(messages), messages
     return _text(context), context
+
+
+def _messages_in(context: str) -> list[dict[str, Any]] | None:
+    """Messages that lm-eval has written as text; None for a prompt that merely begins so."""
+    if not context.startswith("[{"):
+        return None
+    try:
+        found = json.loads(context)
+    except ValueError:
+        return None
+    return found if all(isinstance(item, dict) for item in found) else None
 
 
 def _request_key(messages_or_prompt: Any) -> bytes:

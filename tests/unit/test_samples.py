@@ -74,6 +74,30 @@ def test_means_of_the_samples_are_the_published_scores(tmp_path: Path) -> None:
             assert sum(mine) / len(mine) == pytest.approx(value), (name, key)
 
 
+@pytest.mark.parametrize(
+    ("context", "prompt"),
+    [
+        ('[{"role": "user", "content": "2 + 2?"}]', "2 + 2?"),
+        ('[{"role": "user", "content": [{"type": "text", "text": null}]}]', ""),
+        ("[{a set} of brackets", "[{a set} of brackets"),
+        ('[{"n": 1}, 2] is a list. Is it long?', '[{"n": 1}, 2] is a list. Is it long?'),
+        ('[{"n": 1}, 2]', '[{"n": 1}, 2]'),
+    ],
+)
+def test_prompt_that_looks_like_messages_and_is_none_stays_as_it_is(
+    tmp_path: Path, context: str, prompt: str
+) -> None:
+    work = restored("lm_eval_limit", tmp_path)
+    [path] = work.rglob("samples_*.jsonl")
+    record = json.loads(path.read_text().splitlines()[0])
+    record["arguments"] = {"gen_args_0": {"arg_0": context, "arg_1": {}}}
+    path.write_text(json.dumps(record) + "\n")
+
+    [found] = read_samples("lm_eval", work, None)
+
+    assert found.prompt == prompt
+
+
 def test_repeats_have_a_row_each_and_the_score_once(tmp_path: Path) -> None:
     found = list(read_samples("lm_eval", restored("lm_eval_repeats_sampled", tmp_path), None))
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakeval.config.export import GsheetsExport
 from snakeval.export.items import Item
-from snakeval.export.shipment import ExportFailed, Shipment
+from snakeval.export.shipment import ExportFailed, Shipment, missing_package
 from snakeval.plan import Run
 
 if TYPE_CHECKING:
@@ -46,11 +46,8 @@ def send(shipment: Shipment, options: GsheetsExport, target: str) -> None:
         import gspread
         from google.auth.exceptions import GoogleAuthError, TransportError
     except ImportError as error:
-        raise ExportFailed(
-            "the package gspread is not installed: pip install 'snakeval[gsheets]'"
-        ) from error
-    for name in shipment.gone:
-        shipment.notes.append(f"{name}: no longer published; its row stays")
+        raise missing_package("gspread", extra="gsheets") from error
+    shipment.leave_gone("its row")
     try:
         client = _client(options)
         client.set_timeout(PATIENCE)

@@ -91,8 +91,7 @@ def send(shipment: Shipment, options: MlflowExport, target: str) -> None:
         parent = _parent(client, shipment.run, experiment, options) if options.nested else None
         for item in shipment.changed:
             _send_one(client, shipment, item, experiment, parent, options)
-        for name in shipment.gone:
-            shipment.notes.append(f"{name}: no longer published; its run at MLflow stays")
+        shipment.leave_gone("its run at MLflow")
     except (MlflowException, OSError) as error:
         raise ExportFailed(_reason(error, target)) from error
 

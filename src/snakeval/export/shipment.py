@@ -16,6 +16,12 @@ class ExportFailed(Exception):
     """A destination cannot take what is sent: what is wrong, and what to do, in one sentence."""
 
 
+def missing_package(name: str, extra: str | None = None) -> ExportFailed:
+    """A destination's own client is not here; the extra (of the same name) brings it."""
+    extra = extra or name
+    return ExportFailed(f"the package {name} is not installed: pip install 'snakeval[{extra}]'")
+
+
 @dataclass
 class Shipment:
     """What one destination has to be told of one run.
@@ -33,6 +39,10 @@ class Shipment:
     gone: list[str]
     sent: Callable[[Item, str | None], None]
     notes: list[str] = field(default_factory=list)
+
+    def leave_gone(self, what: str) -> None:
+        """Says that nothing is taken away for a benchmark that is no longer published."""
+        self.notes.extend(f"{name}: no longer published; {what} stays" for name in self.gone)
 
     def files(self, item: Item, options: Destination, by_default: bool) -> list[tuple[Path, str]]:
         """Artifacts and logs of an item that may go, below `artifacts/` and `logs/`."""

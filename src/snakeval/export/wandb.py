@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakeval.config.export import WandbExport
 from snakeval.export.items import Item
-from snakeval.export.shipment import ExportFailed, Shipment
+from snakeval.export.shipment import ExportFailed, Shipment, missing_package
 from snakeval.plan import Run
 
 if TYPE_CHECKING:
@@ -36,16 +36,13 @@ def send(shipment: Shipment, options: WandbExport, target: str) -> None:
         import wandb
         from wandb.errors import Error
     except ImportError as error:
-        raise ExportFailed(
-            "the package wandb is not installed: pip install 'snakeval[wandb]'"
-        ) from error
+        raise missing_package("wandb") from error
     groups = (
         [[item] for item in shipment.changed]
         if options.log_mode == "per_task"
         else [shipment.changed]
     )
-    for name in shipment.gone:
-        shipment.notes.append(f"{name}: no longer published; what W&B has of it stays")
+    shipment.leave_gone("what W&B has of it")
     try:
         for group in filter(None, groups):
             run_id = _send_run(shipment, group, options)
