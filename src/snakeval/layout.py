@@ -108,6 +108,16 @@ class ServerPaths:
         return self.dir / "lease"
 
     @property
+    def batch_script(self) -> Path:
+        """Runs `server.sh` as a Slurm job."""
+        return self.dir / "sbatch_server.sh"
+
+    @property
+    def job(self) -> Path:
+        """The Slurm job that was submitted last."""
+        return self.dir / "job.json"
+
+    @property
     def place(self) -> Path:
         """Where the server is brought up: an executor's name."""
         return self.dir / "place"

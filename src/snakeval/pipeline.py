@@ -298,7 +298,12 @@ class Pipeline:
         if self._slurm_conf:
             os.environ["SLURM_CONF"] = self._slurm_conf
         jobs = {str(job.output[0]): job for job in planned}
-        return SlurmStart(self._workflow.scheduler.get_executor(planned[0]), self.runs, jobs)
+        return SlurmStart(
+            self._workflow.scheduler.get_executor(planned[0]),
+            self.runs,
+            jobs,
+            _default_resources(self._workflow),
+        )
 
     def finish(self) -> None:
         """`onsuccess` and `onerror`: the tables over what is published now, and the run given

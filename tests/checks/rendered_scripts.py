@@ -13,6 +13,7 @@ from snakeval.deploy.script import render as render_server
 from snakeval.deploy.server import MODEL, servers_of
 from snakeval.plan import make_run
 from snakeval.script import render
+from snakeval.slurm.server_job import batch_script, described
 from snakeval.start import run_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,9 @@ def main() -> int:
             scripts[-1].write_text(render(run.tasks[0], runtime, "image"), encoding="utf-8")
             scripts.append(Path(folder) / f"server_{runtime}.sh")
             scripts[-1].write_text(render_server(server, runtime, "image"), encoding="utf-8")
+        scripts.append(Path(folder) / "sbatch_server.sh")
+        flags = described(run, server, {})
+        scripts[-1].write_text(batch_script(run, server, flags, "image"), encoding="utf-8")
         scripts.append(Path(folder) / "run_all.sh")
         scripts[-1].write_text(run_all(run), encoding="utf-8")
         shellcheck = Path(sys.executable).with_name("shellcheck")

@@ -24,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        note(self.options, "asked")
+        note(self.options, f"asked by {self.client_address[0]}")
         while self.options.hold_while.exists():
             time.sleep(0.05)
         message = {"role": "assistant", "content": "It is 7."}
@@ -49,6 +49,7 @@ def note(options: argparse.Namespace, word: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--name", default="test-model")
     parser.add_argument("--log", type=Path, default=Path("server-starts"))
@@ -62,7 +63,7 @@ def main() -> None:
         raise SystemExit(options.exit_code)
     print("the server's weights are loaded", flush=True)
     Handler.options = options
-    ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
+    ThreadingHTTPServer((options.host, options.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

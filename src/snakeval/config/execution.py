@@ -122,6 +122,10 @@ class LocalExecution(Execution):
 
 class DeploymentTasks(Section):
     n_tasks: Positive | None = Field(None, description="Slurm tasks of the server's job.")
+    sbatch_extra_flags: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict,
+        description="Flags of sbatch for the server's job, on top of the others (ours).",
+    )
 
 
 class ProxyConfig(Section):
@@ -164,6 +168,11 @@ class SlurmExecution(Execution):
     )
     max_walltime: Walltime | None = Field(
         "120:00:00", description="Time limit over all attempts of a job."
+    )
+    placement: Literal["separate", "colocated"] = Field(
+        "separate",
+        description="Benchmarks of a deployed server: separate jobs, or steps inside the server's "
+        "allocation (ours).",
     )
     subproject: str | None = Field(None, description="Without a meaning here.")
     sbatch_comment: str | None = Field(None, description="Comment of the jobs.")

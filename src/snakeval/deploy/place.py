@@ -56,6 +56,10 @@ def place_of(executor: str) -> Place | None:
         from snakeval.deploy import local
 
         return local
+    if executor == "slurm":
+        from snakeval.deploy import slurm
+
+        return slurm
     return None
 
 

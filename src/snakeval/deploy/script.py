@@ -6,21 +6,29 @@ import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from snakeval.deploy.server import OF_GPUS, Server
 from snakeval.script import assigned, job_file, variables
 
 
-def render(server: Server, runtime: str, image: str | None, hf_home: str = "") -> str:
+def render(
+    server: Server,
+    runtime: str,
+    image: str | None,
+    hf_home: str = "",
+    reach: Literal["host", "nodes"] = "host",
+) -> str:
     """The whole `server.sh`.
 
     runtime  docker, podman or process
     image    the image to run, pinned where the engine could say its digest
+    reach    who must reach the server: this machine's processes, or the cluster's nodes
     """
     body = "server_process.sh" if runtime == "process" else "server_container.sh"
     return "\n".join(
         [
-            _head(server, runtime, image or "", hf_home),
+            _head(server, runtime, image or "", hf_home, reach),
             variables(server.environment, server.env_vars),
             _command(server, runtime),
             job_file("surroundings.sh"),
@@ -35,7 +43,7 @@ def runtime_of(server: Server, wanted: str) -> str:
     return wanted if server.image else "process"
 
 
-def _head(server: Server, runtime: str, image: str, hf_home: str) -> str:
+def _head(server: Server, runtime: str, image: str, hf_home: str, reach: str) -> str:
     settings: dict[str, str | Iterable[str]] = {
         "deployment": server.name,
         "runtime": runtime,
@@ -47,6 +55,7 @@ def _head(server: Server, runtime: str, image: str, hf_home: str) -> str:
         "hf_model": "yes" if server.hf_model else "no",
         "hf_home": hf_home,
         "endpoint_url": "",
+        "reach": reach,
         "idle_timeout": f"{server.idle_timeout:g}",
         "ready_timeout": f"{server.ready_timeout:g}",
         "extra_args": _arguments(server),

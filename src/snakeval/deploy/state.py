@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -9,7 +10,7 @@ from typing import Any
 
 from snakeval.job.supervise import read_text
 from snakeval.layout import RunPaths, ServerPaths
-from snakeval.lease import Owner, owner_of
+from snakeval.lease import SILENCE, Owner, owner_of
 
 
 def supervisor_of(paths: ServerPaths) -> Owner | None:
@@ -26,6 +27,16 @@ def was_started_by_hand(paths: ServerPaths) -> bool:
         return "\nstart=\n" in (paths.lease / "owner").read_text(encoding="utf-8")
     except OSError:
         return False
+
+
+def users_of(paths: ServerPaths) -> list[str]:
+    """The benchmarks that have used the server a short while ago."""
+    found = []
+    for file in paths.users.iterdir() if paths.users.is_dir() else ():
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime < SILENCE:
+                found.append(file.name)
+    return found
 
 
 def ask_to_end(paths: ServerPaths, when: str, patience: float) -> bool:

@@ -122,7 +122,7 @@ has_room() {
 }
 
 keep_beating() {
-    local missed=0 second=0 budget=''
+    local missed=0 moved=0 second=0 budget=''
     trap '' TERM INT HUP
     while kill -0 $$ 2>/dev/null; do
         if [ $((second % BEAT)) -ne 0 ]; then
@@ -131,6 +131,10 @@ keep_beating() {
             missed=0
             touch "$lease/beat"
             use_servers
+            if servers_have_moved; then
+                moved=$((moved + 1)) # once may be a hiccup, too
+                [ "$moved" != 2 ] || { : >"$scratch/moved"; kill -TERM $$; }
+            fi
         else
             missed=$((missed + 1)) # once may be a hiccup of a network file system
         fi
@@ -198,6 +202,17 @@ use_auxiliary() {
     done
 }
 
+# Whether a server that is a job of a cluster has gone, or has another address now: it is not the
+# benchmark that has failed. Only an attempt that has begun has noted an address.
+servers_have_moved() {
+    local name
+    for name in "${servers[@]+"${servers[@]}"}"; do
+        grep -q '"job": "' "$scratch/server.$name" 2>/dev/null || continue
+        cmp -s "$scratch/server.$name" "$run_dir/deployments/$name/endpoint.json" || return 0
+    done
+    return 1
+}
+
 # What a failed attempt has to say about its servers.
 server_trouble() {
     local name
@@ -222,6 +237,7 @@ release() {
 
 # --- How an attempt ends badly: with a state, a cause in one sentence, and nothing running ---
 
+arguments=("$@")
 number=0
 code=0
 stopped_by=''
@@ -240,7 +256,7 @@ fail() {
     [ "$number" = 0 ] || leave_if_lost
     case $stopped_by in
         '' | full | spent) state=failed ;;
-        slurm) state=interrupted ;;
+        slurm | moved) state=interrupted ;;
         *) state=cancelled ;;
     esac
     # Nothing to record before the attempt has begun: the task may be in another one's hands.
@@ -254,10 +270,18 @@ fail() {
     case $stopped_by in
         '' | full | spent) exit 1 ;;
         slurm) come_back; exit 75 ;;
+        moved) again ;;
         INT) exit 130 ;;
         HUP) exit 129 ;;
         *) exit 143 ;;
     esac
+}
+
+# The next attempt, in this very process: it waits for the server, and reads its address anew.
+again() {
+    exec 9>&-
+    trap - TERM INT HUP
+    exec bash "$here/run.sh" "${arguments[@]+"${arguments[@]}"}"
 }
 
 # What the harness may have left behind must not hold the log open for ever.
@@ -283,6 +307,7 @@ on_signal() {
     stopped_by=$1
     [ ! -e "$scratch/full" ] || stopped_by=full
     [ ! -e "$scratch/spent" ] || stopped_by=spent
+    [ ! -e "$scratch/moved" ] || stopped_by=moved
     [ "$stopped_by" != TERM ] || [ -z "${SLURM_JOB_ID:-}" ] || ask_slurm
     [ -n "$harness_pid" ] || fail "$(why_stopped) before the harness ran"
     say "$(why_stopped): ending the harness (its samples are kept)"
@@ -292,6 +317,7 @@ on_signal() {
 why_stopped() {
     case $stopped_by in
         full) printf %s "$disk_full" ;;
+        moved) printf %s 'the server has gone, or has another address now; continuing with it' ;;
         spent) printf 'max_walltime (%s s) is used up; %s' "$SNAKEVAL_MAX_WALLTIME" \
             'raise execution.max_walltime and start again to continue' ;;
         *) printf %s "${slurm_says:-stopped by SIG$stopped_by}" ;;
@@ -418,6 +444,10 @@ while IFS= read -r name; do logs+=(--log "$name"); done < <(attempt logs "$here"
 tool verify "$work" --spec "$own/check_spec.json" --exit-code "$code" \
     "${logs[@]+"${logs[@]}"}" >"$scratch/cause" || {
     [ -z "$stopped_by" ] || fail "$(why_stopped) while the result was checked"
+    if servers_have_moved; then
+        stopped_by=moved
+        fail "$(why_stopped)"
+    fi
     fail "$(cat "$scratch/cause")$(server_trouble)"
 }
 

@@ -15,10 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__:
+    from snakeval.job.slurm_job import state_of
     from snakeval.job.supervise import answers, holder_lives, read_json, tail
 else:  # in a run folder's lib/, where these files lie side by side
+    from slurm_job import state_of
     from supervise import answers, holder_lives, read_json, tail
 
+ASK_AGAIN = 10.0
+"""Seconds between two questions to Slurm."""
+SUCCESSOR = 120.0
+"""Seconds that the controller has to submit another job for one that Slurm did not let go on."""
 BEGINNING = 10.0
 """Seconds that a supervisor has to appear: one that was just told to start takes its lease."""
 
@@ -27,14 +33,18 @@ def wait(arguments: argparse.Namespace) -> int:
     """Prints the address of a healthy server that serves the model, or why there is none."""
     folder: Path = arguments.folder
     began = time.monotonic()
+    job = ServersJob(folder)
     while True:
         live = read_json(folder / "endpoint.json")
         url = str(live.get("url", ""))
         if url and answers(url + str(live.get("health", ""))):
             print(url)
             return 0
+        supervised = holder_lives(folder / "lease")
+        if not supervised and job.comes():
+            began = time.monotonic()  # the time in Slurm's queue does not count
         waited = time.monotonic() - began
-        if not holder_lives(folder / "lease") and waited >= arguments.beginning:
+        if not supervised and waited >= arguments.beginning and not job.may_come():
             print(why_none(folder))
             return 1
         if waited > arguments.timeout:
@@ -44,6 +54,38 @@ def wait(arguments: argparse.Namespace) -> int:
             )
             return 1
         time.sleep(0.5)
+
+
+class ServersJob:
+    """The Slurm job of a server whose supervisor is not there: whether it is yet to come."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._asked = 0.0
+        self._state: str | None = None
+        self._seen = time.monotonic()
+
+    def comes(self) -> bool:
+        """Whether Slurm has the job, or had it when it was asked last."""
+        job = read_json(self._folder / "job.json").get("job")
+        if not job or self._ended():
+            return False
+        if not self._asked or time.monotonic() - self._asked > ASK_AGAIN:
+            self._asked = time.monotonic()
+            self._state = state_of(str(job))
+        if self._state:
+            self._seen = time.monotonic()
+        return bool(self._state)
+
+    def may_come(self) -> bool:
+        """Whether a job that Slurm has ended, or says nothing about, may still have a successor."""
+        if not read_json(self._folder / "job.json").get("job") or self._ended():
+            return False
+        return time.monotonic() - self._seen < SUCCESSOR
+
+    def _ended(self) -> bool:
+        """Whether its supervisor has ended it, and has said why."""
+        return read_json(self._folder / "status.json").get("state") in ("stopped", "failed")
 
 
 def why_none(folder: Path) -> str:

@@ -26,7 +26,7 @@ supervise() {
     }
     PYTHONSAFEPATH='' exec "$python" -B "$lib/supervise.py" "$here" \
         --digest "$(cksum <"$here/server.sh" | cut -d ' ' -f 1)" \
-        --model "$model" --health "$health" --image "$image" \
+        --model "$model" --health "$health" --image "$image" --reach "$reach" \
         --idle-timeout "$idle_timeout" --ready-timeout "$ready_timeout" "${supervision[@]}"
 }
 

@@ -24,10 +24,11 @@ serve() {
         [ -z "$cache" ] ||
             options+=(-v "$cache:/snakeval/huggingface" -e HF_HOME=/snakeval/huggingface)
     fi
-    # A free port of this machine's loopback address leads to the server: nobody else reaches it.
+    # A free port of one address leads to the server: of loopback, where nobody else reaches it; on
+    # a cluster, of the node's address in the cluster's network.
     exec "$runtime" run -i --init --rm --name "$container" \
         --label "snakeval.run=$run" --label "snakeval.deployment=$run/$deployment" \
-        --label "snakeval.folder=$folder" -p "127.0.0.1::$port" \
+        --label "snakeval.folder=$folder" -p "${SNAKEVAL_ADDRESS:-127.0.0.1}::$port" \
         "${options[@]}" "${extra_args[@]+"${extra_args[@]}"}" \
         --entrypoint sh "$image" -c "$in_container" sh "$(server_command)" \
         > >(tool attempt redact "${secret_names[@]+"${secret_names[@]}"}") 2>&1
@@ -35,6 +36,13 @@ serve() {
 
 add_gpus() {
     local wanted=$gpus device
+    # A cluster gives a job some of the node's GPUs; the engine would take any.
+    if [ -n "${SLURM_JOB_GPUS:-}" ] && [ "$wanted" != 0 ] && [ "$wanted" != none ]; then
+        case $runtime in
+            podman) wanted=$SLURM_JOB_GPUS, ;; # a list, of one too
+            *) options+=(--gpus "\"device=$SLURM_JOB_GPUS\"") wanted=none ;;
+        esac
+    fi
     [ -n "$wanted" ] || [ ! -e /dev/nvidiactl ] || wanted=all
     case $runtime:$wanted in
         *: | *:0 | *:none) ;;

@@ -5,7 +5,7 @@ supervision=(--own-network)
 
 serve() {
     local server watchdog code
-    export SNAKEVAL_HOST=127.0.0.1 SNAKEVAL_PORT="${SNAKEVAL_PORT:-$port}"
+    export SNAKEVAL_HOST="${SNAKEVAL_ADDRESS:-127.0.0.1}" SNAKEVAL_PORT="${SNAKEVAL_PORT:-$port}"
     case $gpus in *,*) export CUDA_VISIBLE_DEVICES="$gpus" ;; esac
     PATH="$(dirname "$python"):$PATH"
     export PATH

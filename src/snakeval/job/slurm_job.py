@@ -88,6 +88,37 @@ def ending(fields: dict[str, str], deadline: float | None, lead: float) -> tuple
     return "cancelled", "cancelled" if state in ("", "RUNNING") else "cancelled (scancel)"
 
 
+def node_address() -> str:
+    """This node's address, or name, as Slurm knows it; empty when it cannot be asked."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        answer = subprocess.run(
+            ["scontrol", "--oneliner", "show", "node", os.environ.get("SLURMD_NODENAME", "")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            timeout=PATIENCE,
+            check=False,
+        )
+        found = re.search(r"\bNodeAddr=(\S+)", answer.stdout.decode(errors="replace"))
+        return found.group(1) if found and os.environ.get("SLURMD_NODENAME") else ""
+    return ""
+
+
+def state_of(job: str) -> str | None:
+    """A job's state in the queue; empty: Slurm does not have it any more; None: nobody knows."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        answer = subprocess.run(
+            ["squeue", "--noheader", f"--jobs={job}", "--format=%T"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=PATIENCE,
+            check=False,
+        )
+        if answer.returncode == 0 or b"Invalid job id" in answer.stderr:
+            return answer.stdout.decode(errors="replace").strip()
+    return None
+
+
 # --- the record of attempts --------------------------------------------------------------------
 
 

@@ -32,8 +32,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
+    from snakeval.job import slurm_job
     from snakeval.job.attempt import now, opener_for, served_models, write_atomically
 else:  # in a run folder's lib/, where these files lie side by side
+    import slurm_job
     from attempt import now, opener_for, served_models, write_atomically
 
 SILENCE = float(os.environ.get("SNAKEVAL_SILENCE", "30"))
@@ -42,6 +44,8 @@ TICK = 0.5
 GRACE = 8.0
 """Seconds that a server has to end; its own watchdog sends KILL after 5."""
 RESTARTS = 3
+OTHER_PORTS = 5
+"""Free ports that somebody else may take before the server does."""
 STABLE = 600.0
 """Seconds of health after which earlier restarts no longer count."""
 TAIL = 20
@@ -89,6 +93,8 @@ class Supervisor:
         self.server: subprocess.Popen[bytes] | None = None
         self.lifeline: int | None = None
         self.port = 0
+        self.host = "127.0.0.1"
+        self.deadline: float | None = None
         self.log = self.here / "logs" / "server.log"
         self.owner = "\n".join(
             [
@@ -100,11 +106,12 @@ class Supervisor:
                 "",
             ]
         )
-        self.told = ""
+        self.told: signal.Signals | None = None
         self.life: dict[str, Any] = {
             "started": now(),
             "ended": None,
             "host": platform.node(),
+            "job": os.environ.get("SLURM_JOB_ID"),
             "image": options.image or None,
             "start": os.environ.get("SNAKEVAL_START", ""),
             "loads": 0,
@@ -176,7 +183,7 @@ class Supervisor:
         self.life["loads"] += 1
         number = 1 + sum(1 for _ in (self.here / "logs").glob("server.*.log"))
         self.log = self.here / "logs" / f"server.{number}.log"
-        self.port = self.options.port if self.options.fixed_port else free_port()
+        self.port = self.options.port if self.options.fixed_port else free_port(self.host)
         if self.options.fixed_port and self.options.own_network and not is_free(self.port):
             raise Ended(
                 "failed",
@@ -190,7 +197,11 @@ class Supervisor:
                 stdin=reading,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "SNAKEVAL_PORT": str(self.port)},
+                env={
+                    **os.environ,
+                    "SNAKEVAL_PORT": str(self.port),
+                    "SNAKEVAL_ADDRESS": self.host,
+                },
                 start_new_session=True,
             )
         os.close(reading)
@@ -238,7 +249,7 @@ class Supervisor:
     def base_url(self) -> str | None:
         """The server's address, as far as it is known: an engine says it after the start."""
         if self.options.own_network:
-            return f"http://{self.options.host}:{self.port}"
+            return f"http://{self.host}:{self.port}"
         answer = subprocess.run(
             ["bash", str(self.here / "server.sh"), "address"],
             stdin=subprocess.DEVNULL,
@@ -269,8 +280,11 @@ class Supervisor:
                     f"(asked: {(url or 'no address yet') + self.options.health})",
                 )
             self.check_requests()
+            self.check_tasks(self.users.now())
             self.beat()
             time.sleep(TICK)
+        if self.ended() is not None:
+            return False  # somebody else has answered at its port
         self.check_name(url)
         self.life["seconds_to_healthy"].append(round(time.monotonic() - began, 1))
         content = {
@@ -280,6 +294,7 @@ class Supervisor:
             "since": now(),
             "load": self.life["loads"],
             "host": platform.node(),
+            "job": self.life["job"],
         }
         write_atomically(self.here / "endpoint.json", json.dumps(content, indent=1) + "\n")
         self.record("up")
@@ -306,10 +321,21 @@ class Supervisor:
     def check_requests(self) -> None:
         """Raises Ended where somebody asks for the end."""
         if self.told:
-            raise Ended("stopped", f"stopped by {self.told}")
+            raise Ended(*self.why_told(self.told))
         request = read_text(self.here / "stop")
         if request == "now" or (request and not self.users.now()):
             raise Ended("stopped", "stopped on request")
+
+    def why_told(self, number: signal.Signals) -> tuple[str, str]:
+        """What a signal means: a person's wish, or Slurm's, after which the job comes back."""
+        if number == signal.SIGUSR1:
+            return "requeued", "the time limit of its job is near"
+        if self.life["job"]:
+            lead = float(os.environ.get("SNAKEVAL_LEAD") or 120)
+            state, why = slurm_job.ending(slurm_job.shown(), self.deadline, lead)
+            if state == "interrupted":
+                return "requeued", why
+        return "stopped", f"stopped by {number.name}"
 
     def check_tasks(self, in_use: list[str]) -> None:
         """Raises Ended when all benchmarks that need the server are published, or have failed in
@@ -350,6 +376,10 @@ class Supervisor:
     def work(self) -> None:
         """Raises Ended."""
         self.recent = 0
+        other_ports = OTHER_PORTS
+        if self.options.reach == "nodes":
+            self.host = self.reachable()
+        self.check_tasks(self.users.now())  # a requeued job may come back too late
         self.sweep()
         while True:
             self.start()
@@ -360,6 +390,10 @@ class Supervisor:
             code = self.ended()
             said = self.last_lines()
             self.stop()
+            if not was_healthy and other_ports and self.lost_its_port():
+                other_ports -= 1
+                self.say(f"port {self.port} was taken meanwhile; another one is tried")
+                continue
             if not was_healthy and not self.life["seconds_to_healthy"]:
                 raise Ended(
                     "failed", f"the server ended with exit code {code} before it was healthy"
@@ -376,6 +410,37 @@ class Supervisor:
                 f"({self.recent} of {RESTARTS}). Its last lines:\n{said}"
             )
 
+    def lost_its_port(self) -> bool:
+        """Whether somebody has taken the free port before the server did."""
+        own = self.options.own_network and not self.options.fixed_port
+        return bool(own) and not is_free(self.port, self.host)
+
+    def reachable(self) -> str:
+        """This node's address in the cluster's network. Raises Ended."""
+        for name in (slurm_job.node_address(), platform.node()):
+            with contextlib.suppress(OSError):
+                address = socket.gethostbyname(name) if name else ""
+                if address and not address.startswith("127.") and is_free(0, address):
+                    return address
+        raise Ended(
+            "failed",
+            f"no address of {platform.node()} is known that other nodes reach: its name stands for "
+            "a loopback address, or for another machine",
+        )
+
+    def come_back(self) -> None:
+        """Asks Slurm for another turn of this job. Where it refuses, the controller submits
+        another one."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                ["scontrol", "requeue", str(self.life["job"])],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=20,
+                check=False,
+            )
+
     def supervise(self) -> int:
         (self.here / "logs").mkdir(parents=True, exist_ok=True)
         (self.here / "users").mkdir(exist_ok=True)
@@ -385,8 +450,13 @@ class Supervisor:
                 + " ".join((read_text(self.lease / "owner") or "").split("\n")[:2])
             )
             return 0
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signals = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+        if self.life["job"]:
+            signals.append(signal.SIGUSR1)
+        for number in signals:
             signal.signal(number, self.on_signal)
+        if self.life["job"]:
+            self.deadline = slurm_job.deadline_in(slurm_job.shown())
         (self.here / "stop").unlink(missing_ok=True)
         (self.here / "endpoint.json").unlink(missing_ok=True)
         state, cause = "failed", "the supervisor ended unexpectedly"
@@ -409,11 +479,13 @@ class Supervisor:
                     cause = f"{cause}; its last lines ({self.log.name}):\n{said}"
                 self.record(state, cause)
                 self.release()
+        if state == "requeued":
+            self.come_back()
         self.say(f"{state}: {cause}")
         return 1 if state == "failed" else 0
 
     def on_signal(self, number: int, _: Any) -> None:
-        self.told = signal.Signals(number).name
+        self.told = signal.Signals(number)
 
     def release(self) -> None:
         if read_text(self.lease / "owner") == self.owner.strip():
@@ -482,17 +554,17 @@ def answers(url: str) -> bool:
         return False
 
 
-def free_port() -> int:
+def free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, host: str = "") -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
@@ -532,7 +604,12 @@ def parser() -> argparse.ArgumentParser:
     outer.add_argument("--model", required=True)
     outer.add_argument("--health", required=True)
     outer.add_argument("--models-under", default="/v1")
-    outer.add_argument("--host", default="127.0.0.1")
+    outer.add_argument(
+        "--reach",
+        choices=["host", "nodes"],
+        default="host",
+        help="who reaches the server: this machine's processes, or the cluster's nodes",
+    )
     outer.add_argument("--port", type=int, default=0)
     outer.add_argument("--fixed-port", action="store_true")
     outer.add_argument("--own-network", action="store_true", help="not behind an engine's port")

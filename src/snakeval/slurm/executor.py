@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import subprocess
 import time
 from collections.abc import AsyncGenerator
@@ -28,11 +27,15 @@ from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
+from snakeval.deploy import slurm
+from snakeval.errors import InputError
 from snakeval.job import attempt, slurm_job
-from snakeval.job.attempt import write_atomically
+from snakeval.job.supervise import read_json
+from snakeval.layout import ServerPaths
 from snakeval.plan import Run, Task
 from snakeval.slurm import queue, scripts
 from snakeval.slurm.resources import max_walltime
+from snakeval.slurm.submit import Refused, note, sbatch
 
 FORGOTTEN_AFTER = 120.0
 """Seconds without a word of Slurm about a job after which the run folder decides."""
@@ -190,10 +193,38 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
             for info in ours:
                 yield info
             return
+        await asyncio.to_thread(self._revive_servers)
         for info in ours:
             onward = await asyncio.to_thread(self._onward, info, states)
             if onward:
                 yield onward
+
+    def _revive_servers(self) -> None:
+        """Submits another job for a server whose job Slurm has ended and does not let come back."""
+        for paths in self._servers():
+            try:
+                number = str(read_json(paths.job).get("job", ""))
+                ended = {
+                    job: state for job, state in queue.states([number]).items() if state in BY_SLURM
+                }
+                successor = slurm.revive(paths, ended) if ended and not self.stopping else ""
+            except (InputError, queue.QueryFailed) as error:
+                self.logger.error(f"server {paths.dir.name}: {error}")
+            else:
+                if successor:
+                    self.logger.info(
+                        f"server {paths.dir.name}: job {number} was ended by "
+                        f"{BY_SLURM[ended[number]]}; job {successor} takes its place"
+                    )
+
+    def _servers(self) -> list[ServerPaths]:
+        """The deployments that this start's benchmarks need and that were submitted."""
+        found = {
+            (str(each.run.paths.dir), name): each.run.paths.server(name)
+            for each in self.followed.values()
+            for name in each.task.servers
+        }
+        return [paths for paths in found.values() if paths.job.exists()]
 
     def _onward(self, info: SubmittedJobInfo, states: dict[str, str]) -> SubmittedJobInfo | None:
         """What to follow after a look at a job: the job, a job in its place, or nothing."""
@@ -312,10 +343,6 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
         super().cancel()
 
 
-class Refused(Exception):
-    """A task is not submitted, and why."""
-
-
 def command_words(command: str, resources: Any) -> list[str]:
     """The whole sbatch command of one submission, without the script."""
     import shlex
@@ -327,24 +354,6 @@ def command_words(command: str, resources: Any) -> list[str]:
         if word in ("--output", "-D"):
             kept += [word, given[index + 1]]
     return [*kept, *words]
-
-
-def sbatch(command: list[str]) -> str:
-    """Runs sbatch; returns the job's id. Raises Refused with Slurm's own message."""
-    answer = subprocess.run(
-        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-    )
-    if answer.returncode:
-        raise Refused(f"sbatch: {' '.join(answer.stderr.split())}")
-    return answer.stdout.strip().splitlines()[-1].partition(";")[0]
-
-
-def note(file: Path, slurm_id: str, digest: str, start: str, cause: str = "") -> None:
-    """`job.json`: the job that was submitted last for a task, and why it came to nothing."""
-    content = {"job": slurm_id, "digest": digest, "start": start, "noted": attempt.now()}
-    if cause:
-        content["cause"] = cause
-    write_atomically(file, json.dumps(content, indent=1) + "\n")
 
 
 def _output(info: SubmittedJobInfo) -> str:

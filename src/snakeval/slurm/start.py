@@ -15,8 +15,10 @@ from snakeval.config.execution import SlurmExecution
 from snakeval.errors import InputError, Problem
 from snakeval.plan import Run, Task
 from snakeval.slurm import queue, scripts
-from snakeval.slurm.executor import Executor, Followed, Refused, command_words, sbatch
+from snakeval.slurm.executor import Executor, Followed, command_words
 from snakeval.slurm.resources import owned_flags
+from snakeval.slurm.server_job import described
+from snakeval.slurm.submit import Refused, sbatch
 
 NO_SBATCH = Problem(
     "sbatch",
@@ -33,9 +35,17 @@ class SlurmStart:
 
     executor  the plugin's executor, which Snakemake has made
     jobs      the planned jobs of benchmarks, by their output
+    defaults  the profile's `default-resources`
     """
 
-    def __init__(self, executor: Any, runs: Sequence[Run], jobs: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        executor: Any,
+        runs: Sequence[Run],
+        jobs: Mapping[str, Any],
+        defaults: Mapping[str, int | str],
+    ) -> None:
+        self._defaults = defaults
         self._jobs = jobs
         self._runs = runs
         self._followed = {
@@ -56,7 +66,15 @@ class SlurmStart:
         for output, followed in self._followed.items():
             words = _asked_for(self._command(output))
             if tuple(words) not in tried:
-                tried[tuple(words)] = _refusal(words, followed.task)
+                tried[tuple(words)] = _refusal(words, followed.task.name)
+        for run, name in {
+            (id(each.run), name): (each.run, name)
+            for each in self._followed.values()
+            for name in each.task.servers
+        }.values():
+            groups = described(run, run.servers[name], self._defaults)
+            words = _asked_for(["sbatch", *(word for group in groups for word in group)])
+            tried[tuple(words)] = _refusal(words, f"server {name}")
         return found + [problem for problem in tried.values() if problem]
 
     def begin(self) -> None:
@@ -146,7 +164,7 @@ def _asked_for(command: Sequence[str]) -> list[str]:
     return words
 
 
-def _refusal(words: Sequence[str], task: Task) -> Problem | None:
+def _refusal(words: Sequence[str], what: str) -> Problem | None:
     """What Slurm says to a job that asks for this, without submitting it."""
     answer = subprocess.run(
         ["sbatch", "--test-only", *words, "--wrap", "true"],
@@ -163,7 +181,7 @@ def _refusal(words: Sequence[str], task: Task) -> Problem | None:
         if line.strip()
     )
     return Problem(
-        f"sbatch ({task.name})",
+        f"sbatch ({what})",
         f"Slurm refuses the job: {said or f'exit code {answer.returncode}'}",
         f"correct execution (account, partition, walltime, ...) or the profile; asked for: "
         f"{shlex.join(words)}",

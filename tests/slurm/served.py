@@ -1,0 +1,88 @@
+"""Projects on the cluster whose model is served by a job that the pipeline submits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from on_slurm import ClusterProject
+
+from rig.model_server import SERVE, model_file
+from rig.pipeline import MODEL
+from rig.slurm_cluster import ACCOUNT
+
+SCRIPTED = Path(__file__).parents[1] / "deploy" / "scripted_server.py"
+
+
+def process(command: str, **more: Any) -> dict[str, Any]:
+    command = f"{sys.executable} {command} --host {{host}} --port {{port}}"
+    return {"type": "process", "command": command, "served_model_name": MODEL, **more}
+
+
+def llama(**more: Any) -> dict[str, Any]:
+    """A deployment: the real llama.cpp server."""
+    return process(f"{SERVE} --model {model_file()} --served-model-name {MODEL}", **more)
+
+
+@dataclass
+class ServedProject(ClusterProject):
+    """A cluster project with a deployment in place of an endpoint."""
+
+    def scripted(self, *arguments: str, **more: Any) -> dict[str, Any]:
+        """A deployment: the scripted server, with its files in this project's folder."""
+        files = {"log": "starts", "sick-while": "sick", "hold-while": "hold"}
+        words = [f"--{flag} {self.folder / name}" for flag, name in files.items()]
+        return process(" ".join([str(SCRIPTED), *words, *arguments]), **more)
+
+    def configure(
+        self, deployment: dict[str, Any], names: dict[str, int], **sections: Any
+    ) -> None:
+        """Benchmarks by name, each with that many questions, for a server of their own."""
+        execution = {"type": "slurm", "account": ACCOUNT, "output_dir": "out", "gres": None}
+        self.write_benchmarks(
+            names,
+            target={},
+            deployment=deployment,
+            execution=execution | sections.pop("execution", {}),
+            **sections,
+        )
+
+    def hold(self) -> Path:
+        """The scripted server answers nothing while this file exists."""
+        file = self.folder / "hold"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        return file
+
+    @property
+    def server(self) -> Path:
+        return self.run_folder / "deployments" / "model"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.server / "status.json").read_text())
+        return content
+
+    @property
+    def endpoint_now(self) -> dict[str, Any]:
+        """The live address; empty while there is none."""
+        try:
+            content: dict[str, Any] = json.loads((self.server / "endpoint.json").read_text())
+        except (OSError, ValueError, AssertionError):
+            return {}
+        return content
+
+    @property
+    def server_job(self) -> str:
+        return str(json.loads((self.server / "job.json").read_text())["job"])
+
+    def noted(self, word: str) -> list[str]:
+        """Lines that the scripted server has written."""
+        try:
+            lines = (self.folder / "starts").read_text().splitlines()
+        except OSError:
+            return []
+        return [line for line in lines if line.startswith(word)]
