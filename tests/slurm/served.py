@@ -37,9 +37,7 @@ class ServedProject(ClusterProject):
         words = [f"--{flag} {self.folder / name}" for flag, name in files.items()]
         return process(" ".join([str(SCRIPTED), *words, *arguments]), **more)
 
-    def configure(
-        self, deployment: dict[str, Any], names: dict[str, int], **sections: Any
-    ) -> None:
+    def configure(self, deployment: dict[str, Any], names: dict[str, int], **sections: Any) -> None:
         """Benchmarks by name, each with that many questions, for a server of their own."""
         execution = {"type": "slurm", "account": ACCOUNT, "output_dir": "out", "gres": None}
         self.write_benchmarks(

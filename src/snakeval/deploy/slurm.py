@@ -23,7 +23,7 @@ from snakeval.layout import ServerPaths
 from snakeval.plan import Run
 from snakeval.slurm import queue
 from snakeval.slurm.queue import Job, QueryFailed
-from snakeval.slurm.server_job import batch_script, described, nodes_of
+from snakeval.slurm.server_job import batch_script, described
 from snakeval.slurm.submit import Refused, note, sbatch
 
 LOOK_AGAIN = 5.0
@@ -36,12 +36,11 @@ GONE = 45.0
 
 def problems(run: Run, server: Server, runtime: str) -> Iterable[Problem]:
     """What Slurm itself refuses is told with the benchmarks' jobs (`slurm/start.py`)."""
-    nodes = nodes_of(run)
-    if nodes > 1:
+    if server.several:
         yield Problem(
-            run.place("execution", "num_nodes"),
-            f"a server on {nodes} nodes was not tried by anybody: its script is rendered as the "
-            "NeMo Evaluator Launcher does, and no more is known",
+            run.place(*server.keys),
+            f"`{server.several}` asks for several nodes or instances, which was not tried: the "
+            "script is rendered as the NeMo Evaluator Launcher does, and no more is known",
             f"look at deployments/{server.name}/ in the run folder, and watch the first start",
             warning=True,
         )

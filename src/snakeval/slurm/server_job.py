@@ -10,15 +10,9 @@ from snakeval.config.execution import SlurmExecution
 from snakeval.deploy.server import Server
 from snakeval.job.attempt import now
 from snakeval.plan import Run
-from snakeval.slurm.resources import extra_flags, lead, notation, seconds
+from snakeval.slurm.resources import extra_flags, lead, notation, seconds, written_walltime
 
 NAME = "sbatch_server.sh"
-
-
-def nodes_of(run: Run) -> int:
-    """Nodes that the job of a server gets."""
-    execution = run.config.execution
-    return execution.num_nodes if isinstance(execution, SlurmExecution) else 1
 
 
 def described(run: Run, server: Server, defaults: Mapping[str, int | str]) -> list[list[str]]:
@@ -27,12 +21,12 @@ def described(run: Run, server: Server, defaults: Mapping[str, int | str]) -> li
     account, partition, runtime = (
         defaults.get(name) for name in ("slurm_account", "slurm_partition", "runtime")
     )
-    limit = int(runtime) * 60 if isinstance(runtime, int) else None
+    limit = written_walltime(run) or (int(runtime) * 60 if isinstance(runtime, int) else None)
     comment, shape, extra = None, [], dict[str, object]()
     if isinstance(execution, SlurmExecution):
         account = execution.account or account
-        partition = execution.partition
-        limit = seconds(execution.walltime)
+        if "partition" in execution.model_fields_set or not partition:
+            partition = execution.partition
         comment = execution.sbatch_comment
         extra = execution.sbatch_extra_flags | execution.deployment.sbatch_extra_flags
         tasks = execution.ntasks_per_node
