@@ -18,10 +18,10 @@ def main() -> None:
     parser.add_argument("members", help="digest of the results that are shown")
     arguments = parser.parse_args()
     run = run_at(RunPaths(arguments.run))
-    write_tables(run, arguments.members)
     failed = write_if_possible(run)
     if failed:
         print(failed, file=sys.stderr)
+    write_tables(run, arguments.members)
     write_stamp(run, arguments.members)
 
 

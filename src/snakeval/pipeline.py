@@ -320,10 +320,12 @@ class Pipeline:
             complete = run.paths.tables_stamp(run.members).exists() and all(
                 task.published for task in run.tasks
             )
-            print_table(run, rows(run) if complete else write_tables(run, run.members))
             # The rule has written both where all is published: the reader of Parquet is heavy.
             if not (complete and run.paths.samples.exists()) and (failed := write_if_possible(run)):
                 logger.warning(failed)
+            # What a server has cost is known only now.
+            final = complete and not run.servers
+            print_table(run, rows(run) if final else write_tables(run, run.members))
             if not complete:
                 self._export_what_is_there(run)
         for hold in self._holds:

@@ -170,6 +170,11 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
         },
         "rows": found,
     }
+    if run.config.prices:
+        from snakeval.report.figures import figures  # heavy, and about these tables
+
+        if costs := figures(run).costs:
+            content["costs"] = costs.content()
     write_atomically(run.paths.results_json, json.dumps(content, indent=1) + "\n")
     return found
 
@@ -209,7 +214,7 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
     # Wide enough for whole sentences where nobody looks through a terminal.
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table)
-    for line in servers.told(run.paths):
+    for line in [*servers.told(run.paths), *_told_costs(run)]:
         console.print(line, soft_wrap=True, highlight=False)
     console.print(
         f"{published} of {len(run.tasks)} benchmarks published. "
@@ -217,6 +222,16 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _told_costs(run: Run) -> list[str]:
+    """What results.json says of the costs."""
+    if run.config.prices is None:
+        return []
+    from snakeval.costs import Costs
+
+    content = json.loads(run.paths.results_json.read_text(encoding="utf-8")).get("costs")
+    return [str(Costs(content["currency"], content["tasks"]))] if content else []
 
 
 def metric_name(row: dict[str, Any]) -> str:

@@ -15,10 +15,12 @@ from built_runs import built_run, records
 from rig.browser import Browser, Page
 from rig.docker_engine import RigUnavailable
 from rig.unavailable import unavailable
+from snakeval.command_line import run_at
 from snakeval.compare.comparison import compare, write
 from snakeval.plan import Run
 from snakeval.report.figures import figures
 from snakeval.report.page import write_report
+from snakeval.results import print_table, write_tables
 
 EVIL = '</script><script>window.owned=1</script><img src=x onerror="window.owned=1">'
 CAUSE = "the endpoint answered 401 to 198 of 198 requests: <b>key</b>"
@@ -207,6 +209,30 @@ def test_time_of_a_server_in_use_and_idle_is_on_the_page(tmp_path: Path) -> None
     text = write_report(run).read_text()
 
     assert "healthy after 42 s, in use 600 s, idle 30.5 s" in text
+
+
+def test_costs_are_told_where_the_config_has_prices_and_only_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used = {"prompt_tokens": 500_000, "completion_tokens": 250_000}
+    run = built_run(tmp_path, "paid", {"quiz": records([1.0, 0.0], **used), "riddle": None})
+    assert "Cost" not in write_report(run).read_text()
+    assert "costs" not in json.loads(run.paths.results_json.read_text())
+
+    # when prices are written into the config of the finished run
+    config = run.paths.config
+    config.write_text(f"{config.read_text()}prices: {{prompt_tokens: 3, completion_tokens: 10}}\n")
+    run = run_at(run.paths)
+    print_table(run, write_tables(run, run.members))
+
+    assert "cost: 8.00 USD, without riddle (not known)" in capsys.readouterr().out
+    content = json.loads(run.paths.results_json.read_text())
+    assert content["costs"] == {
+        "currency": "USD", "total": 8.0, "tasks": {"quiz": 8.0, "riddle": None}
+    }  # fmt: skip
+    text = write_report(run).read_text()
+    assert "<strong>8.00</strong><span>USD, cost (known ones)" in text
+    assert '<td class="num" data-label="cost">8.00</td>' in text
 
 
 def test_figures_take_intervals_from_samples_where_the_harness_gives_no_error(run: Run) -> None:

@@ -22,6 +22,7 @@ from pydantic import (
 from snakeval.config.deployment import AnyDeployment, AuxiliaryDeployment, NoDeployment
 from snakeval.config.execution import AnyExecution, LocalExecution
 from snakeval.config.export import Export
+from snakeval.config.prices import Prices
 from snakeval.config.sections import (
     EnvVars,
     Positive,
@@ -319,6 +320,9 @@ class Config(Section):
     )
     evaluation: Evaluation = Field(description="What is evaluated.")
     env_vars: EnvVars = Field(default_factory=dict, description="Variables of all jobs.")
+    prices: Prices | None = Field(
+        None, description="Prices, for the costs in report and results (ours); null: not told."
+    )
     harnesses: dict[str, HarnessDefinition] = Field(
         default_factory=dict, description="Harnesses of one's own (ours)."
     )

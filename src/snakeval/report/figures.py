@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeval import statistics
+from snakeval.costs import Costs, costs
 from snakeval.deploy import state as deployments
 from snakeval.job import attempt
 from snakeval.plan import Run, Task
@@ -75,6 +76,7 @@ class Figures:
     verdicts: tuple[dict[str, Any], ...]
     config: str
     servers: tuple[str, ...]
+    costs: Costs | None
 
     @property
     def missing(self) -> tuple[ShownTask, ...]:
@@ -112,6 +114,11 @@ def figures(run: Run) -> Figures:
         tuple(map(_read, sorted((run.paths.results / "gate").glob("*.json")))),
         run.paths.config.read_text(encoding="utf-8") if run.paths.config.exists() else "",
         tuple(deployments.told(run.paths)),
+        costs(
+            run,
+            {task.name: task.totals for task in tasks},
+            {task.name: task.seconds for task in tasks},
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from snakeval import __version__
 from snakeval.compare.table import p_value
+from snakeval.costs import money
 from snakeval.job.attempt import now
 from snakeval.plan import Run
 from snakeval.report.figures import figures, provenance
@@ -34,7 +35,7 @@ def write_report(run: Run) -> Path:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        number=number, signed=signed, whole=whole, duration=duration, p_value=p_value
+        number=number, signed=signed, whole=whole, duration=duration, p_value=p_value, money=money
     )
     page = environment.from_string(_asset("page.html")).render(
         found=found,
