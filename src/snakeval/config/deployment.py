@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, Tag, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
 from snakeval.config.sections import (
+    LOOKS_LIKE_A_KEY,
     VARIABLE,
     EnvVars,
     Names,
@@ -15,6 +16,7 @@ from snakeval.config.sections import (
     Section,
     empty_if_null,
     fixable,
+    names_a_variable,
     section_of_type,
 )
 
@@ -33,34 +35,140 @@ class Endpoints(Section):
 
 
 class ScaleDown(Section):
-    no_traffic_timeout: Positive | None = Field(None, description="Seconds without a request.")
-    scale_from_zero: bool | None = Field(None, description="Start again at the next request.")
+    no_traffic_timeout: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Seconds without a request after which all replicas end; 0: never; null: 3600.",
+    )
+    not_ready_timeout: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Seconds after which replicas that are not ready end."
+    )
+    scale_from_zero: bool | None = Field(None, description="Without a meaning here.")
+
+
+class Throughput(Section):
+    qpm: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="Requests per minute and replica."
+    )
+    paths: list[str] | None = Field(None, description="Paths that count.")
+    methods: list[str] | None = Field(None, description="Methods that count.")
 
 
 class AutoScaler(Section):
     scale_down: Annotated[ScaleDown, BeforeValidator(empty_if_null)] = Field(
         default_factory=ScaleDown, description="When replicas are taken away."
     )
+    target_gpu_utilization_percentage: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        None, description="Replicas come and go so that GPUs are this busy."
+    )
+    target_throughput: Annotated[Throughput, BeforeValidator(empty_if_null)] = Field(
+        default_factory=Throughput, description="Replicas come and go with the requests."
+    )
+
+
+class LeptonMount(Section):
+    """Storage of the workspace that the endpoint sees."""
+
+    from_: str | None = Field(
+        None, alias="from", description="The storage; null: that of the benchmarks' first mount."
+    )
+    path: str | None = Field(None, description="Folder on the storage.")
+    mount_path: str = Field(description="Where the endpoint sees it.")
+    mount_options: dict[str, Any] | None = Field(None, description="In Lepton's own words.")
+
+
+def _as_list(value: Any) -> Any:
+    """The launcher writes one mount as `{enabled, cache_path, mount_path}`."""
+    if value is None:
+        return []
+    if not isinstance(value, dict):
+        return value
+    words = {"cache_path": "path", "storage_source": "from"}
+    mount = {words.get(key, key): each for key, each in value.items() if key != "enabled"}
+    return [mount] if value.get("enabled", True) else []
+
+
+def _without_values(value: Any) -> Any:
+    """Tokens are named, never written: what is no reference is refused and not repeated."""
+    tokens = [value] if isinstance(value, str) else ([] if value is None else value)
+    if not isinstance(tokens, list):
+        return value
+    for token in tokens:
+        if isinstance(token, dict) and "value_from" in token:
+            continue
+        text = token.get("value") if isinstance(token, dict) else token
+        if not isinstance(text, str) or not names_a_variable(text.removeprefix("host:")):
+            raise fixable(
+                "holds a token that is no reference; a secret itself is never written here",
+                "write - value: host:NAME (a variable of this machine), or "
+                "- value_from: {token_name_ref: SECRET} (a secret of the Lepton workspace)",
+            )
+    return [token if isinstance(token, dict) else {"value": token} for token in tokens]
+
+
+def _variables(value: Any) -> Any:
+    """Variables of the endpoint: text, or a reference. A key in plain sight is refused."""
+    if not isinstance(value, dict):
+        return {} if value is None else value
+    for name, given in value.items():
+        if not isinstance(name, str) or not names_a_variable(name):
+            raise fixable(
+                "holds a key that is not the name of an environment variable",
+                "letters, digits and '_', as in NCCL_DEBUG: INFO",
+            )
+        reference = given.get("value_from") if isinstance(given, dict) else None
+        if isinstance(given, dict):
+            known = isinstance(reference, dict) and list(reference) == ["secret_name_ref"]
+            if list(given) != ["value_from"] or not known:
+                raise fixable(
+                    f"{name} is neither text nor a reference to a secret",
+                    f"write {name}: {{value_from: {{secret_name_ref: SECRET}}}}",
+                )
+        elif LOOKS_LIKE_A_KEY.match(str(given)):
+            raise fixable(
+                f"the value of {name} looks like a secret; a secret itself is never written here",
+                f"write {name}: {{value_from: {{secret_name_ref: SECRET}}}}",
+            )
+    return value
+
+
+class TokenSource(Section):
+    token_name_ref: str = Field(
+        validation_alias=AliasChoices("token_name_ref", "secret_name_ref"),
+        description="A secret of the Lepton workspace.",
+    )
+
+
+class ApiToken(Section):
+    """A token that the endpoint takes. UNIQUE_ENDPOINT_TOKEN, as none: one of its own."""
+
+    value: str | None = Field(None, description="`host:NAME`, a variable of this machine.")
+    value_from: TokenSource | None = Field(None, description="By reference.")
 
 
 class LeptonConfig(Section):
     """The server as a Lepton endpoint."""
 
-    endpoint_name: str | None = Field(None, description="Name of the endpoint.")
+    endpoint_name: str | None = Field(None, description="How the endpoint's name begins.")
     resource_shape: str | None = Field(None, description="Shape of a replica.")
     min_replicas: Annotated[int, Field(ge=0)] = Field(1, description="Fewest replicas.")
-    max_replicas: Positive = Field(1, description="Most replicas.")
-    api_tokens: list[dict[str, Any]] = Field(
-        default_factory=list, description="Tokens that the endpoint takes, by reference."
+    max_replicas: Positive | None = Field(None, description="Most replicas; null: the fewest.")
+    api_tokens: Annotated[list[ApiToken], BeforeValidator(_without_values)] = Field(
+        default_factory=list,
+        validation_alias=AliasChoices("api_tokens", "api_token"),
+        description="Tokens that the endpoint takes, by reference.",
     )
     auto_scaler: Annotated[AutoScaler, BeforeValidator(empty_if_null)] = Field(
         default_factory=AutoScaler, description="Scaling."
     )
-    envs: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+    envs: Annotated[dict[str, Any], BeforeValidator(_variables)] = Field(
         default_factory=dict, description="Variables, or references to Lepton secrets."
     )
-    mounts: list[dict[str, Any]] = Field(default_factory=list, description="Storage.")
+    mounts: Annotated[list[LeptonMount], BeforeValidator(_as_list)] = Field(
+        default_factory=list, description="Storage."
+    )
     image_pull_secrets: Names = Field(default_factory=list, description="Names of pull secrets.")
+    health: dict[str, Any] | None = Field(None, description="In Lepton's own words.")
+    queue_config: dict[str, Any] | None = Field(None, description="In Lepton's own words.")
 
 
 class NoDeployment(Section):

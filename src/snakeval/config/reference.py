@@ -117,7 +117,7 @@ def tables() -> str:
         parts += ["| key | type | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
             parts.append(
-                f"| `{name}` | {_type_name(field.annotation)} | {_default(field)} "
+                f"| `{field.alias or name}` | {_type_name(field.annotation)} | {_default(field)} "
                 f"| {field.description or ''} |"
             )
         parts.append("")
