@@ -13,6 +13,7 @@ from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 from ..docker_engine import DockerEngine
+from .deployments import Deployments
 from .faults import Faults
 from .jobs import Jobs
 from .wire import Refused, Request, Response, Route
@@ -48,7 +49,12 @@ class LeptonService:
         self.bodies: list[bytes] = []
         self.machine = Machine(self.volumes, self.engine, self.secrets)
         self.jobs = Jobs(self.machine)
-        self.routes: list[Route] = [*Workspace(self).routes(), *self.jobs.routes()]
+        self.deployments = Deployments(self.machine, self.new_deployment_api)
+        self.routes: list[Route] = [
+            *Workspace(self).routes(),
+            *self.jobs.routes(),
+            *self.deployments.routes(),
+        ]
         self._server: ThreadingHTTPServer | None = None
 
     # --- what a client is told -------------------------------------------------------------------
@@ -90,6 +96,7 @@ class LeptonService:
         self._server.shutdown()
         self._server.server_close()
         self.jobs.close()
+        self.deployments.close()
         self.machine.close()
 
     def answer(self, request: Request) -> Response:

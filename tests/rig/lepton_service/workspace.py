@@ -9,9 +9,10 @@ from leptonai.api.v2.types.dedicated_node_group import (
     DedicatedNodeGroupSpec,
     DedicatedNodeGroupStatus,
 )
+from leptonai.api.v2.types.secret import SecretItem
 from leptonai.api.v2.types.workspace import WorkspaceInfo
 
-from .wire import Request, Response, Route, dumped
+from .wire import Refused, Request, Response, Route, dumped, parse
 
 if TYPE_CHECKING:
     from .server import LeptonService
@@ -25,6 +26,8 @@ class Workspace:
         return [
             Route("GET", "/workspace", self._info),
             Route("GET", "/usersecrets", self._secrets),
+            Route("POST", "/usersecrets", self._add_secrets),
+            Route("DELETE", "/usersecrets/([^/]+)", self._remove_secret),
             Route("GET", "/dedicated-node-groups", self._node_groups),
         ]
 
@@ -56,6 +59,19 @@ class Workspace:
 
     def _secrets(self, _: Request) -> Response:
         return Response([{"name": name} for name in self._service.secrets])
+
+    def _add_secrets(self, request: Request) -> Response:
+        for item in request.json:
+            given = parse(SecretItem, item)
+            if given.name in self._service.secrets:
+                raise Refused(409, f"a secret {given.name} exists")
+            self._service.secrets[given.name] = str(given.value)
+        return Response({}, status=201)
+
+    def _remove_secret(self, request: Request) -> Response:
+        if self._service.secrets.pop(request.words[0], None) is None:
+            raise Refused(404, f"no secret {request.words[0]}")
+        return Response({})
 
     def _node_groups(self, _: Request) -> Response:
         return Response(
