@@ -11,7 +11,6 @@ from pathlib import Path
 
 from snakeval import needs
 from snakeval.deploy import needs as deploy_needs
-from snakeval.deploy.place import Place
 from snakeval.errors import InputError, Problem
 from snakeval.harness import check, recipe_for
 from snakeval.job.attempt import CA_VARIABLES
@@ -26,20 +25,20 @@ def problems(
     runs: Sequence[Run],
     pending: Mapping[Task, str],
     runtimes: Mapping[str, Runtime],
-    place: Place | None,
+    executor: str,
     elsewhere: bool = False,
 ) -> list[Problem]:
     """Everything that keeps these tasks from running, or deserves a warning.
 
     pending    task -> runtime; every task has passed `recipes`
-    place      where servers are brought up; None: nowhere
+    executor   Snakemake's
     elsewhere  the containers run on other machines: what this one lacks is only a warning
     """
     found = [warning for run in runs for warning in run.warnings]
     found += [*variables(pending), *space(runs), *paths(runs)]
     found += [*certificates(), *needs.unmet(pending)]
     for run in runs:
-        found += deploy_needs.problems(run, pending, runtimes, place, elsewhere)
+        found += deploy_needs.problems(run, pending, runtimes, executor, elsewhere)
     by_runtime: dict[str, list[Task]] = defaultdict(list)
     for task, runtime in pending.items():
         by_runtime[runtime].append(task)
@@ -78,11 +77,12 @@ def recipes(tasks: Iterable[Task]) -> Iterable[Problem]:
 def variables(tasks: Iterable[Task]) -> Iterable[Problem]:
     """Variables that the config names and this environment does not have."""
     for task in tasks:
-        if task.endpoint.api_key_name and task.endpoint.api_key_name not in os.environ:
+        key = task.endpoint.api_key_name
+        if key and key not in os.environ and not task.endpoint.of_place:
             yield Problem(
                 task.place("target", "api_endpoint", "api_key_name"),
-                f"the variable {task.endpoint.api_key_name} is not set",
-                f"export {task.endpoint.api_key_name}=...",
+                f"the variable {key} is not set",
+                f"export {key}=...",
             )
         for name, source in task.env_vars.items():
             kind, colon, rest = source.partition(":")

@@ -368,7 +368,6 @@ class Pipeline:
         from snakemake.logging import logger
 
         from snakeval import checks
-        from snakeval.deploy.place import place_of
         from snakeval.runtime import RUNTIMES
         from snakeval.script import runtime_of
 
@@ -389,7 +388,7 @@ class Pipeline:
             pending,
             {name: kind() for name, kind in RUNTIMES.items()},
             # A dry run does not say which executor it stands for.
-            place_of(self.runs[0].config.execution.type if self.runs else "local"),
+            "slurm" if any(run.config.execution.type == "slurm" for run in self.runs) else "local",
         ):
             verdict = "" if problem.warning else "a real start would be refused: "
             logger.warning(f"{verdict}{problem}")

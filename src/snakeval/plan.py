@@ -66,6 +66,8 @@ class Endpoint:
     demo: bool = False
     path: str = ""
     """Below the address that a deployment says: `/v1/chat/completions`."""
+    of_place: bool = False
+    """The key is one that the server's place makes, or sees to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -396,13 +398,18 @@ def _task(
         image_mirror=config.execution.image_mirror,
         servers=(*_servers(config), *(each.name for each in asked)),
         auxiliary=asked,
-        server_timeout=float(config.execution.endpoint_readiness_timeout or READY_TIMEOUT),
+        server_timeout=_server_timeout(config),
     )
 
 
 def _servers(config: Config) -> tuple[str, ...]:
     """The deployment of the model, if it has one."""
     return (MODEL,) if isinstance(config.deployment, ServerDeployment) else ()
+
+
+def _server_timeout(config: Config) -> float:
+    """Seconds that a benchmark waits for its servers: as long as they may take."""
+    return max((each.ready_timeout for each in servers_of(config).values()), default=READY_TIMEOUT)
 
 
 def _hf_home(given: str | bool | None) -> str:
@@ -429,7 +436,8 @@ def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> En
     if isinstance(config.deployment, ServerDeployment):
         # The address is known only when the server is up.
         model = str(config.deployment.served_model_name)
-        path = servers_of(config)[MODEL].path(wanted)
+        server = servers_of(config)[MODEL]
+        path = server.path(wanted)
         if path is None:
             raise InputError(
                 [
@@ -441,7 +449,8 @@ def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> En
                     )
                 ]
             )
-        return Endpoint(None, model, wanted, given.api_key_name, path=path)
+        key = server.key_name or given.api_key_name
+        return Endpoint(None, model, wanted, key, path=path, of_place=bool(server.key_name))
     assert given.url and given.model_id, "checked by config.load"
     # A chat endpoint serves vlm benchmarks too.
     if given.type and given.type != wanted and {given.type, wanted} != {"chat", "vlm"}:

@@ -23,7 +23,8 @@ import yaml
 from snakeval import __version__, checks
 from snakeval.controller import Hold
 from snakeval.deploy.needs import servers_of
-from snakeval.deploy.place import Place, note, place_of
+from snakeval.deploy.place import note, place_for, place_of
+from snakeval.deploy.server import LEPTON
 from snakeval.errors import InputError, Problem
 from snakeval.job.attempt import now, write_atomically
 from snakeval.layout import run_configs_home, runs_in
@@ -52,11 +53,6 @@ class Profile:
         """Whether the jobs run on other machines, which have container engines of their own."""
         return self.executor == "slurm"
 
-    @property
-    def place(self) -> Place | None:
-        """Where servers are brought up."""
-        return place_of(self.executor)
-
 
 def begin(
     runs: Sequence[Run],
@@ -82,7 +78,7 @@ def begin(
     runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
     found = [
         *found,
-        *checks.problems(runs, pending, runtimes, profile.place, profile.elsewhere),
+        *checks.problems(runs, pending, runtimes, profile.executor, profile.elsewhere),
         *_races(runs),
         *_in_other_hands(runs, pending),
     ]
@@ -195,9 +191,11 @@ def _write_servers(
         for token in paths.dir.glob("up.*"):
             token.unlink()
         pinned = images.get(server.image, server.image) if server.image else None
-        if profile.place:
-            note(paths, profile.executor)
-            profile.place.write(run, server, runtime, pinned, profile.defaults)
+        name = place_for(server, profile.executor)
+        place = place_of(name)
+        if place:
+            note(paths, name)
+            place.write(run, server, runtime, pinned, profile.defaults)
         tasks = {task.name: task.digest for task in pending if server.name in task.servers}
         write_atomically(paths.tasks, json.dumps({"start": start, "tasks": tasks}, indent=1) + "\n")
 
@@ -267,7 +265,7 @@ def _pin(
         (runtime, server.image) for server, runtime in servers_of(run, pending) if server.image
     }
     for runtime, image in sorted(wanted):
-        if runtime == "process":
+        if runtime in ("process", LEPTON):  # nothing of it comes to this machine
             continue
         again = run.update_images
         try:

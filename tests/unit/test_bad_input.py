@@ -17,7 +17,6 @@ import yaml
 
 from rig.endpoint import ScriptedEndpoint
 from snakeval import checks
-from snakeval.deploy import local
 from snakeval.errors import InputError
 from snakeval.plan import plan
 from snakeval.runtime import RUNTIMES
@@ -75,7 +74,7 @@ def found(
     Path("my.yaml").write_text(yaml.safe_dump(content))
     run = plan([Path("my.yaml")], {}, CATALOGUE)
     runtimes = {name: kind() for name, kind in RUNTIMES.items()}
-    told = checks.problems([run], dict.fromkeys(run.tasks, runtime), runtimes, local)
+    told = checks.problems([run], dict.fromkeys(run.tasks, runtime), runtimes, "local")
     assert sorted(path.name for path in Path().iterdir() if path.name != "unreadable") == [
         "my.yaml"
     ]

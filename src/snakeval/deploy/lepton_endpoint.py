@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hmac
 import json
 import os
 import secrets
@@ -40,7 +39,8 @@ from snakeval.deploy.lepton_calls import (
     patiently,
     status_of,
 )
-from snakeval.deploy.lepton_spec import MARK, OWN_TOKEN
+from snakeval.deploy.lepton_spec import MARK
+from snakeval.deploy.lepton_tokens import OWN_TOKEN, own_token
 from snakeval.job.attempt import write_atomically
 
 POLL = float(os.environ.get("SNAKEVAL_LEPTON_POLL", "5"))
@@ -379,11 +379,6 @@ class Endpoint:
         for name in self.wanted["secrets"]:
             self._remove_secret(name)
         self.note.unlink(missing_ok=True)
-
-
-def own_token(workspace_token: str) -> str:
-    """The token of endpoints for which the config names none."""
-    return hmac.new(workspace_token.encode(), b"snakeval endpoint token", "sha256").hexdigest()[:48]
 
 
 def serve(endpoint: Endpoint) -> int:

@@ -6,25 +6,19 @@ set here too. No secret's value is in it: tokens and variables are references.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from snakeval.config.deployment import LeptonMount, ServerDeployment
 from snakeval.config.execution import LeptonExecution
 from snakeval.config.overrides import merge
+from snakeval.deploy.lepton_tokens import digest_of, reference_of
 from snakeval.deploy.server import command
 
 NO_TRAFFIC = 3600
 """Seconds without a request after which an endpoint costs nothing, whoever has forgotten it."""
-
-OWN_TOKEN = "SNAKEVAL_ENDPOINT_TOKEN"
-"""The variable with the token of an endpoint for which the config names none."""
-
-UNIQUE = "UNIQUE_ENDPOINT_TOKEN"
-"""The launcher's word for a token that somebody has to think of."""
 
 MARK = "SNAKEVAL_ENDPOINT"
 """A variable of the endpoint that says whose it is: the newer API takes no labels."""
@@ -39,59 +33,6 @@ NAME = 36
 """Longest name of an endpoint."""
 
 SHELL = 'command -v bash >/dev/null && exec bash -c "$0"; exec sh -c "$0"'
-
-
-@dataclass(frozen=True)
-class Token:
-    """A token that the endpoint takes.
-
-    variable  that holds its value here, and where the benchmarks run
-    secret    of the workspace, as the config names it; None: we make one of the variable's value
-    """
-
-    variable: str
-    secret: str | None
-
-
-def tokens_of(
-    given: ServerDeployment, execution: LeptonExecution, key_name: str | None
-) -> list[Token]:
-    """The tokens of an endpoint; the benchmarks use the first. Without any in the config it has
-    one of its own: what nobody protects, anybody uses.
-
-    key_name  `target.api_endpoint.api_key_name`
-    """
-    found: list[Token] = []
-    for token in given.lepton_config.api_tokens:
-        if token.value_from:
-            secret = token.value_from.token_name_ref
-            found.append(Token(_holds(secret, execution) or _as_variable(secret), secret))
-        elif token.value and token.value != UNIQUE:
-            found.append(Token(token.value.removeprefix("host:"), None))
-    if not found:
-        return [Token(key_name or OWN_TOKEN, None)]
-    if key_name:
-        found[0] = Token(key_name, found[0].secret)
-    return found
-
-
-def _holds(secret: str, execution: LeptonExecution) -> str | None:
-    """The variable of the benchmarks' jobs that is filled from a secret."""
-    for name, value in execution.lepton_platform.tasks.env_vars.items():
-        if reference_of(value) == secret:
-            return name
-    return None
-
-
-def _as_variable(secret: str) -> str:
-    return re.sub(r"\W", "_", secret).upper()
-
-
-def reference_of(value: Any) -> str | None:
-    """The secret that `{value_from: {secret_name_ref: NAME}}` names."""
-    source = value.get("value_from") if isinstance(value, Mapping) else None
-    name = source.get("secret_name_ref") if isinstance(source, Mapping) else None
-    return name if isinstance(name, str) else None
 
 
 @dataclass(frozen=True)
@@ -276,11 +217,6 @@ def pruned(content: dict[str, Any]) -> dict[str, Any]:
 # --- names ------------------------------------------------------------------------------------
 
 
-def digest_of(mark: str) -> str:
-    """What the names of a deployment's endpoint and secrets end in."""
-    return hashlib.sha256(mark.encode()).hexdigest()[:8]
-
-
 def prefix_of(given: ServerDeployment, mark: str) -> str:
     """How the names of a deployment's endpoints begin: the config's word, and whose it is.
 
@@ -293,11 +229,3 @@ def prefix_of(given: ServerDeployment, mark: str) -> str:
         word = f"m-{word}".rstrip("-")
     room = NAME - len("-12345678-1234")
     return f"{word[:room].rstrip('-')}-{digest_of(mark)}"
-
-
-def token_secrets(tokens: Iterable[Token], mark: str) -> dict[str, Token]:
-    """Name of the workspace's secret -> the token that it holds."""
-    return {
-        token.secret or f"snakeval-{digest_of(mark)}" + (f"-{number}" if number else ""): token
-        for number, token in enumerate(tokens)
-    }

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
-from snakeval.deploy.place import Place
+from snakeval.deploy.place import place_for, place_of
 from snakeval.deploy.script import runtime_of
 from snakeval.deploy.server import Server
 from snakeval.errors import Problem
@@ -39,15 +39,16 @@ def problems(
     run: Run,
     pending: Mapping[Task, str],
     runtimes: Mapping[str, Runtime],
-    place: Place | None,
+    executor: str,
     elsewhere: bool,
 ) -> Iterable[Problem]:
     """What keeps the servers that pending benchmarks need from coming up.
 
-    place      where they would; None: this executor has no place for servers
+    executor   Snakemake's, which brings servers up in a place of its own, or in none
     elsewhere  that is not this machine
     """
     for server, runtime in servers_of(run, pending):
+        place = place_of(place_for(server, executor))
         if place is None:
             yield Problem(
                 run.place(*server.keys),

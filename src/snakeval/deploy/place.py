@@ -1,4 +1,5 @@
-"""The places where a server can live, and which one a start takes: the executor's.
+"""The places where a server can live, and which one a start takes: the executor's, or Lepton where
+the config says so, whichever machines run the benchmarks.
 
 A place is a module with the functions of `Place`. What it has brought up is noted in the
 deployment's folder (`place`), so that `kill`, `status` and the next start ask the right one.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from snakeval.deploy.server import Server
+from snakeval.deploy.server import LEPTON, Server
 from snakeval.errors import Problem
 from snakeval.layout import ServerPaths
 from snakeval.plan import Run
@@ -50,22 +51,31 @@ class Place(Protocol):
         """Where a live server is, in a few words; empty when there is none."""
 
 
-def place_of(executor: str) -> Place | None:
-    """The place that belongs to an executor of Snakemake; None: there is none."""
-    if executor == "local":
+def place_for(server: Server, executor: str) -> str:
+    """The name of the place where a start brings a server up."""
+    return LEPTON if server.on_lepton else executor
+
+
+def place_of(name: str) -> Place | None:
+    """A place by its name, which is that of an executor of Snakemake; None: there is none."""
+    if name == "local":
         from snakeval.deploy import local
 
         return local
-    if executor == "slurm":
+    if name == "slurm":
         from snakeval.deploy import slurm
 
         return slurm
+    if name == LEPTON:
+        from snakeval.deploy import lepton
+
+        return lepton
     return None
 
 
-def note(paths: ServerPaths, executor: str) -> None:
+def note(paths: ServerPaths, name: str) -> None:
     """Notes where a deployment's server is brought up."""
-    paths.place.write_text(executor + "\n", encoding="utf-8")
+    paths.place.write_text(name + "\n", encoding="utf-8")
 
 
 def place_at(paths: ServerPaths) -> Place:

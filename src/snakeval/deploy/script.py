@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from snakeval.deploy.server import OF_GPUS, Server
+from snakeval.deploy.server import LEPTON, OF_GPUS, Server
 from snakeval.script import assigned, job_file, variables
 
+BODIES = {"process": "server_process.sh", LEPTON: "server_lepton.sh"}
+"""How the server runs, by runtime; else in a container of an engine."""
 
 def render(
     server: Server,
@@ -18,19 +20,22 @@ def render(
     image: str | None,
     hf_home: str = "",
     reach: Literal["host", "nodes"] = "host",
+    command: str | None = None,
 ) -> str:
     """The whole `server.sh`.
 
-    runtime  docker, podman or process
+    runtime  docker, podman, process or lepton
     image    the image to run, pinned where the engine could say its digest
     reach    who must reach the server: this machine's processes, or the cluster's nodes
+    command  what `server_command` prints; None: the server's
     """
-    body = "server_process.sh" if runtime == "process" else "server_container.sh"
+    body = BODIES.get(runtime, "server_container.sh")
+    wanted = [server.key_name] if server.key_name else []
     return "\n".join(
         [
             _head(server, runtime, image or "", hf_home, reach),
-            variables(server.environment, server.env_vars),
-            _command(server, runtime),
+            variables(server.environment, server.env_vars, wanted),
+            _command(server, runtime) if command is None else _printed(command),
             job_file("surroundings.sh"),
             job_file(body),
             job_file("server.sh"),
@@ -40,6 +45,8 @@ def render(
 
 def runtime_of(server: Server, wanted: str) -> str:
     """The runtime of a server: what the profile wants, or `process` for one without an image."""
+    if server.on_lepton:
+        return LEPTON
     return wanted if server.image else "process"
 
 
@@ -50,6 +57,7 @@ def _head(server: Server, runtime: str, image: str, hf_home: str, reach: str) ->
         "image": image,
         "model": server.model,
         "health": server.health,
+        "key_name": server.key_name or "",
         "port": "" if server.port is None else str(server.port),
         "gpus": server.gpus,
         "hf_model": "yes" if server.hf_model else "no",
@@ -91,6 +99,11 @@ def _command(server: Server, runtime: str) -> str:
     if runtime == "process":  # it sees the host's folders, not where a container would have them
         for source, target, _ in server.mounts:
             text = text.replace(target, shlex.quote(str(source)))
+    return _printed(text)
+
+
+def _printed(text: str) -> str:
+    """The function `server_command`, which prints a text."""
     mark = "END"
     while f"\n{mark}\n" in f"\n{text}\n":
         mark += "_"

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snakeval.config.deployment import AuxiliaryDeployment, ServerDeployment
-from snakeval.config.execution import Execution
+from snakeval.config.execution import Execution, LeptonExecution
 from snakeval.config.model import Config, EndpointType
 
 MODEL = "model"
 """The name of the deployment that serves the model under evaluation."""
+
+LEPTON = "lepton"
+"""The place, and the runtime, of a server that is an endpoint on Lepton."""
 
 CHECKPOINT = "/checkpoint"
 CACHE = "/cache"
@@ -64,6 +67,10 @@ class Server:
     extra_docker_args: str
     idle_timeout: float
     ready_timeout: float
+    on_lepton: bool = False
+    """An endpoint on Lepton, whichever machines run the benchmarks."""
+    key_name: str | None = None
+    """The variable with the token that it wants of benchmarks; None: none, or the user's."""
     environment: Mapping[str, str] = field(default_factory=dict)
     several: str = ""
     """What of it, as the config has it, one machine alone cannot be: `num_nodes: 2`."""
@@ -85,6 +92,9 @@ def servers_of(config: Config) -> dict[str, Server]:
 
 
 def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeployment) -> Server:
+    lepton = config.execution if isinstance(config.execution, LeptonExecution) else None
+    if lepton and given.type != "process":
+        return _endpoint(config, lepton, name, keys, given)
     mounts: list[tuple[Path, str, bool]] = []
     if given.checkpoint_path:
         mounts.append((_folder(given.checkpoint_path), CHECKPOINT, False))
@@ -132,6 +142,45 @@ def _several(config: Config, given: ServerDeployment) -> str:
     if given.multiple_instances:
         return "multiple_instances: true"
     return "type: vllm_ray" if given.type == "vllm_ray" else ""
+
+
+def _endpoint(
+    config: Config,
+    lepton: LeptonExecution,
+    name: str,
+    keys: tuple[str, ...],
+    given: ServerDeployment,
+) -> Server:
+    """A server on Lepton: nothing of this machine reaches it but what its spec says."""
+    from snakeval.deploy.lepton_tokens import tokens_of
+
+    platform = lepton.lepton_platform.deployment
+    key_name = config.target.api_endpoint.api_key_name if name == MODEL else None
+    return Server(
+        name=name,
+        keys=keys,
+        type=given.type,
+        image=given.image or IMAGES.get(given.type),
+        model=str(given.served_model_name or ""),
+        command=command(given),
+        pre_cmd=given.pre_cmd or "",
+        port=given.port or 8000,
+        health=given.endpoints.health or "/v1/models",
+        paths=given.endpoints.model_dump(include={"chat", "completions", "embedding"}),
+        gpus="",
+        mounts=(),
+        env_vars={},
+        hf_model=bool(given.hf_model_handle),
+        checkpoint=bool(given.checkpoint_path),
+        own_command=bool(given.command),
+        extra_docker_args="",
+        idle_timeout=given.idle_timeout,
+        ready_timeout=float(
+            lepton.endpoint_readiness_timeout or platform.endpoint_readiness_timeout
+        ),
+        on_lepton=True,
+        key_name=tokens_of(given, lepton, key_name)[0].variable,
+    )
 
 
 def _port(given: ServerDeployment) -> int | None:

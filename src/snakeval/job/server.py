@@ -37,7 +37,7 @@ def wait(arguments: argparse.Namespace) -> int:
     while True:
         live = read_json(folder / "endpoint.json")
         url = str(live.get("url", ""))
-        if url and answers(url + str(live.get("health", ""))):
+        if url and answers(url + str(live.get("health", "")), live.get("key_name")):
             print(url)
             return 0
         supervised = holder_lives(folder / "lease")

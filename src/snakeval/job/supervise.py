@@ -27,7 +27,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,14 +229,17 @@ class Supervisor:
         self.server = None
 
     def sweep(self) -> None:
-        """Removes a container that the engine still has."""
-        subprocess.run(
+        """Removes what an engine, or a service, still has of it."""
+        swept = subprocess.run(
             ["bash", str(self.here / "server.sh"), "sweep"],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            text=True,
             check=False,
         )
+        if swept.returncode and swept.stdout.strip():
+            self.say(f"something may be left: {swept.stdout.strip()}")
 
     def ended(self) -> int | None:
         """The server's exit code once it has ended by itself."""
@@ -259,7 +261,9 @@ class Supervisor:
             check=False,
         )
         address = answer.stdout.split()
-        return f"http://{address[0]}" if address else None
+        if not address:
+            return None
+        return address[0] if "://" in address[0] else f"http://{address[0]}"
 
     def until_healthy(self) -> bool:
         """Waits for health; False when the server has ended before. Raises Ended."""
@@ -270,7 +274,7 @@ class Supervisor:
             if code is not None:
                 return False
             url = url or self.base_url()
-            if url and answers(url + self.options.health):
+            if url and answers(url + self.options.health, self.options.key):
                 break
             waited = time.monotonic() - began
             if waited > self.options.ready_timeout:
@@ -290,6 +294,7 @@ class Supervisor:
         content = {
             "url": url,
             "health": self.options.health,
+            "key_name": self.options.key,
             "model_id": self.options.model,
             "since": now(),
             "load": self.life["loads"],
@@ -545,11 +550,23 @@ def is_done(task: Path, digest: str, start: str) -> bool:
     return state == "cancelled" or (state == "failed" and bool(last.get("last")))
 
 
-def answers(url: str) -> bool:
-    """Whether a GET is answered with a status of success."""
+def answers(url: str, key_name: str | None = None) -> bool:
+    """Whether a GET is answered with a status of success.
+
+    key_name  the variable with the token that is wanted there. Where only the benchmarks have it,
+              an answer that asks for it is one.
+    """
+    import urllib.request
+
+    request = urllib.request.Request(url)
+    key = os.environ.get(key_name) if key_name else None
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
     try:
-        with opener_for(url).open(url, timeout=5) as answer:
+        with opener_for(url).open(request, timeout=5) as answer:
             return 200 <= int(answer.status) < 300
+    except urllib.error.HTTPError as error:
+        return bool(key_name) and not key and error.code in (401, 403)
     except (OSError, ValueError, urllib.error.URLError):
         return False
 
