@@ -1,4 +1,4 @@
-"""The model's server as a Lepton endpoint, benchmarks on this machine: the real SDK, a real start."""
+"""The model's server as a Lepton endpoint, benchmarks here: the real SDK, a real start."""
 
 import sys
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def test_one_endpoint_serves_all_benchmarks_and_is_deleted_after_the_last(
     project.snakemake().check()
     # then both are published, by one endpoint that was created once
     assert [row["state"] for row in project.rows()] == ["published"] * 2
-    (made,) = lepton.deployments.created
+    assert len(lepton.deployments.created) == 1
     # and nothing is left at Lepton or here
     wait_until(lambda: not lepton.deployments.alive and not project.leftovers(), 20)
     assert not lepton.secrets
