@@ -101,6 +101,12 @@ def problems(run: Run, server: Server, runtime: str) -> Iterable[Problem]:
         )
         return
     yield from _credentials(place())
+    if server.several:
+        yield Problem(
+            place(),
+            f"an endpoint's replica is one machine, and the config wants {server.several}",
+            "take it out; more replicas are lepton_config.min_replicas and max_replicas",
+        )
     given, execution = given_of(run, server)
     if not given.lepton_config.resource_shape:
         yield Problem(

@@ -180,6 +180,7 @@ def _endpoint(
         ),
         on_lepton=True,
         key_name=tokens_of(given, lepton, key_name)[0].variable,
+        several=_several(config, given),
     )
 
 
