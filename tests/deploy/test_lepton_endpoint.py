@@ -20,7 +20,9 @@ from snakeval.deploy.lepton_spec import MARK
 
 
 @pytest.fixture(params=[False, True], ids=["deployments", "endpoints"])
-def lepton(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[LeptonService]:
+def lepton(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LeptonService]:
     """A Lepton of either family of the endpoint API; nobody waits long."""
     monkeypatch.setattr(lepton_endpoint, "POLL", 0.05)
     monkeypatch.setattr(lepton_endpoint, "GRACE", 1.0)
@@ -237,7 +239,7 @@ def test_one_that_cannot_be_deleted_is_told_with_what_to_do(
     living = Living(make())
     wait_until(lambda: living.address)
     name = older.deployments.alive[0].name
-    monkeypatch.setattr(lepton_endpoint, "PATIENCE", 1.0)
+    monkeypatch.setattr(lepton_calls, "PATIENCE", 1.0)
     older.faults.add("DELETE", "/deployments/", status=503, times=None)
     said = living.stop()
     assert f"lep endpoint remove --name {name}" in said
@@ -282,7 +284,9 @@ def test_what_is_being_deleted_is_not_in_the_way(lepton: LeptonService, make: Ma
     lepton.deployments.go()
 
 
-def test_a_secret_that_was_left_over_gets_the_value_of_now(older: LeptonService, make: Make) -> None:
+def test_a_secret_that_was_left_over_gets_the_value_of_now(
+    older: LeptonService, make: Make
+) -> None:
     older.secrets["snakeval-01234567"] = "of an earlier workspace token"
     living = Living(make())
     wait_until(lambda: living.address)

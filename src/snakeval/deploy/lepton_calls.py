@@ -69,13 +69,15 @@ def in_words(error: BaseException) -> str:
 def patiently(
     call: Callable[[], Answer],
     what: str,
-    patience: float = PATIENCE,
+    patience: float | None = None,
     ended: threading.Event | None = None,
 ) -> Answer:
     """Repeats a call that fails in a way that may pass. Raises GivenUp, or what will not pass.
 
-    ended  nobody waits any more once it is set
+    patience  seconds; None: PATIENCE
+    ended     nobody waits any more once it is set
     """
+    patience = PATIENCE if patience is None else patience
     deadline = time.monotonic() + patience
     pause = 0.5
     while True:

@@ -2,6 +2,7 @@
 
     python -m snakeval.deploy.lepton_endpoint serve FOLDER   creates it, watches it, deletes it
     python -m snakeval.deploy.lepton_endpoint sweep FOLDER   deletes what was left over
+    python -m snakeval.deploy.lepton_endpoint token          prints the token of one's own endpoints
 
 FOLDER is the deployment's. `serve` lives as long as its stdin, which is the supervisor's lifeline:
 however that one dies, the endpoint is deleted. In the folder:
@@ -30,8 +31,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from snakeval.deploy import lepton_calls
 from snakeval.deploy.lepton_calls import (
-    PATIENCE,
     GivenUp,
     connect,
     family_of,
@@ -215,7 +216,7 @@ class Endpoint:
 
     # --- looking at it
 
-    def look(self, name: str = "", patience: float = PATIENCE) -> Any | None:
+    def look(self, name: str = "", patience: float | None = None) -> Any | None:
         """The endpoint as the service has it; None where there is none of that name."""
 
         def get() -> Any | None:
@@ -260,7 +261,8 @@ class Endpoint:
             doubted = doubtful_since and time.monotonic() - doubtful_since > GRACE
             # One of unknown state that has served goes on serving, as far as anybody knows.
             if meaning == "over" or (doubted and not (was_ready and phase == "Unknown")):
-                self.last_log(followed)
+                if phase == "Error":
+                    self.last_log(followed)
                 raise GivenUp(f"the endpoint {self.name} is in the state {phase}")
             if (meaning == "ready" or scales) and url_of(found) and not was_ready:
                 was_ready = True
@@ -332,9 +334,9 @@ class Endpoint:
 
     # --- the end
 
-    def delete(self, name: str, patience: float = PATIENCE) -> None:
+    def delete(self, name: str) -> None:
         """Deletes an endpoint, and looks whether it is. Raises GivenUp where it may still be up."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + lepton_calls.PATIENCE
         while True:
             left = max(1.0, deadline - time.monotonic())
             try:
@@ -386,6 +388,14 @@ def serve(endpoint: Endpoint) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: endpoint.ended.set())
     threading.Thread(target=_until_eof, args=(endpoint.ended,), daemon=True).start()
+    failed = live(endpoint)
+    if failed:
+        endpoint.say(failed)
+    return 1 if failed else 0
+
+
+def live(endpoint: Endpoint) -> str:
+    """An endpoint from its creation to its deletion; why it failed, or nothing."""
     failed = ""
     try:
         endpoint.api = family_of(endpoint.client, endpoint.ended)
@@ -393,19 +403,15 @@ def serve(endpoint: Endpoint) -> int:
         endpoint.make_secrets()
         endpoint.create()
         endpoint.watch()
-    except GivenUp as trouble:
-        failed = "" if endpoint.ended.is_set() else str(trouble)
-    except Exception as error:
-        failed = in_words(error)
+    except Exception as trouble:
+        failed = "" if endpoint.ended.is_set() else _told(trouble)
     endpoint.ended.set()
-    if endpoint.note.exists() and endpoint.api is not None:
+    if endpoint.api is not None:
         try:
             endpoint.sweep()
         except Exception as trouble:
             failed = "; ".join(filter(None, [failed, _told(trouble)]))
-    if failed:
-        endpoint.say(failed)
-    return 1 if failed else 0
+    return failed
 
 
 def _told(trouble: Exception) -> str:
@@ -432,10 +438,13 @@ def sweep(endpoint: Endpoint) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("command", choices=("serve", "sweep"))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("command", choices=("serve", "sweep", "token"))
+    parser.add_argument("folder", type=Path, nargs="?", help="the deployment's")
     arguments = parser.parse_args()
     try:
+        if arguments.command == "token":
+            print(own_token(str(connect().auth_token)))
+            return 0
         endpoint = Endpoint(arguments.folder)
     except GivenUp as trouble:
         print(trouble)

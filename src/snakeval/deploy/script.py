@@ -14,6 +14,7 @@ from snakeval.script import assigned, job_file, variables
 BODIES = {"process": "server_process.sh", LEPTON: "server_lepton.sh"}
 """How the server runs, by runtime; else in a container of an engine."""
 
+
 def render(
     server: Server,
     runtime: str,

@@ -127,9 +127,10 @@ class Deployments:
         deployment.workloads[-1].kill()
 
     def vanish(self, deployment: Deployment) -> None:
-        self._end(deployment)
+        """Gone, and nobody says why."""
         with self._lock:
             self.all.pop(deployment.name, None)
+        self._end(deployment)
 
     # --- routes ----------------------------------------------------------------------------------
 
