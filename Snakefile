@@ -43,6 +43,7 @@ localrules:
     ls_runs,
     kill,
     clean,
+    prefetch,
     ls_tasks,
     ls_task,
     show_config,
@@ -66,6 +67,7 @@ include: "rules/export.smk"
 include: "rules/report.smk"
 include: "rules/compare.smk"
 include: "rules/listing.smk"
+include: "rules/prefetch.smk"
 include: "rules/utilities.smk"
 
 

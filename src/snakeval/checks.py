@@ -15,6 +15,7 @@ from snakeval.errors import InputError, Problem
 from snakeval.harness import check, recipe_for
 from snakeval.job.attempt import CA_VARIABLES
 from snakeval.plan import Endpoint, Run, Task
+from snakeval.prefetch import archives
 from snakeval.runtime import RUNTIMES, Runtime
 
 GB = 1_000_000_000
@@ -52,17 +53,29 @@ def problems(
                 )
             )
         else:
-            lacking = runtimes[name].problems(tasks)
-            found += _on_this_machine(lacking) if elsewhere and name != "process" else lacking
+            if elsewhere:
+                tasks = [task for task in tasks if not _is_beside_the_runs(task, name)]
+            lacking = runtimes[name].problems(tasks) if tasks else []
+            found += _told_of(name, lacking) if elsewhere else lacking
     found += mounts(pending)
     for endpoint, task in {task.endpoint: task for task in pending}.items():
         found += endpoints(endpoint, task.place("target", "api_endpoint", "model_id"))
     return list(dict.fromkeys(found))
 
 
-def _on_this_machine(found: Iterable[Problem]) -> Iterable[Problem]:
+def _is_beside_the_runs(task: Task, runtime: str) -> bool:
+    """Whether `snakemake prefetch` has brought the task's image: nobody need be asked for it."""
+    output_dir = task.paths.dir.parent.parent
+    return bool(task.image and archives.find(output_dir, task.image, runtime))
+
+
+def _told_of(runtime: str, found: Iterable[Problem]) -> Iterable[Problem]:
+    """What this machine lacks the nodes may have."""
     for problem in found:
-        yield replace(problem, what=f"{problem.what}; the nodes must have it", warning=True)
+        if problem.where == runtime:
+            what = f"{problem.what}; the nodes must have it"
+            problem = replace(problem, what=what, warning=True)
+        yield problem
 
 
 def recipes(tasks: Iterable[Task]) -> Iterable[Problem]:

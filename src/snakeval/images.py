@@ -47,6 +47,25 @@ def mirrored(image: str, mirror: str | None) -> str:
     return f"{mirror}/{path}"
 
 
+def apptainer_name(image: str) -> str:
+    """The image in apptainer's words: a file, or where it comes from."""
+    return image if image.startswith("/") or "://" in image else f"docker://{image}"
+
+
+def enroot_name(image: str) -> str:
+    """The image in enroot's words: a file, or `registry#path`.
+
+    Enroot 3 reads no tag beside a digest.
+    """
+    if image.startswith("/") or "#" in image:
+        return image
+    if "@" in image:
+        image = f"{repository_of(image)}@{image.partition('@')[2]}"
+    registry = registry_of(image)
+    path = image.removeprefix(f"{registry}/")
+    return path if path == image else f"{registry}#{path}"
+
+
 def login_hint(image: str, command: str) -> str:
     """How to log in to an image's registry with `docker` or `podman`."""
     registry = registry_of(image)

@@ -108,6 +108,8 @@ class Task:
     server_timeout: float = READY_TIMEOUT
     """Seconds that it waits for them."""
     image_mirror: str | None = None
+    mount_home: bool = True
+    """Whether the caller's home folder may be seen in the container, where the runtime shows it."""
 
     @property
     def where(self) -> str:
@@ -396,6 +398,7 @@ def _task(
         identity=identity,
         hf_home=_hf_home(config.execution.hf_home),
         image_mirror=config.execution.image_mirror,
+        mount_home=config.execution.mounts.mount_home is not False,
         servers=(*_servers(config), *(each.name for each in asked)),
         auxiliary=asked,
         server_timeout=_server_timeout(config),

@@ -10,7 +10,9 @@ from functools import cache
 from importlib.resources import files
 
 from snakeval.harness import Recipe, recipe_for
+from snakeval.images import apptainer_name, enroot_name
 from snakeval.plan import PATHS_OF_TYPES, Task
+from snakeval.prefetch.archives import Prefetched
 
 LIB = (
     "attempt.py",
@@ -24,6 +26,18 @@ LIB = (
 )
 """Files of `snakeval/job` that the scripts call: copied into the run folder's `lib/`."""
 
+BODIES = {
+    "docker": ("container.sh", "runtime_container.sh"),
+    "podman": ("container.sh", "runtime_container.sh"),
+    "apptainer": ("container.sh", "process_group.sh", "runtime_apptainer.sh"),
+    "pyxis": ("container.sh", "process_group.sh", "runtime_pyxis.sh"),
+    "process": ("process_group.sh", "runtime_process.sh"),
+}
+"""How each runtime starts, stops and sweeps a harness: files of `snakeval/job`."""
+
+IN_WORDS_OF = {"apptainer": apptainer_name, "pyxis": enroot_name}
+"""Runtimes that write an image's name in their own way."""
+
 
 @cache
 def job_file(name: str) -> str:
@@ -36,32 +50,34 @@ def runtime_of(task: Task, wanted: str) -> str:
     return wanted if task.image else "process"
 
 
-def render(task: Task, runtime: str, image: str | None) -> str:
+def render(task: Task, runtime: str, image: str | None, archive: Prefetched | None = None) -> str:
     """The whole `run.sh` of a task.
 
-    runtime  docker, podman or process
+    runtime  a key of `BODIES`
     image    the image to run, pinned where the engine could say its digest
+    archive  a file beside the run folders that holds the image
     """
     recipe = recipe_for(task)
-    body = "runtime_process.sh" if runtime == "process" else "runtime_container.sh"
     return "\n".join(
         [
-            _head(task, runtime, image or "", recipe),
+            _head(task, runtime, image or "", archive, recipe),
             _variables(task, recipe),
             _written(task, recipe),
             job_file("surroundings.sh"),
-            job_file(body),
+            *map(job_file, BODIES[runtime]),
             job_file("run.sh"),
         ]
     )
 
 
-def _head(task: Task, runtime: str, image: str, recipe: Recipe) -> str:
+def _head(task: Task, runtime: str, image: str, archive: Prefetched | None, recipe: Recipe) -> str:
     settings: dict[str, str | Iterable[str]] = {
         "task": task.name,
         "digest": task.digest,
         "runtime": runtime,
-        "image": image,
+        "image": IN_WORDS_OF.get(runtime, str)(image),
+        "archive": archive.file if archive else "",
+        "archive_id": archive.id if archive else "",
         "endpoint_url": task.endpoint.url or "",
         "endpoint_path": task.endpoint.path or PATHS_OF_TYPES[task.endpoint.type].lstrip("/"),
         "endpoint_model": task.endpoint.model_id,
@@ -77,7 +93,9 @@ def _head(task: Task, runtime: str, image: str, recipe: Recipe) -> str:
         "files": str(recipe.files or ""),
         "hf_home": task.hf_home,
         "stale": recipe.stale,
-        "extra_args": [*_mounts(task), *shlex.split(task.extra_docker_args)],
+        "mounts": [f"{source}:{target}" for source, target in task.mounts],
+        "mount_home": "yes" if task.mount_home else "no",
+        "extra_args": shlex.split(task.extra_docker_args),
         "environment_python": sys.executable,
     }
     lines = [
@@ -99,10 +117,6 @@ def assigned(settings: Mapping[str, str | Iterable[str]]) -> list[str]:
         else f"{name}=({' '.join(map(shlex.quote, value))})"
         for name, value in settings.items()
     ]
-
-
-def _mounts(task: Task) -> list[str]:
-    return [word for source, target in task.mounts for word in ("-v", f"{source}:{target}")]
 
 
 def _variables(task: Task, recipe: Recipe) -> str:

@@ -30,7 +30,9 @@ from snakeval.job.attempt import now, write_atomically
 from snakeval.layout import run_configs_home, runs_in
 from snakeval.lease import owner_of
 from snakeval.plan import Run, Task
+from snakeval.prefetch import archives
 from snakeval.runtime import RUNTIMES, Runtime
+from snakeval.runtime.on_nodes import reference
 from snakeval.runtime.probe import cannot_write
 from snakeval.script import LIB, job_file, render, runtime_of
 
@@ -172,7 +174,10 @@ def _write_run(
     for task in run.tasks:
         if task in pending or not task.paths.script.exists():
             _write_task(
-                task, pending.get(task) or runtime_of(task, DEFAULT_RUNTIME), record["images"]
+                run,
+                task,
+                pending.get(task) or runtime_of(task, DEFAULT_RUNTIME),
+                record["images"],
             )
     _write(paths.run_all, run_all(run), 0o755)
     _write(paths.record, json.dumps(record, indent=1) + "\n")
@@ -268,8 +273,19 @@ def _pin(
         if runtime in ("process", LEPTON):  # nothing of it comes to this machine
             continue
         again = run.update_images
+        archive = archives.find(run.paths.dir.parent, image, runtime)
+        if archive and not again and images.get(image) in (None, archive.pinned):
+            images[image] = archive.pinned  # nobody need be asked
+            continue
+        if archive:
+            log.warning(
+                f"{archive.file} holds another version of {image} than this run's; `snakemake "
+                "prefetch` with the same config brings the right one"
+            )
         try:
             known = image if again else images.get(image, image)
+            if runtime in ("apptainer", "pyxis"):
+                known = reference(known, image, None)
             pinned = runtimes[runtime].pin(known, again, run.config.execution.image_mirror)
         except InputError as error:
             if elsewhere:
@@ -309,11 +325,14 @@ def resolved_text(run: Run) -> str:
     return yaml.dump(raw, Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True)
 
 
-def _write_task(task: Task, runtime: str, images: Mapping[str, str]) -> None:
+def _write_task(run: Run, task: Task, runtime: str, images: Mapping[str, str]) -> None:
     task.paths.dir.mkdir(exist_ok=True)
     _write(task.paths.spec, spec_text(task))
     pinned = images.get(task.image, task.image) if task.image else None
-    _write(task.paths.script, render(task, runtime, pinned), 0o755)
+    archive = archives.find(run.paths.dir.parent, task.image, runtime) if task.image else None
+    if archive and archive.pinned != pinned:  # of another version than this run's
+        archive = None
+    _write(task.paths.script, render(task, runtime, pinned, archive), 0o755)
 
 
 def spec_text(task: Task) -> str:

@@ -12,7 +12,7 @@ from snakeval.config.model import Config
 from snakeval.deploy.script import render as render_server
 from snakeval.deploy.server import MODEL, servers_of
 from snakeval.plan import make_run
-from snakeval.script import render
+from snakeval.script import BODIES, render
 from snakeval.slurm.server_job import batch_script, described
 from snakeval.start import run_all
 
@@ -30,9 +30,10 @@ def main() -> int:
     server = servers_of(config)[MODEL]
     with tempfile.TemporaryDirectory() as folder:
         scripts = []
-        for runtime in ("docker", "podman", "process"):
+        for runtime in BODIES:
             scripts.append(Path(folder) / f"{runtime}.sh")
             scripts[-1].write_text(render(run.tasks[0], runtime, "image"), encoding="utf-8")
+        for runtime in ("docker", "podman", "process"):
             scripts.append(Path(folder) / f"server_{runtime}.sh")
             scripts[-1].write_text(render_server(server, runtime, "image"), encoding="utf-8")
         scripts.append(Path(folder) / "sbatch_server.sh")

@@ -44,7 +44,8 @@ class ClusterProject(Project):
     ) -> dict[str, Any]:
         """Benchmarks by name, each with that many questions.
 
-        sections: on top of the config; `execution` and `resources` (by name) are laid over it.
+        sections: on top of the config; `execution` and `resources` (by name) are laid over it,
+        `image` is the benchmarks'.
         """
         files = self.folder / "files"
         files.mkdir(parents=True, exist_ok=True)
@@ -61,6 +62,8 @@ class ClusterProject(Project):
             "files": str(files),
             "tasks": {name: {"samples": count} for name, count in names.items()},
         }
+        if image := sections.pop("image", None):
+            own["image"] = image
         params = {"config": {"params": {"extra": {"threads": threads}}}}
         resources = sections.pop("resources", {})
         execution = {"output_dir": "out", "min_free_gb": 0} | sections.pop("execution", {})

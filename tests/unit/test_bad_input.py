@@ -229,8 +229,24 @@ def test_no_engine_no_command_no_runtime(
             "    -> install podman, or choose container_runtime=docker"
         )
     ]
+    assert found(served, "apptainer", **image) == [
+        (
+            "apptainer: the command is not on the PATH (wanted for some/image:1)\n"
+            "    -> `module load apptainer` on some clusters; or choose another container_runtime"
+        )
+    ]
+    assert found(served, "pyxis", **image) == [
+        (
+            "pyxis: there is no srun with --container-image (wanted for some/image:1)\n"
+            "    -> pyxis is a plugin of Slurm: ask who runs the cluster, or choose another "
+            "container_runtime"
+        )
+    ]
     assert found(served, "dokcer", **image) == [
-        "container_runtime: there is no runtime 'dokcer'\n    -> possible: docker, podman, process"
+        (
+            "container_runtime: there is no runtime 'dokcer'\n"
+            "    -> possible: docker, podman, apptainer, pyxis, process"
+        )
     ]
 
 

@@ -2,7 +2,14 @@
 
 import pytest
 
-from snakeval.images import digest_of, mirrored, registry_of, why_not
+from snakeval.images import (
+    apptainer_name,
+    digest_of,
+    enroot_name,
+    mirrored,
+    registry_of,
+    why_not,
+)
 
 MIRROR = "registry.corp:5000/proxy"
 
@@ -50,3 +57,22 @@ def test_an_image_with_several_names_is_pinned_by_its_own() -> None:
     assert digest_of("new.corp:5000/a:1", digests) == "new.corp:5000/a@sha256:2"
     assert digest_of("third.corp/a:1", digests) == "old.corp/a@sha256:1"
     assert digest_of("a:1", []) is None
+
+
+@pytest.mark.parametrize(
+    ("image", "enroot", "apptainer"),
+    [
+        ("nvcr.io/nvidia/x:1", "nvcr.io#nvidia/x:1", "docker://nvcr.io/nvidia/x:1"),
+        ("nvcr.io/n/x:1@sha256:0f", "nvcr.io#n/x@sha256:0f", "docker://nvcr.io/n/x:1@sha256:0f"),
+        ("10.0.0.1:5000/a/b", "10.0.0.1:5000#a/b", "docker://10.0.0.1:5000/a/b"),
+        ("lm.eval/harness:2", "lm.eval#harness:2", "docker://lm.eval/harness:2"),
+        ("team/lm.eval/harness:2", "team/lm.eval/harness:2", "docker://team/lm.eval/harness:2"),
+        ("debian:12", "debian:12", "docker://debian:12"),
+        ("/lustre/x.sqsh", "/lustre/x.sqsh", "/lustre/x.sqsh"),
+    ],
+)
+def test_an_image_is_named_in_the_words_of_the_runtime(
+    image: str, enroot: str, apptainer: str
+) -> None:
+    assert enroot_name(image) == enroot
+    assert apptainer_name(image) == apptainer

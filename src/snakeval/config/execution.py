@@ -47,7 +47,11 @@ class Mounts(Section):
     auxiliary: Annotated[dict[str, Mounted], BeforeValidator(empty_if_null)] = Field(
         default_factory=dict, description="In auxiliary servers, by name."
     )
-    mount_home: bool | None = Field(None, description="Slurm: whether the home folder is mounted.")
+    mount_home: bool | None = Field(
+        None,
+        description="apptainer and pyxis: false keeps the home folder out of the container; true "
+        "or null leaves it to the cluster's settings. docker and podman never mount it.",
+    )
 
 
 class Execution(Section):

@@ -381,7 +381,10 @@ fi
 
 # --- 4. Variables and endpoint ---------------------------------------------------------------
 
-check_runtime || fail "$runtime is not on this machine ($(uname -n))"
+lacking=$(check_runtime) || fail "${lacking:-$runtime is not on this machine ($(uname -n))}"
+# What `snakemake prefetch` has put beside the runs; without it the image is asked for by its name.
+archive_file=$(dirname "$run_dir")/$archive
+[ -z "$archive" ] || [ ! -e "$archive_file" ] || take_archive
 set_variables || fail "$unset_variables"
 for name in "${servers[@]+"${servers[@]}"}"; do
     address_of "$name"

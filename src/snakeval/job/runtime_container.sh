@@ -17,27 +17,45 @@ if [ "${HF_HOME:-}" = /snakeval/huggingface ] && ! can_write "$HF_HOME"; then
 fi
 exec sh /results/snakeval/command.sh </dev/null 3<&-'
 
-cache=''
-
 check_runtime() { command -v "$runtime" >/dev/null; }
 
-start_harness() {
-    local options name
-    options=(-v "$work:/results" -w /results
-        -e SNAKEVAL_RESULTS=/results -e "SNAKEVAL_MODEL_ID=$endpoint_model")
-    for name in "${passed_names[@]+"${passed_names[@]}"}"; do
-        options+=(-e "$name")
+has_image() { "$runtime" image inspect "$1" >/dev/null 2>&1; }
+
+# A loaded image has no digest of a registry: it is known by its own id.
+take_archive() {
+    local lock
+    lock=/tmp/snakeval-$(id -u)-load-${archive_id#sha256:}
+    has_image "$image" && return
+    # One job of a node loads it; the others wait for that one.
+    while ! has_image "$archive_id" && ! mkdir "$lock" 2>/dev/null && alive "$(cat "$lock/pid")"; do
+        sleep 1
     done
-    if [ -n "$files" ]; then
-        options+=(-v "$files:/snakeval/files:ro" -e SNAKEVAL_FILES=/snakeval/files)
+    if ! has_image "$archive_id"; then
+        echo $$ >"$lock/pid"
+        say "loading the image from $archive_file"
+        "$runtime" load --input "$archive_file" >"$scratch/load" 2>&1 </dev/null &
+        waiting_pid=$!
+        wait "$waiting_pid" ||
+            fail "the image cannot be loaded from $archive_file: $(tail -n 1 "$scratch/load")"
+        waiting_pid=''
+        has_image "$archive_id" ||
+            fail "$archive_file has another image than $archive_id: start again, or prefetch again"
     fi
+    rm -rf "$lock"
+    image=$archive_id
+}
+
+start_harness() {
+    local options
+    options=(-w /results)
     endpoint_url=$(seen_by_harness "$endpoint_url")
     if asks_this_machine; then
         # Adapters on the host's network would answer each other's requests.
         options+=(--network host -e "ADAPTER_PORT=$(attempt port)")
     fi
-    options+=(-e "SNAKEVAL_ENDPOINT_URL=$endpoint_url")
-    pass_surroundings
+    furnish
+    # What root adds to the cache from now on is given to the caller, also after a crash.
+    [ -z "$cache" ] || [ -e "$own/cache-since" ] || : >"$own/cache-since"
     set -m # a group of its own: a Ctrl-C reaches it through this script only
     "$runtime" run -i --init --rm --name "$container" \
         --label "snakeval.run=$run" --label "snakeval.task=$run/$task" \
@@ -48,6 +66,10 @@ start_harness() {
     harness_pid=$!
     set +m
 }
+
+add_mount() { options+=(-v "$1:$2${3:+:$3}"); }
+add_name() { options+=(-e "$1"); }
+add_value() { options+=(-e "$1=$2"); }
 
 # An address as the container knows it: Docker Desktop's engine runs in a virtual machine.
 seen_by_harness() {
@@ -69,26 +91,6 @@ asks_this_machine() {
         esac
     done
     return 1
-}
-
-# The caller's proxies, certificate authorities and Hugging Face cache, if there are any.
-pass_surroundings() {
-    local name file
-    for name in $proxy_names NO_PROXY no_proxy; do
-        [ -z "${!name:-}" ] || is_passed "$name" || options+=(-e "$name")
-    done
-    for name in $ca_names; do
-        file=${!name:-}
-        if [ ! -e "$file" ] || is_passed "$name"; then
-            continue
-        fi
-        options+=(-v "$(absolute "$file"):/snakeval/ca/$name:ro" -e "$name=/snakeval/ca/$name")
-    done
-    cache=$(hf_cache)
-    [ -n "$cache" ] || return 0
-    options+=(-v "$cache:/snakeval/huggingface" -e HF_HOME=/snakeval/huggingface)
-    # What root adds to it from now on is given to the caller, also after a crash.
-    [ -e "$own/cache-since" ] || : >"$own/cache-since"
 }
 
 stop_harness() {

@@ -1,16 +1,18 @@
-"""The ways to start a harness: `docker`, `podman`, `process`; what each needs before a start.
+"""The ways to start a harness: `docker`, `podman`, `apptainer`, `pyxis`, `process`; what each needs
+before a start.
 
 How a runtime starts, stops and sweeps is bash, in `snakeval/job/runtime_*.sh`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from snakeval.errors import Problem
 from snakeval.plan import Task
 from snakeval.runtime.docker import Docker
+from snakeval.runtime.on_nodes import Apptainer, Pyxis
 from snakeval.runtime.podman import Podman
 from snakeval.runtime.process import Process
 
@@ -36,8 +38,10 @@ class Runtime(Protocol):
         ...
 
 
-RUNTIMES: dict[str, type[Docker] | type[Podman] | type[Process]] = {
+RUNTIMES: dict[str, Callable[[], Runtime]] = {
     "docker": Docker,
     "podman": Podman,
+    "apptainer": Apptainer,
+    "pyxis": Pyxis,
     "process": Process,
 }

@@ -1,0 +1,33 @@
+"""Brings what nodes without internet need: images as files, datasets into the shared cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snakeval.command_line import config_parser, entry
+from snakeval.errors import InputError, Problem
+from snakeval.plan import plan
+from snakeval.prefetch import datasets, images
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
+
+
+def main() -> int:
+    parser = config_parser(__doc__)
+    parser.add_argument("--runtime", required=True, help="how the nodes run containers")
+    arguments = parser.parse_args()
+    run = plan(arguments.configfile, arguments.values, CATALOGUE)
+    tasks = [task for task in run.selected if not task.published or task in run.fresh]
+    problems: list[Problem] = []
+    for bring in (images.bring, datasets.bring):
+        try:
+            bring(run, tasks, arguments.runtime, print)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return 0
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,41 @@
+# What a container of the harness gets, whatever runs it. How is the runtime's to say:
+#   add_mount SOURCE TARGET [ro]
+#   add_name NAME          a variable of this script's environment; its value is on no command line
+#   add_value NAME VALUE   a variable of the container alone, with nothing secret in it
+
+cache=''
+
+furnish() {
+    local name file
+    add_mount "$work" /results
+    for name in "${mounts[@]+"${mounts[@]}"}"; do
+        add_mount "${name%%:*}" "${name#*:}"
+    done
+    if [ -n "$files" ]; then
+        add_mount "$files" /snakeval/files ro
+        add_value SNAKEVAL_FILES /snakeval/files
+    fi
+    add_value SNAKEVAL_RESULTS /results
+    add_value SNAKEVAL_MODEL_ID "$endpoint_model"
+    add_value SNAKEVAL_ENDPOINT_URL "$endpoint_url"
+    for name in "${passed_names[@]+"${passed_names[@]}"}"; do
+        add_name "$name"
+    done
+    # The caller's proxies, certificate authorities and Hugging Face cache, if there are any.
+    for name in $proxy_names NO_PROXY no_proxy; do
+        [ -z "${!name:-}" ] || is_passed "$name" || add_name "$name"
+    done
+    for name in $ca_names; do
+        file=${!name:-}
+        if [ ! -e "$file" ] || is_passed "$name"; then
+            continue
+        fi
+        add_mount "$(absolute "$file")" "/snakeval/ca/$name" ro
+        add_value "$name" "/snakeval/ca/$name"
+    done
+    cache=$(hf_cache)
+    if [ -n "$cache" ]; then
+        add_mount "$cache" /snakeval/huggingface
+        add_value HF_HOME /snakeval/huggingface
+    fi
+}
