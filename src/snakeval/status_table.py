@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from snakeval import controller
-from snakeval.deploy.state import told
+from snakeval.deploy.place import place_at
+from snakeval.deploy.state import deployments_of, told
 from snakeval.layout import RunPaths
 from snakeval.status import STATES, TaskState, run_states
 
@@ -52,6 +53,9 @@ def print_status(run: RunPaths) -> None:
             console.print(f"{state.name}: {where}", soft_wrap=True, highlight=False)
         if state.cause and state.state != "published":
             console.print(f"{state.name}: {state.cause}", soft_wrap=True, highlight=False)
+    for paths in deployments_of(run):
+        if where := place_at(paths).where(paths):
+            console.print(f"server {paths.dir.name}: {where}", soft_wrap=True, highlight=False)
     for line in told(run):
         console.print(line, soft_wrap=True, highlight=False)
     console.print(

@@ -84,3 +84,14 @@ class ServedProject(ClusterProject):
         except OSError:
             return []
         return [line for line in lines if line.startswith(word)]
+
+    def wait_until_asked(self, count: int) -> None:
+        """Until the server that was started last has been asked by so many benchmarks."""
+
+        def asked() -> bool:
+            lines = self.noted("")
+            starts = [number for number, line in enumerate(lines) if line.startswith("start")]
+            later = lines[starts[-1] :] if starts else []
+            return sum(line.startswith("asked") for line in later) >= count * 2  # threads
+
+        self.cluster.wait(asked, 90)

@@ -1,5 +1,7 @@
 """A model's server as a job of its own: one for all benchmarks, wherever they run."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,3 +39,100 @@ def test_one_server_serves_benchmarks_on_two_nodes_and_ends_with_the_last(
     assert project.record["cause"] == "no benchmark needs it any more"
     assert "server model: stopped (no benchmark needs it any more)" in said
     project.cluster.wait(lambda: not project.cluster.jobs(), 10)
+
+
+def test_a_server_that_slurm_interrupts_comes_back_and_benchmarks_go_on(
+    project: ServedProject,
+) -> None:
+    # given two benchmarks that wait for a server's answers, in a start without retries
+    project.configure(
+        project.scripted(),
+        {"a": 6, "b": 6},
+        execution={"partition": "spot", "cpu_partition": "cpu"},
+    )
+    hold = project.hold()
+    with project.started("--retries", "0") as snakemake:
+        project.wait_until_asked(2)
+        first = project.server_job
+
+        def comes_back() -> None:
+            before = len(project.noted("start"))
+            project.cluster.wait(lambda: len(project.noted("start")) > before, 60)
+            project.wait_until_asked(2)
+
+        # when its time limit is near
+        project.cluster.run("scancel", "--signal=USR1", "--batch", first)
+        comes_back()
+        assert project.record["lives"][0]["job"] == first
+        # and it is requeued
+        project.cluster.run("scontrol", "requeue", first)
+        comes_back()
+        assert project.server_job == first
+        # and preempted where Slurm does not let it come back
+        project.cluster.run("scontrol", "update", f"jobid={first}", "requeue=0")
+        node = project.endpoint_now["host"]
+        flags = ["--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null"]
+        project.cluster.run("sbatch", *flags, "--wrap=sleep 1")
+        comes_back()
+        hold.unlink()
+        # then the benchmarks go on in the same start
+        assert snakemake.wait(90) == 0, project.log
+    assert project.server_job != first
+    assert "takes its place" in project.log
+    assert [row["state"] for row in project.rows()] == ["published"] * 2
+    for name in "ab":
+        assert set(project.states(name)) == {"interrupted", "published"}
+    project.cluster.wait(lambda: not project.cluster.jobs(), 10)
+
+
+def test_without_its_controller_the_last_benchmark_ends_the_server(
+    project: ServedProject,
+) -> None:
+    # given benchmarks under way
+    project.configure(project.scripted(idle_timeout=120), {"a": 6, "b": 6})
+    hold = project.hold()
+    with project.started() as snakemake:
+        project.wait_until_asked(2)
+        # then `status` says where the server is
+        said = project.target("status").check().output
+        job, node = project.server_job, project.endpoint_now["host"]
+        assert f"server model: job {job} on {node}, running" in said
+        # when the controller is killed
+        os.kill(snakemake.pid, signal.SIGKILL)
+        snakemake.wait()
+        hold.unlink()
+        # then both finish, and the server ends with them
+        project.cluster.wait(lambda: not project.cluster.jobs(), 60)
+    assert project.record["cause"] == "no benchmark needs it any more"
+    # and the next start submits nothing
+    project.snakemake().check()
+    assert [row["state"] for row in project.rows()] == ["published"] * 2
+    assert project.server_job == job
+
+
+def test_what_keeps_a_server_from_coming_up_is_told(project: ServedProject) -> None:
+    # given a server that Slurm would not take: refused before anything is submitted
+    project.configure(project.scripted(gpus=3), {"a": 3})
+    said = project.snakemake().refused().output
+    assert "sbatch (server model)" in said
+    assert "Slurm refuses the job" in said
+    assert not project.runs or not (project.server / "job.json").exists()
+    # given one that is never healthy: a failed job with its last lines, and nothing left
+    project.configure(project.scripted(), {"a": 3}, execution={"endpoint_readiness_timeout": 2})
+    project.folder.joinpath("sick").touch()
+    said = project.snakemake().refused().output
+    assert "was not healthy after" in said
+    assert "the server's weights are loaded" in said
+    project.cluster.wait(lambda: not project.cluster.jobs(), 10)
+    # given one that still waits in the queue: `kill` ends it
+    project.folder.joinpath("sick").unlink()
+    flags = {"deployment": {"sbatch_extra_flags": {"hold": True}}}
+    project.configure(project.scripted(), {"a": 3}, execution=flags)
+    with project.started() as snakemake:
+        project.cluster.wait(lambda: bool(project.cluster.jobs()), 30)
+        job = project.server_job
+        said = project.target("status").check().output
+        assert f"server model: job {job} is in the queue: JobHeldUser" in said
+        project.target("kill").check()
+        assert snakemake.wait(30) != 0
+    assert not project.cluster.jobs()
