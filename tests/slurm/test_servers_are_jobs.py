@@ -136,3 +136,33 @@ def test_what_keeps_a_server_from_coming_up_is_told(project: ServedProject) -> N
         project.target("kill").check()
         assert snakemake.wait(30) != 0
     assert not project.cluster.jobs()
+
+
+def test_colocated_benchmarks_are_steps_of_the_servers_job(project: ServedProject) -> None:
+    # given two benchmarks inside the server's allocation, in a start without retries
+    placement = {"placement": "colocated"}
+    project.configure(project.scripted(), {"a": 6, "b": 6}, execution=placement)
+    hold = project.hold()
+    with project.started("--retries", "0") as snakemake:
+        project.wait_until_asked(2)
+        # then there is one job, on whose node they run
+        (job,) = project.cluster.jobs()
+        node = project.endpoint_now["host"]
+        attempts = [project.status(name)["attempts"][0] for name in "ab"]
+        assert {(each["host"], each["job"]) for each in attempts} == {(node, job)}
+        # when the job is requeued
+        project.cluster.run("scontrol", "requeue", job)
+        before = len(project.noted("start"))
+        project.cluster.wait(lambda: len(project.noted("start")) > before, 60)
+        project.wait_until_asked(2)
+        # and one benchmark is ended by a person
+        project.target("kill", "--config", "task=b").check()
+        hold.unlink()
+        # then the other one is published, and the server ends
+        assert snakemake.wait(90) != 0, project.log
+    assert [row["state"] for row in project.rows()] == ["published", "cancelled"]
+    assert project.record["cause"] == "no benchmark needs it any more"
+    project.cluster.wait(lambda: not project.cluster.jobs(), 10)
+    # and the next start continues what was ended
+    project.snakemake().check()
+    assert [row["state"] for row in project.rows()] == ["published"] * 2

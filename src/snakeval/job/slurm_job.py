@@ -43,11 +43,11 @@ ENDINGS = {
 """States of a job that is being ended by Slurm, not by a person."""
 
 
-def shown() -> dict[str, str]:
-    """What `scontrol show job` says about this job; empty when it cannot be asked."""
+def shown(job: str = "") -> dict[str, str]:
+    """What `scontrol show job` says about a job, or this one; empty when it cannot be asked."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         answer = subprocess.run(
-            ["scontrol", "--oneliner", "show", "job", os.environ.get("SLURM_JOB_ID", "")],
+            ["scontrol", "--oneliner", "show", "job", job or os.environ.get("SLURM_JOB_ID", "")],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,

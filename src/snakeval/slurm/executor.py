@@ -35,6 +35,7 @@ from snakeval.layout import ServerPaths
 from snakeval.plan import Run, Task
 from snakeval.slurm import queue, scripts
 from snakeval.slurm.resources import max_walltime
+from snakeval.slurm.steps import Step, hosting, log_of
 from snakeval.slurm.submit import Refused, note, sbatch
 
 FORGOTTEN_AFTER = 120.0
@@ -60,6 +61,7 @@ class Followed:
     task: Task
     live: queue.Job | None = None
     cancelled: bool = False
+    step: Step | None = None
     seen: float = field(default_factory=time.monotonic)
 
     @property
@@ -121,6 +123,11 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
             refused = self._refused(followed)
             if refused:
                 raise Refused(refused)
+            if server := hosting(followed.run, followed.task):
+                followed.step = Step(followed.run, followed.task, server, job.attempt)
+                self._begin(followed)
+                self._follow(job, followed.step.job)
+                return
             live, followed.live = followed.live, None
             if live:
                 self.logger.info(
@@ -150,7 +157,8 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
         paths = followed.task.paths
         paths.logs.mkdir(parents=True, exist_ok=True)
         script = followed.run.paths.batch_script(followed.task.name).absolute()
-        said = sbatch([*command_words(self.describe(job), job.resources), str(script)])
+        words = command_words(self.describe(job), job.resources)
+        said = sbatch([*words, str(script), str(job.attempt)])
         note(paths.job, said, followed.task.digest, self.start)
         self.logger.info(f"{followed.task.name}: submitted as job {said}")
         return said
@@ -174,7 +182,15 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
         """One query for all jobs; yields those that go on."""
-        ours = [info for info in active_jobs if _output(info) in self.followed]
+        ours = []
+        for info in active_jobs:
+            if _output(info) not in self.followed:
+                continue
+            if self.followed[_output(info)].step is None:
+                ours.append(info)
+            elif onward := await asyncio.to_thread(self._onward_step, info):
+                yield onward
+        await asyncio.to_thread(self._revive_servers)
         others = [info for info in active_jobs if _output(info) not in self.followed]
         if others:
             async for info in super().check_active_jobs(others):
@@ -193,7 +209,6 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
             for info in ours:
                 yield info
             return
-        await asyncio.to_thread(self._revive_servers)
         for info in ours:
             onward = await asyncio.to_thread(self._onward, info, states)
             if onward:
@@ -242,6 +257,50 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
             self._log(followed, str(info.external_jobid)).unlink(missing_ok=True)
             return None
         return self._after(info, followed, state)
+
+    # --- steps inside a server's job -------------------------------------------------------------
+
+    def _begin(self, followed: Followed) -> None:
+        """Begins a step whose server's job runs. Raises Refused."""
+        step = followed.step
+        if step and not step.begun and step.begin():
+            self.logger.info(f"{followed.task.name}: a step of the server's job {step.job}")
+
+    def _onward_step(self, info: SubmittedJobInfo) -> SubmittedJobInfo | None:
+        """As `_onward`."""
+        followed = self.followed[_output(info)]
+        step = followed.step
+        assert step is not None
+        if not step.begun:
+            try:
+                self._begin(followed)
+            except Refused as refusal:
+                self._failed(info, str(refusal))
+                return None
+            return self._info(info.job, step.job) if step.begun else info
+        if step.ended() is None:
+            return info
+        if followed.complete:
+            self._publish(followed)
+            self.report_job_success(info)
+            log_of(followed.task, step.job).unlink(missing_ok=True)
+            return None
+        last = slurm_job.last_of(attempt.read(followed.task.paths.dir), step.job)
+        if last.get("state") in ("interrupted", "running") or step.is_displaced():
+            # Its allocation was taken away; the server comes back with another one.
+            slurm_job.correct(followed.task.paths.dir, step.job, "interrupted")
+            refused = "the start is being stopped" if self.stopping else self._refused(followed)
+            if not refused:
+                followed.step = step.again()
+                return info
+            self._failed(info, refused)
+        elif last.get("state") == "cancelled":
+            followed.cancelled = True
+            slurm_job.mark(followed.task.paths.dir, self.start)
+            self._failed(info, "was cancelled; the next start continues it")
+        else:
+            self._failed(info, self._cause(info, followed, "FAILED", last))
+        return None
 
     def _after(
         self, info: SubmittedJobInfo, followed: Followed, state: str
@@ -336,6 +395,11 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
                 for task, jobs in queue.jobs_of(run.paths, known).items()
                 for job in jobs
                 if task  # not the one that this very process may be running in
+            ]
+            working = {each.step.job for each in self.followed.values() if each.step}
+            names = {scripts.name_of(each.task) for each in self.followed.values()}
+            ids += [
+                step for job in working if job for step, name in queue.steps(job) if name in names
             ]
             refused = queue.cancel(ids)
             if refused:

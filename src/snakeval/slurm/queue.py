@@ -132,14 +132,25 @@ def states(ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def steps(job: str) -> list[tuple[str, str]]:
+    """The live steps of a job: their ids and names. Raises QueryFailed."""
+    answer = _ask(["squeue", "--noheader", "--steps", f"--jobs={job}", "--format=%i|%j"])
+    found = [line.strip().partition("|") for line in answer.splitlines()]
+    return [(step, name) for step, _, name in found]
+
+
 def cancel(ids: Sequence[str]) -> str | None:
-    """Cancels jobs; what Slurm said against it, or None."""
-    for begin in range(0, len(ids), 500):
-        try:
-            _ask(["scancel", *ids[begin : begin + 500]])
-        except QueryFailed as error:
-            if "Invalid job id" not in str(error):  # ended meanwhile
-                return str(error)
+    """Cancels jobs and steps; what Slurm said against it, or None."""
+    steps = [each for each in ids if "." in each]
+    jobs = [each for each in ids if "." not in each]
+    # A step that is cancelled is killed at once, without a TERM before.
+    for flags, wanted in (([], jobs), (["--signal=TERM"], steps)):
+        for begin in range(0, len(wanted), 500):
+            try:
+                _ask(["scancel", *flags, *wanted[begin : begin + 500]])
+            except QueryFailed as error:
+                if "Invalid job id" not in str(error):  # ended meanwhile
+                    return str(error)
     return None
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from snakeval.deploy.state import deployments_of, supervisor_of
 from snakeval.layout import RunPaths
 from snakeval.slurm import queue
 
@@ -15,6 +16,17 @@ PATIENCE = 45.0
 def is_on_slurm(run: RunPaths) -> bool:
     """Whether anything of a run was ever submitted; no Slurm is asked."""
     return bool(list(run.dir.glob("sbatch_*.sh")))
+
+
+def _steps(run: RunPaths) -> Iterator[tuple[str, str]]:
+    """Benchmarks inside their server's job: the step's id, and the task. Raises QueryFailed."""
+    for paths in deployments_of(run):
+        owner = supervisor_of(paths)
+        if owner and owner.job:
+            for step, name in queue.steps(owner.job):
+                task, _, digest = name.rpartition(".")
+                if digest and run.task(task).work(digest).exists():
+                    yield step, task
 
 
 def stop_jobs(run: RunPaths, wanted: Callable[[str], bool]) -> tuple[list[str], list[str]]:
@@ -31,7 +43,7 @@ def stop_jobs(run: RunPaths, wanted: Callable[[str], bool]) -> tuple[list[str], 
             for task, jobs in queue.jobs_of(run, queue.jobs()).items()
             for job in jobs
             if job.live and wanted(task)
-        }
+        } | {step: f"step {step} ({task})" for step, task in _steps(run) if wanted(task)}
         new = [job for job in live if job not in ended]
         if new:  # also what a controller has submitted meanwhile
             refused = queue.cancel(new)
