@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from snakeval.command_line import entry
+from snakeval.deploy import gpus, local, state
 from snakeval.deploy.place import place_at
 from snakeval.layout import RunPaths
 
@@ -15,11 +17,30 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="the run folder")
     parser.add_argument("deployment", help="its name")
     parser.add_argument("start", help="the start's id")
+    parser.add_argument("--limit", type=int, help="GPUs in use at once by this start's servers")
+    parser.add_argument("--gpus", nargs="+", default=[], help="NAME=SHARE of the run's servers")
     arguments = parser.parse_args()
     paths = RunPaths(arguments.run).server(arguments.deployment)
-    place_at(paths).bring_up(paths)
+    place = place_at(paths)
+    if arguments.limit is not None:
+        devices = gpus.claim(
+            gpus.claims_file(arguments.start),
+            str(arguments.run),
+            gpus.parsed(arguments.gpus),
+            arguments.limit,
+            is_up,
+        )
+        if place is local:  # elsewhere the queue hands GPUs out
+            mine = devices.get(arguments.deployment, [])
+            os.environ["SNAKEVAL_DEVICES"] = ",".join(map(str, mine))
+    place.bring_up(paths)
     paths.up(arguments.start).touch()
     return 0
+
+
+def is_up(run: str) -> bool:
+    """Whether a server of a run is up, or on its way."""
+    return any(place_at(each).where(each) for each in state.deployments_of(RunPaths(Path(run))))
 
 
 if __name__ == "__main__":

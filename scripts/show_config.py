@@ -11,7 +11,8 @@ def main() -> int:
     parser = config_parser(__doc__)
     arguments = parser.parse_args()
     values = arguments.values
-    print_config(plan(arguments.configfile, values, CATALOGUE), values.get("as") == "json")
+    for run in plan(arguments.configfile, values, CATALOGUE):
+        print_config(run, values.get("as") == "json")
     return 0
 
 

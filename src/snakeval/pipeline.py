@@ -7,6 +7,7 @@ and only the main process reads the config at all. Jobs need nothing but their w
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import uuid
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from snakeval.arguments import Arguments
-from snakeval.errors import InputError
+from snakeval.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from snakeval.controller import Hold
@@ -30,6 +31,10 @@ NAMES_A_RUN = {"run", "base", "candidate"}
 
 SHOWN = 20
 """Benchmarks that a dry run names."""
+
+
+COMING_UP = "servers_coming_up"
+"""Snakemake's resource that jobs hold while they bring a server up."""
 
 
 class Pipeline:
@@ -81,11 +86,11 @@ class Pipeline:
         from snakeval.plan import plan
 
         try:
-            run = plan(self.files, self._values, self.catalogue)
-            problems = list(checks.recipes(run.tasks))
+            runs = plan(self.files, self._values, self.catalogue)
+            problems = [each for run in runs for each in checks.recipes(run.tasks)]
             if problems:
-                raise InputError(problems)
-            return (run,)
+                raise InputError(dict.fromkeys(problems))
+            return runs
         except InputError as error:
             _refuse(error)
 
@@ -171,6 +176,76 @@ class Pipeline:
             if task.name == wildcards.task and (not task.published or task in run.fresh)
             for name in task.servers
         ]
+
+    # --- servers -------------------------------------------------------------------------------
+
+    @cached_property
+    def _gpu_limit(self) -> int | None:
+        """GPUs that servers may use at once: Snakemake's resource `gpu`; None: no limit."""
+        from snakeval.deploy.gpus import RESOURCE
+
+        given: Any = self._workflow.global_resources.get(RESOURCE)
+        value = getattr(given, "value", given)
+        return value if isinstance(value, int) else None
+
+    @cached_property
+    def _gpu_shares(self) -> dict[str, dict[str, str]]:
+        """For each run what its servers of this start take, the first one first."""
+        from snakeval.deploy import gpus
+
+        return {
+            str(run.paths.dir): gpus.shares(run, self._gpu_limit or 0)
+            for run in self.runs
+            if run.servers
+        }
+
+    def _first_of(self, wildcards: Wildcards) -> str | None:
+        return next(iter(self._gpu_shares.get(wildcards.run, ())), None)
+
+    def _is_first(self, wildcards: Wildcards) -> bool:
+        return bool(self._first_of(wildcards) == wildcards.deployment)
+
+    def servers_before(self, wildcards: Wildcards) -> list[str]:
+        """Under a limit a run's first server claims for all of them, and comes first."""
+        if self._gpu_limit is None or self._is_first(wildcards):
+            return []
+        first = self._first_of(wildcards)
+        return [f"{wildcards.run}/deployments/{first}/up.{wildcards.start}"] if first else []
+
+    def server_resources(self) -> dict[str, Callable[[Wildcards], int]]:
+        """What the jobs hold that bring servers up."""
+        if not any(run.servers for run in self.runs):
+            return {}
+        from snakeval.deploy.gpus import RESOURCE, count
+
+        # They wait without a core, and Snakemake keeps five more workers than cores for such jobs.
+        self._workflow.register_resource(COMING_UP, 4)
+        asked: dict[str, Callable[[Wildcards], int]] = {
+            COMING_UP: lambda wildcards: int(self._gpu_limit is None or self._is_first(wildcards))
+        }
+        if self._gpu_limit is not None:
+            asked[RESOURCE] = lambda wildcards: (
+                sum(map(count, self._gpu_shares[wildcards.run].values()))
+                if self._is_first(wildcards)
+                else 0
+            )
+        return asked
+
+    def gpus_asked(self, wildcards: Wildcards) -> str:
+        """Arguments of `deploy.py`: the limit, and what this run's servers take of it."""
+        if self._gpu_limit is None:
+            return ""
+        shares = self._gpu_shares.get(wildcards.run, {})
+        words = [f"{name}={share}" for name, share in shares.items()]
+        return shlex.join(["--limit", str(self._gpu_limit), "--gpus", *words])
+
+    def _too_many_gpus(self) -> list[Problem]:
+        """Servers that the limit never lets up."""
+        if self._gpu_limit is None:
+            return []
+        from snakeval.deploy import gpus
+
+        return [each for run in self.runs for each in gpus.problems(run, self._gpu_limit)]
 
     # --- resources -----------------------------------------------------------------------------
 
@@ -267,7 +342,7 @@ class Pipeline:
             profile = Profile(
                 self._workflow.executor_plugin.name, _default_resources(self._workflow)
             )
-            found = slurm.problems() if slurm else ()
+            found = [*(slurm.problems() if slurm else ()), *self._too_many_gpus()]
             self._holds = begin(self.runs, wanted, logger, profile, found)
         except InputError as error:
             _refuse(error)
@@ -349,12 +424,14 @@ class Pipeline:
         if not any(run.servers for run in self.runs):
             return
         from snakeval.deploy import state
+        from snakeval.deploy.gpus import claims_file
         from snakeval.deploy.place import place_at
 
         for run in self.runs:
             for paths in state.deployments_of(run.paths):
                 if not state.was_started_by_hand(paths):
                     place_at(paths).take_down(paths, "unused")
+        claims_file(os.environ["SNAKEVAL_START"]).unlink(missing_ok=True)
 
     def _planned(self, rule: str) -> list[Any]:
         dag = self._workflow.dag
@@ -383,13 +460,14 @@ class Pipeline:
             names = [task.name for task in pending]
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             logger.info(f"to be evaluated: {', '.join(names[:SHOWN])}{more}")
-        for problem in checks.problems(
+        found = checks.problems(
             self.runs,
             pending,
             {name: kind() for name, kind in RUNTIMES.items()},
             # A dry run does not say which executor it stands for.
             "slurm" if any(run.config.execution.type == "slurm" for run in self.runs) else "local",
-        ):
+        )
+        for problem in [*found, *self._too_many_gpus()]:
             verdict = "" if problem.warning else "a real start would be refused: "
             logger.warning(f"{verdict}{problem}")
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from snakeval.catalogue import Benchmark, with_own
 from snakeval.config.deployment import ServerDeployment
 from snakeval.config.explain import dig, where
-from snakeval.config.load import InvalidConfig, Loaded, load, told
+from snakeval.config.load import InvalidConfig, Loaded, load_all, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry, TaskResources
 from snakeval.config.overrides import merge
 from snakeval.deploy import auxiliary
@@ -165,14 +165,39 @@ def endpoint_url(url: str, endpoint_type: EndpointType) -> str:
     return _KNOWN_PATH.sub(PATHS_OF_TYPES[endpoint_type], url)
 
 
-def plan(files: Sequence[Path], values: Mapping[str, Any], catalogue_dir: Path) -> Run:
-    """The run of config files and `--config` values. Raises InputError with all that is wrong."""
+def plan(files: Sequence[Path], values: Mapping[str, Any], catalogue_dir: Path) -> tuple[Run, ...]:
+    """The runs of config files and `--config` values: one for each model.
+
+    Raises InputError with all that is wrong.
+    """
     try:
-        loaded = load(files, values)
+        loaded = load_all(files, values)
     except InvalidConfig as error:
         unknown = _unknown_names(error, catalogue_dir)
         raise InputError([*error.problems, *unknown]) from None
-    return make_run(loaded, catalogue_dir)
+    runs: list[Run] = []
+    problems: list[Problem] = []
+    now = datetime.now(UTC)
+    for each in loaded:
+        with told(problems):
+            runs.append(make_run(each, catalogue_dir, now))
+    problems += _same_run(loaded)
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return tuple(runs)
+
+
+def _same_run(sweep: Sequence[Loaded]) -> Iterable[Problem]:
+    """Two models of a sweep with one run folder."""
+    seen: dict[str, Loaded] = {}
+    for each in sweep:
+        first = seen.setdefault(digest(run_identity(each.config), 8), each)
+        if first is not each:
+            yield Problem(
+                str(each.layers[0][0]),
+                f"is the same run as {str(first.layers[0][0]).partition(': ')[2]}",
+                "give it another model, another served_model_name, or a name",
+            )
 
 
 def _unknown_names(invalid: InvalidConfig, catalogue_dir: Path) -> Iterable[Problem]:

@@ -1,7 +1,7 @@
 """A model server that does what a test says: OpenAI-compatible, standard library only.
 
-Each start adds a line to `--log`. Files steer it while it runs: it is healthy unless `--sick-while`
-exists, and answers nothing while `--hold-while` exists.
+Each start adds a line to `--log`, and one with its GPUs if it was given any. Files steer it while
+it runs: it is healthy unless `--sick-while` exists; while `--hold-while` exists it answers nothing.
 """
 
 import argparse
@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--exit-code", type=int, help="end at once, after a last word")
     options = parser.parse_args()
     note(options, "start")
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        note(options, f"gpus {os.environ['CUDA_VISIBLE_DEVICES']}")
     if options.exit_code is not None:
         print("no GPU was found, says the server", flush=True)
         raise SystemExit(options.exit_code)

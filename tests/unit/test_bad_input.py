@@ -37,7 +37,7 @@ def test_broken_config_is_told_in_these_words(case: dict[str, Any], tmp_path: Pa
     Path("my.yaml").write_text(case["file"])
 
     with pytest.raises(InputError) as error:
-        run = plan([Path("my.yaml")], case.get("values", {}), CATALOGUE)
+        (run,) = plan([Path("my.yaml")], case.get("values", {}), CATALOGUE)
         raise InputError(checks.recipes(run.tasks))
 
     assert str(error.value) == case["told"]
@@ -72,7 +72,7 @@ def found(
         **sections,
     }
     Path("my.yaml").write_text(yaml.safe_dump(content))
-    run = plan([Path("my.yaml")], {}, CATALOGUE)
+    (run,) = plan([Path("my.yaml")], {}, CATALOGUE)
     runtimes = {name: kind() for name, kind in RUNTIMES.items()}
     told = checks.problems([run], dict.fromkeys(run.tasks, runtime), runtimes, "local")
     assert sorted(path.name for path in Path().iterdir() if path.name != "unreadable") == [

@@ -7,6 +7,7 @@ then the overrides of `--config` are applied; then the typed model decides.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,9 +18,10 @@ from pydantic import ValidationError
 
 from snakeval.config.compose import missing, resolved, with_groups
 from snakeval.config.explain import Layers, contradictions, invalid, older, warnings, where
-from snakeval.config.model import Config
+from snakeval.config.model import Config, Swept
 from snakeval.config.overrides import Overrides, assign, merge, parse_overrides
 from snakeval.config.read import read_mapping
+from snakeval.config.sweep import Overlay, overlays
 from snakeval.errors import InputError, Problem
 
 
@@ -61,8 +63,16 @@ class Loaded:
 def load(
     files: Sequence[str | Path], values: Mapping[str, Any], interpolate: bool = True
 ) -> Loaded:
+    """Reads a config of one model, or the first model's of a sweep. See `load_all`."""
+    return load_all(files, values, interpolate)[0]
+
+
+def load_all(
+    files: Sequence[str | Path], values: Mapping[str, Any], interpolate: bool = True
+) -> list[Loaded]:
     """Reads config files (later ones on top), applies `--config` values, checks everything.
 
+    One config for each model of a sweep, else one.
     Raises InputError with every problem that was found.
     """
     paths = tuple(Path(file) for file in files)
@@ -88,11 +98,51 @@ def load(
             for mapping in (raw, typed):
                 assign(mapping, key, value)
         layers.append((source, typed))  # an error in it is not told as one of the file
+    make = partial(_loaded, files=paths, overrides=overrides, interpolate=interpolate)
+    swept: list[Overlay] = []
+    with told(problems):
+        swept = overlays(raw, layers)
+    if not swept:
+        return [make(raw, layers, problems)]
+    found: list[Loaded] = []
+    wrong = list(problems)
+    for source, overlay in swept:
+        own = copy.deepcopy({key: value for key, value in raw.items() if key != "models"})
+        merge(own, overlay)
+        for _, key, value in overrides.all_assignments:  # the command line has the last word
+            if not key.startswith("models."):
+                assign(own, key, value)
+        with told(wrong):
+            found.append(make(own, [(source, overlay), *layers], []))
+    with told(wrong):
+        _entries(raw, layers)
+    if wrong:
+        raise InvalidConfig(list(dict.fromkeys(wrong)), raw, tuple(layers))
+    return found
+
+
+def _entries(raw: dict[str, Any], layers: Layers) -> None:
+    """The shape of a sweep's entries. Raises InputError."""
+    try:
+        Swept.model_validate({"models": raw["models"]})
+    except ValidationError as error:
+        raise InputError(invalid(error, layers)) from None
+
+
+def _loaded(
+    raw: dict[str, Any],
+    layers: list[tuple[Path, dict[str, Any]]],
+    problems: list[Problem],
+    files: tuple[Path, ...],
+    overrides: Overrides,
+    interpolate: bool,
+) -> Loaded:
     if interpolate:
         raw, unresolved = resolved(raw, lambda loc: where(loc, layers))
-        problems += unresolved
-    loaded = partial(Loaded, raw=raw, files=paths, layers=tuple(layers), overrides=overrides)
-    return loaded(_checked(raw, layers, problems), warnings=tuple(warnings(raw, layers)))
+        problems = [*problems, *unresolved]
+    config = _checked(raw, layers, problems)
+    told_ones = tuple(warnings(raw, layers))
+    return Loaded(config, raw, files, tuple(layers), overrides, told_ones)
 
 
 def load_resolved(file: Path) -> Loaded:

@@ -297,7 +297,32 @@ class HarnessDefinition(Section):
         return self
 
 
-class Config(Section):
+class SweptModel(Section):
+    """One model of a sweep, laid over the rest of the config: a run of its own (ours)."""
+
+    name: str | None = Field(None, description="Name of the run.")
+    checkpoints: str | None = Field(
+        None,
+        description="Pattern of folders, such as /data/steps/step-*: a model for each of them, "
+        "with its checkpoint_path and served_model_name (a pattern of files: their folders).",
+    )
+    deployment: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict, description="What differs in `deployment`."
+    )
+    target: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict, description="What differs in `target`."
+    )
+
+
+class Swept(Section):
+    """What a config says about a sweep."""
+
+    models: list[SweptModel] = Field(
+        default_factory=list, description="A sweep: a run for each of these models (ours)."
+    )
+
+
+class Config(Swept):
     """A whole config file."""
 
     name: str | None = Field(None, description="Name of the run; part of its identity.")

@@ -23,6 +23,8 @@ LEPTON = "lepton"
 CHECKPOINT = "/checkpoint"
 CACHE = "/cache"
 READY_TIMEOUT = 600
+_SIZES = {"vllm": 8, "vllm_ray": 8, "sglang": 8, "trtllm": 4}
+"""The launcher's default of `tensor_parallel_size`."""
 OF_GPUS = ("vllm", "vllm_ray", "sglang", "trtllm", "nim")
 """Types whose servers share memory between the processes of several GPUs."""
 
@@ -74,6 +76,8 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     several: str = ""
     """What of it, as the config has it, one machine alone cannot be: `num_nodes: 2`."""
+    gpu_count: int | None = None
+    """GPUs that it uses; None: all that there are."""
 
     def path(self, endpoint_type: EndpointType) -> str | None:
         """The path that a benchmark of this type asks."""
@@ -129,6 +133,25 @@ def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeplo
         ready_timeout=float(config.execution.endpoint_readiness_timeout or READY_TIMEOUT),
         environment=_environment(given),
         several=_several(config, given),
+        gpu_count=_gpu_count(given),
+    )
+
+
+def _gpu_count(given: ServerDeployment) -> int | None:
+    gpus = "" if given.gpus is None else str(given.gpus)
+    if gpus.isdigit():
+        return int(gpus)
+    if "," in gpus:
+        return len(gpus.split(","))
+    if gpus == "none":
+        return 0
+    sizes = _SIZES.get(given.type)
+    if gpus or not sizes:
+        return None
+    return (
+        (given.tensor_parallel_size or sizes)
+        * (given.pipeline_parallel_size or 1)
+        * (given.data_parallel_size or 1)
     )
 
 
@@ -242,7 +265,7 @@ def _name(given: ServerDeployment) -> str:
 def _vllm(given: ServerDeployment) -> str:
     return (
         f"{given.base_command or 'vllm serve'} {_weights(given)}"
-        f" --tensor-parallel-size={given.tensor_parallel_size or 8}"
+        f" --tensor-parallel-size={given.tensor_parallel_size or _SIZES[given.type]}"
         f" --pipeline-parallel-size={given.pipeline_parallel_size or 1}"
         f" --data-parallel-size={given.data_parallel_size or 1}"
         " --port {port} --trust-remote-code"
@@ -256,7 +279,7 @@ def _sglang(given: ServerDeployment) -> str:
         f"python3 -m sglang.launch_server --model-path {_weights(given)}"
         " --host {host} --port {port}"
         f" --served-model-name {_name(given)}"
-        f" --tp-size {given.tensor_parallel_size or 8}"
+        f" --tp-size {given.tensor_parallel_size or _SIZES[given.type]}"
         f" --dp-size {given.data_parallel_size or 1}"
         f" --pp-size {given.pipeline_parallel_size or 1}"
     )
@@ -265,7 +288,7 @@ def _sglang(given: ServerDeployment) -> str:
 def _trtllm(given: ServerDeployment) -> str:
     return (
         f"mpirun --allow-run-as-root --oversubscribe trtllm-serve serve {_weights(given)}"
-        f" --tp_size={given.tensor_parallel_size or 4}"
+        f" --tp_size={given.tensor_parallel_size or _SIZES[given.type]}"
         f" --pp_size={given.pipeline_parallel_size or 1}"
         " --host {host} --port {port} --backend pytorch --trust_remote_code"
     )

@@ -44,6 +44,8 @@ add_gpus() {
         esac
     fi
     [ -n "$wanted" ] || [ ! -e /dev/nvidiactl ] || wanted=all
+    # Which ones, where several servers share this machine's; one alone needs its comma.
+    [ -z "$wanted" ] || [ -z "${SNAKEVAL_DEVICES:-}" ] || wanted=$SNAKEVAL_DEVICES,
     case $runtime:$wanted in
         *: | *:0 | *:none) ;;
         podman:*)
@@ -51,7 +53,7 @@ add_gpus() {
                 options+=(--device "nvidia.com/gpu=$device")
             done
             ;;
-        *:*,*) options+=(--gpus "\"device=$wanted\"") ;; # Docker wants quotes around a list
+        *:*,*) options+=(--gpus "\"device=${wanted%,}\"") ;; # Docker wants quotes around a list
         *) options+=(--gpus "$wanted") ;;
     esac
 }
@@ -60,7 +62,7 @@ add_gpus() {
 podman_devices() {
     case $1 in
         all) echo all ;;
-        *,*) printf %s "$1" | tr , ' ' ;;
+        *,*) printf %s "${1%,}" | tr , ' ' ;;
         *) seq 0 $(($1 - 1)) ;;
     esac
 }

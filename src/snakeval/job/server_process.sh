@@ -6,7 +6,9 @@ supervision=(--own-network)
 serve() {
     local server watchdog code
     export SNAKEVAL_HOST="${SNAKEVAL_ADDRESS:-127.0.0.1}" SNAKEVAL_PORT="${SNAKEVAL_PORT:-$port}"
-    case $gpus in *,*) export CUDA_VISIBLE_DEVICES="$gpus" ;; esac
+    case ${SNAKEVAL_DEVICES:+$SNAKEVAL_DEVICES,}$gpus in
+        *,*) export CUDA_VISIBLE_DEVICES="${SNAKEVAL_DEVICES:-$gpus}" ;;
+    esac
     PATH="$(dirname "$python"):$PATH"
     export PATH
     exec 3<&0 > >(tool attempt redact "${secret_names[@]+"${secret_names[@]}"}") 2>&1

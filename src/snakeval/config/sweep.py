@@ -1,0 +1,93 @@
+"""A sweep: `models` in a config, one run for each of them.
+
+What an entry says is laid over the rest of the file. `checkpoints` stands for one entry for each
+folder that its pattern matches.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from snakeval.config.explain import Layers, where
+from snakeval.config.model import SweptModel
+from snakeval.config.overrides import merge
+from snakeval.errors import InputError, Problem
+
+Overlay = tuple[Path, dict[str, Any]]
+"""Who says it (`my.yaml: models.0`), and what lies over the config."""
+
+
+def overlays(raw: dict[str, Any], layers: Layers) -> list[Overlay]:
+    """What lies over the config for each model of a sweep; none where it is no sweep.
+
+    Raises InputError.
+    """
+    given = raw.get("models")
+    if given is None or given == []:
+        return []
+    if not isinstance(given, list):
+        raise InputError([_shape(where(("models",), layers))])
+    found: list[Overlay] = []
+    problems: list[Problem] = []
+    for number, entry in enumerate(given):
+        place = where(("models", number), layers)
+        try:
+            swept = SweptModel.model_validate(entry)
+        except ValidationError:  # told by the model of the config, in its words
+            continue
+        folders = list(_folders(swept.checkpoints)) if swept.checkpoints else []
+        if swept.checkpoints and not folders:
+            problems.append(
+                Problem(
+                    f"{place}.checkpoints",
+                    f"there is no folder {swept.checkpoints}",
+                    "correct the pattern; it is relative to where you start snakemake",
+                )
+            )
+        said = swept.model_dump(exclude_unset=True, exclude={"checkpoints"})
+        if not swept.checkpoints:
+            found.append((Path(place), said))
+        for folder in folders:
+            own: dict[str, Any] = {
+                "deployment": {
+                    "checkpoint_path": str(folder),
+                    "served_model_name": folder.name,
+                }
+            }
+            merge(own, said)
+            found.append((Path(f"{place} ({folder.name})"), own))
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def _shape(place: str) -> Problem:
+    return Problem(
+        place,
+        "must be a list",
+        "write `- {deployment: {checkpoint_path: ..., served_model_name: ...}}` below `models:`, "
+        "once for each model, or `- checkpoints: FOLDER/*`",
+    )
+
+
+def _folders(pattern: str) -> Iterator[Path]:
+    """The folders that a pattern matches, step-2 before step-10; of a file its folder."""
+    seen = set()
+    names = glob.glob(str(Path(pattern).expanduser()))  # noqa: PTH207 # it may be absolute
+    for name in sorted(names, key=_in_order):
+        path = Path(name)
+        folder = path if path.is_dir() else path.parent
+        if folder not in seen:
+            seen.add(folder)
+            yield folder
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]

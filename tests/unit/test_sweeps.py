@@ -1,0 +1,171 @@
+"""Sweeps: one config, several models, a run for each; and the GPUs that their servers share."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from snakeval.deploy import gpus
+from snakeval.errors import InputError
+from snakeval.plan import Run, plan
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
+EXAMPLE = Path(__file__).parents[2] / "config" / "examples" / "checkpoints.yaml"
+SERVED = {"type": "vllm", "tensor_parallel_size": 2}
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def runs(models: Any, values: dict[str, Any] | None = None, **sections: Any) -> tuple[Run, ...]:
+    content = {
+        "execution": {"output_dir": "out"},
+        "deployment": SERVED,
+        "models": models,
+        "evaluation": {"tasks": ["gsm8k_cot_instruct"]},
+        **sections,
+    }
+    Path("my.yaml").write_text(yaml.safe_dump(content))
+    return plan([Path("my.yaml")], values or {}, CATALOGUE)
+
+
+def checkpoint(name: str) -> dict[str, Any]:
+    return {"deployment": {"checkpoint_path": f"/w/{name}", "served_model_name": name}}
+
+
+def test_each_model_is_a_run_of_its_own_with_the_rest_of_the_config() -> None:
+    first, second = runs([checkpoint("a"), checkpoint("b")])
+    assert first.paths.dir != second.paths.dir
+    assert [run.tasks[0].endpoint.model_id for run in (first, second)] == ["a", "b"]
+    assert "--tensor-parallel-size=2" in second.servers["model"].command
+    assert "models" not in first.raw  # the run folder's config is that of one model
+
+
+def test_a_model_of_a_sweep_is_the_same_run_as_alone() -> None:
+    first, _ = runs([checkpoint("a"), checkpoint("b")])
+    (alone,) = runs([], deployment={**SERVED, **checkpoint("a")["deployment"]})
+    assert first.paths.id[-8:] == alone.paths.id[-8:]
+    assert first.tasks[0].digest == alone.tasks[0].digest
+
+
+def test_hosted_models_can_be_swept_too() -> None:
+    hosted = [{"target": {"api_endpoint": {"model_id": name}}} for name in "ab"]
+    url = {"api_endpoint": {"url": "http://h/v1/chat/completions"}}
+    found = runs(hosted, deployment="none", target=url)
+    assert [run.tasks[0].endpoint.model_id for run in found] == ["a", "b"]
+
+
+def test_a_folder_of_checkpoints_is_a_model_for_each_in_order() -> None:
+    for number in (10, 2):
+        Path(f"steps/step-{number}").mkdir(parents=True)
+        Path(f"steps/step-{number}/config.json").touch()
+    Path("steps/step-11").mkdir()  # still being written
+    found = runs([{"checkpoints": "steps/step-*/config.json"}])
+    assert [run.tasks[0].endpoint.model_id for run in found] == ["step-2", "step-10"]
+
+
+def test_the_example_is_a_run_for_each_checkpoint() -> None:
+    for name in ("step-1000", "step-2000"):
+        Path("checkpoints", name).mkdir(parents=True)
+        Path("checkpoints", name, "config.json").touch()
+    found = plan([EXAMPLE], {}, CATALOGUE)
+    assert [run.tasks[0].endpoint.model_id for run in found] == ["step-1000", "step-2000"]
+
+
+def test_the_command_line_has_the_last_word() -> None:
+    found = runs([checkpoint("a"), checkpoint("b")], {"set": "[deployment.gpus=3]"})
+    assert [run.servers["model"].gpus for run in found] == ["3", "3"]
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        ([checkpoint("a"), checkpoint("a")], "models.1: is the same run as models.0"),
+        ([{"checkpoints": "nowhere/*"}], "models.0.checkpoints: there is no folder nowhere/*"),
+        ("a", "models: must be a list"),
+        ([{"chekpoints": "x"}], "models.0.chekpoints: unknown key 'chekpoints'"),
+        ([{"deployment": {"imag": "x"}}, checkpoint("b")], "deployment.imag: unknown key"),
+        ([{"deployment": {"checkpoint_path": "/w"}}], "served_model_name: is missing"),
+    ],
+)
+def test_mistakes_are_named(models: Any, told: str) -> None:
+    with pytest.raises(InputError) as refused:
+        runs(models)
+    assert told in str(refused.value)
+
+
+# --- GPUs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("deployment", "share"),
+    [
+        ({"gpus": 3}, "3"),
+        ({"gpus": "0,5"}, "0,5"),
+        ({"gpus": "all"}, "8"),
+        ({"gpus": "none"}, "0"),
+        ({}, "2"),
+        ({"type": "vllm", "data_parallel_size": 3}, "6"),
+        ({"type": "nim", "image": "i"}, "8"),
+    ],
+)
+def test_what_a_server_takes(deployment: dict[str, Any], share: str) -> None:
+    given = {**SERVED, **checkpoint("a")["deployment"], **deployment}
+    (run,) = runs([], deployment=given)
+    assert gpus.shares(run, 8) == {"model": share}
+
+
+def test_a_limit_below_what_a_server_needs_is_refused() -> None:
+    (run,) = runs([checkpoint("a")])
+    (problem,) = gpus.problems(run, 1)
+    assert "the server 'model' needs 2 GPUs, and the limit is 1" in str(problem)
+    assert not list(gpus.problems(run, 2))
+
+
+def test_servers_that_are_up_together_must_fit_together() -> None:
+    judge = {"judge": {**SERVED, "checkpoint_path": "/w/j", "served_model_name": "j"}}
+    (run,) = runs([checkpoint("a")], auxiliary_deployments=judge)
+    (problem,) = gpus.problems(run, 3)
+    assert "'model' (2) and 'judge' (2) are up together and need 4 GPUs" in str(problem)
+    assert not list(gpus.problems(run, 4))
+
+
+def test_no_gpu_is_given_twice_and_the_next_waits_for_the_first_to_end(tmp_path: Path) -> None:
+    file, up = tmp_path / "claims", {"a", "b"}
+    said: list[str] = []
+
+    def claim(run: str, **asked: str) -> dict[str, list[int]]:
+        return gpus.claim(file, run, asked, 4, lambda each: each in up, said.append)
+
+    assert claim("a", model="1", judge="0,2") == {"judge": [0, 2], "model": [1]}
+    assert claim("a", model="1", judge="0,2")["model"] == [1]  # the judge's job asks again
+    assert claim("b", model="1") == {"model": [3]}
+    forget_pids(file)
+    found: list[dict[str, list[int]]] = []
+    waiting = threading.Thread(target=lambda: found.append(claim("c", model="2")))
+    waiting.start()
+    until(lambda: said)
+    assert not found and "in use by a, b" in said[0]
+    up.remove("a")
+    waiting.join(10)
+    assert found == [{"model": [0, 1]}]
+
+
+def forget_pids(file: Path) -> None:
+    """The jobs that claimed are over, and their servers are up."""
+    file.write_text(file.read_text().replace(str(os.getpid()), "0"))
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
