@@ -457,7 +457,11 @@ class Pipeline:
             if not task.published or task in run.fresh
         }
         if pending:
-            names = [task.name for task in pending]
+            several = len(self.runs) > 1
+            names = [
+                f"{task.name} of {task.endpoint.model_id}" if several else task.name
+                for task in pending
+            ]
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             logger.info(f"to be evaluated: {', '.join(names[:SHOWN])}{more}")
         found = checks.problems(

@@ -201,7 +201,11 @@ def _write_servers(
         if place:
             note(paths, name)
             place.write(run, server, runtime, pinned, profile.defaults)
-        tasks = {task.name: task.digest for task in pending if server.name in task.servers}
+        tasks = {
+            task.name: task.digest
+            for task in run.tasks
+            if task in pending and server.name in task.servers
+        }
         write_atomically(paths.tasks, json.dumps({"start": start, "tasks": tasks}, indent=1) + "\n")
 
 

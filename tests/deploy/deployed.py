@@ -22,7 +22,8 @@ OWN: dict[str, Any] = {
     "own": {
         "kind": "command",
         "command": "python3 {files}/ask.py --url {url} --model {model_id} --results {results}"
-        " --limit {limit_samples} --seed {param.seed} --exit-code {param.exit_code}",
+        " --limit {limit_samples} --seed {param.seed} --exit-code {param.exit_code}"
+        " --pause {param.pause} --fails-while {param.fails_while}",
         "files": str(QUIZ_FILES),
         "tasks": {"quiz": {"endpoint_type": "chat", "samples": 10}},
     },

@@ -4,14 +4,19 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
 from deployed import Deployed, llama_image, wait_until
 from supervised import Supervised
 
-from rig.docker_engine import DockerEngine
+from rig.docker_engine import DockerEngine, RigUnavailable
+from rig.image import BASE_IMAGE, ensure_base_image
+from rig.other_user import other_user
 from rig.pipeline import nemo_sums
+from rig.unavailable import unavailable
 from snakeval.layout import RunPaths
 
 
@@ -61,3 +66,49 @@ def test_a_nemo_image_asks_a_server_in_a_container(
     assert images[server_image].startswith("sha256:")
     assert project.record["lives"][0]["image"] == images[server_image]
     assert not containers(project.run_folder.name)
+
+
+@pytest.mark.parametrize("kind", ["the hub's cache", "cache_path"])
+def test_what_a_server_adds_to_a_cache_belongs_to_the_caller(
+    docker_engine: DockerEngine, kind: str
+) -> None:
+    # given an ordinary user, whose server runs as root in its container, and a shared cache
+    try:
+        ensure_base_image(docker_engine)
+        with other_user() as user:
+            cache = user.home / "cache"
+            cache.mkdir()
+            (cache / "of-root").touch()
+            run = RunPaths(user.home / "2026-01-01-00-00-00-0123abcf")
+            run.dir.mkdir()
+            server = Supervised(run, {})
+            download = 'mkdir "$HF_HOME/hub"; touch -d 2001-01-01 "$HF_HOME/hub/weights"; exit 3'
+            more = {"hf_model_handle": "o/m"} if kind == "the hub's cache" else {}
+            more |= {"cache_path": str(cache)} if kind == "cache_path" else {}
+            server.write(
+                {
+                    "type": "generic",
+                    "image": BASE_IMAGE,
+                    "command": download,
+                    "served_model_name": "m",
+                    **more,
+                },
+                runtime="docker",
+            )
+            for path in (cache, *run.dir.rglob("*"), run.dir):
+                os.chown(path, user.uid, user.uid)
+            # when it has loaded something into it and ended
+            socket = Path(docker_engine.host.removeprefix("unix://"))
+            sees = [Path(sys.executable).resolve().parents[1], Path(sys.prefix), socket]
+            command = user.command(
+                "bash", str(server.paths.script), sees=sees, groups=[socket.stat().st_gid]
+            )
+            variables = {**os.environ, "HOME": str(user.home), "HF_HOME": str(cache)}
+            ended = subprocess.run(command, env=variables, capture_output=True, text=True)
+            # then that belongs to the user, and what was there before to whom it did
+            assert "exit code 3" in server.record["cause"], (ended.stdout, ended.stderr)
+            owners = {path.name: path.lstat().st_uid for path in cache.rglob("*")}
+            assert owners == {"of-root": 0, "hub": user.uid, "weights": user.uid}
+            assert not (server.paths.dir / "cache-since").exists()
+    except RigUnavailable as reason:
+        unavailable(reason)

@@ -68,6 +68,7 @@ def _head(server: Server, runtime: str, image: str, hf_home: str, reach: str) ->
         "idle_timeout": f"{server.idle_timeout:g}",
         "ready_timeout": f"{server.ready_timeout:g}",
         "extra_args": _arguments(server),
+        "written": [str(folder) for folder, _, writable in server.mounts if writable],
         "start_folder": str(Path.cwd()),
         "environment_python": sys.executable,
     }

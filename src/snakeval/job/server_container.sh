@@ -24,6 +24,8 @@ serve() {
         [ -z "$cache" ] ||
             options+=(-v "$cache:/snakeval/huggingface" -e HF_HOME=/snakeval/huggingface)
     fi
+    # What root adds to a cache from now on is given to the caller, also after a crash.
+    [ -e "$here/cache-since" ] || : >"$here/cache-since"
     # A free port of one address leads to the server: of loopback, where nobody else reaches it; on
     # a cluster, of the node's address in the cluster's network.
     exec "$runtime" run -i --init --rm --name "$container" \
@@ -67,6 +69,36 @@ podman_devices() {
     esac
 }
 
+# As root of a container, which is the caller in a rootless engine: so the owner of a file that the
+# caller has made is asked for inside. Only what root has added to a cache is touched.
+# shellcheck disable=SC2016 # expanded in the container
+in_giving_back='owner=$(stat -c %u:%g /snakeval/server/server.sh) || exit
+set -- -user 0 -cnewer
+find /snakeval/server -prune "$@" /snakeval/server/cache-since >/dev/null 2>&1 ||
+    set -- -user 0 -newer
+find /snakeval/cache.* "$@" /snakeval/server/cache-since -exec chown -h "$owner" {} +'
+
+# Called where no container of the server is left.
+give_back() {
+    local options=() folder number=0 caches=("${written[@]+"${written[@]}"}")
+    [ -e "$here/cache-since" ] && [ "$(id -u)" != 0 ] || return 0
+    [ "$hf_model" != yes ] || caches+=("$(hf_cache)")
+    for folder in "${caches[@]+"${caches[@]}"}"; do
+        [ -n "$(find "$folder" ! -user "$(id -u)" -cnewer "$here/cache-since" 2>/dev/null |
+            head -n 1)" ] || continue
+        number=$((number + 1))
+        options+=(-v "$folder:/snakeval/cache.$number")
+    done
+    if [ "$number" != 0 ]; then
+        "$runtime" run --rm --network none --user 0:0 -v "$here:/snakeval/server:ro" \
+            "${options[@]}" --entrypoint sh "$image" -c "$in_giving_back" || {
+            echo "$deployment: some files in ${caches[*]} belong to another user" >&2
+            return
+        }
+    fi
+    rm -f "$here/cache-since"
+}
+
 address() { "$runtime" port "$container" "$port/tcp" 2>/dev/null | head -n 1; }
 
 sweep() {
@@ -77,4 +109,5 @@ sweep() {
         # shellcheck disable=SC2086 # a list of ids
         "$runtime" rm -f $left >/dev/null 2>&1 || sleep 0.2
     done
+    give_back
 }

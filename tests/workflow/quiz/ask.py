@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def main() -> int:
     parser.add_argument("--fails-while", default="", help="a file: exit 1 while it exists")
     parser.add_argument("--judge-url", default="", help="asked for its opinion, if there is one")
     parser.add_argument("--judge-model", default="")
+    parser.add_argument("--pause", default="", help="seconds between two questions")
     given = parser.parse_args()
 
     if given.exit_code or (given.fails_while and Path(given.fails_while).exists()):
@@ -52,6 +54,7 @@ def main() -> int:
             said = ask(given.judge_url, given.judge_model, "", f"Is this right? {said}")
         right += f" {number + seed}." in said
         print(f"{number} of {size} answered", flush=True)
+        time.sleep(float(given.pause or 0))
     content = {
         "scores": {"accuracy": {"value": right / size, "stderr": 0.1, "n": size}},
         "samples": {"expected": size, "scored": size, "unanswered": 0},
