@@ -180,7 +180,9 @@ def test_spreadsheet_by_name_is_made_where_there_is_none(
     assert any("until you share it" in note for note in first.notes)
 
 
-@pytest.mark.parametrize("case", ["no file", "no key", "not shared", "unknown", "down"])
+@pytest.mark.parametrize(
+    "case", ["no file", "no key", "other key", "not shared", "unknown", "down"]
+)
 def test_failures_are_one_sentence(
     run: Run, google: GoogleSheets, key: str, tmp_path: Path, case: str
 ) -> None:
@@ -188,6 +190,7 @@ def test_failures_are_one_sentence(
     expected = {
         "no file": "there is no key file",
         "no key": "is no service account's key file",
+        "other key": "Google refuses the service account; check its key file",
         "not shared": "is not shared with the service account",
         "unknown": "there is no spreadsheet 0000",
         "down": "Google does not answer",
@@ -197,6 +200,8 @@ def test_failures_are_one_sentence(
             options["service_account_file"] = str(tmp_path / "missing.json")
         case "no key":
             Path(key).write_text("{}")
+        case "other key":
+            google.other_key(Path(key))
         case "not shared":
             google.allowed = False
         case "unknown":

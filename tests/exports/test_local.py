@@ -116,6 +116,8 @@ def test_output_dir_and_format_of_the_launcher(run: Run, tmp_path: Path) -> None
     assert (folder / "all.json").read_text() == (folder / "results.json").read_text()
     assert (run.paths.exports("local") / "quiz0.json").exists()
     assert not (run.paths.exports("local") / "results.json").exists()
+    export(run, output_dir=str(tmp_path / "shared"), format="csv")
+    assert (folder / "processed_results.csv").read_text() == (folder / "results.csv").read_text()
 
 
 def test_nothing_is_written_twice_and_what_is_gone_goes(run: Run) -> None:
@@ -143,9 +145,9 @@ def test_two_exports_of_a_run_at_once_send_everything_once(run: Run) -> None:
 
 
 def test_one_changed_result_of_many_is_one(tmp_path: Path) -> None:
-    run = make(tmp_path, tasks=60)
+    run = make(tmp_path, tasks=500)
     publish_all(run)
-    assert export(run).sent == 60
+    assert export(run).sent == 500
 
     publish(run.tasks[31], when="2026-11-22T02:00:00Z", accuracy=0.9)
 

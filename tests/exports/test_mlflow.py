@@ -1,8 +1,7 @@
 """MLflow: a real server with a SQLite back end, and the embedded database without any server."""
 
-import threading
+import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +12,7 @@ from mlflow.entities import Run as TrackedRun
 from published import make, publish, publish_all, unpublish
 
 from rig.mlflow_server import mlflow_server
+from rig.refusing import refusing_server
 from snakeval.config.export import MlflowExport
 from snakeval.export.destinations import Outcome, export_run
 from snakeval.export.mlflow import NAME_LENGTH, metric_name
@@ -246,22 +246,31 @@ def test_server_that_is_down_is_one_sentence_and_hides_no_other(
 
 
 def test_refused_credentials_are_told_as_such(run: Run) -> None:
-    class Refuses(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(401)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Quiet."""
-
-    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        failed = export(run, tracking_uri=f"http://127.0.0.1:{server.server_port}").failed
-        server.shutdown()
+    with refusing_server() as url:
+        failed = export(run, tracking_uri=url).failed
 
     assert failed is not None
     assert "refuses the credentials; set MLFLOW_TRACKING_TOKEN" in failed
+
+
+def test_missing_package_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+
+    mlflow, local = export_run(run, run.config, ["mlflow", "local"])
+
+    assert mlflow.failed == "the package mlflow is not installed: pip install mlflow"
+    assert (local.sent, local.failed) == (2, None)
+
+
+def test_long_parameters_and_tags_are_cut(
+    run: Run, client: MlflowClient, options: dict[str, Any]
+) -> None:
+    unpublish(run.tasks[1])
+    told = export(run, **options, tags={"long": "t" * 9000}, extra_metadata={"long": "p" * 9000})
+
+    assert told.failed is None
+    [one] = tracked(client, options).values()
+    assert (len(one.data.params["long"]), len(one.data.tags["long"])) == (6000, 5000)
 
 
 def test_uri_from_a_variable_and_one_that_is_not_set(

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from published import publish, unpublish
 
+from rig.refusing import refusing_server
 from rig.wandb_files import records
 from snakeval.config.export import WandbExport
+from snakeval.export import wandb as wandb_export
 from snakeval.export.destinations import Outcome, export_run
 from snakeval.plan import Run
 
@@ -130,6 +132,35 @@ def test_missing_key_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert outcome.failed is not None
     assert "set WANDB_API_KEY" in outcome.failed
     assert "\n" not in outcome.failed
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [("refused", "refuses the credentials; set WANDB_API_KEY"), ("down", "does not answer")],
+)
+def test_server_that_refuses_or_is_down_is_one_sentence_and_hides_no_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch, case: str, expected: str
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setattr(wandb_export, "PATIENCE", 2.0)
+    with refusing_server() as url:
+        monkeypatch.setenv("WANDB_BASE_URL", url if case == "refused" else "http://127.0.0.1:9")
+        wandb, local = export_run(run, run.config, ["wandb", "local"])
+
+    assert wandb.sent == 0
+    assert wandb.failed is not None
+    assert expected in wandb.failed and "\n" not in wandb.failed
+    assert (local.sent, local.failed) == (3, None)
+
+
+def test_names_of_ones_own(run: Run) -> None:
+    own = {"name": "mine", "group": "nightly", "job_type": "gate"}
+    export(run, log_mode="multi_task", run_id="my/run", **own)
+
+    [one] = written(run)
+    assert one.id == "my_run"
+    assert (one.run.display_name, one.run.run_group, one.run.job_type) == (*own.values(),)
 
 
 def test_missing_package_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """GO, NO-GO, INCONCLUSIVE: by the policy, with reasons, and exit codes that a CI can use."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +150,43 @@ def test_policies_with_mistakes_are_told_all_at_once(tmp_path: Path) -> None:
 def test_policy_that_comes_along_can_be_read() -> None:
     for path in sorted((ROOT / "config" / "policies").glob("*.yaml")):
         assert read_policy(path)
+
+
+def test_workflow_for_github_actions_decides_as_it_says(tmp_path: Path) -> None:
+    # given the example of the docs, in a checkout of the repository
+    page = (ROOT / "docs" / "compare.md").read_text()
+    workflow = yaml.safe_load(page.split("```yaml\nname: gate")[1].split("```")[0])
+    steps = {step.get("name"): step for step in workflow["jobs"]["gate"]["steps"]}
+    for name in ("scripts", "config", "src"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    bin_folder = tmp_path / ".venv" / "bin"
+    bin_folder.mkdir(parents=True)
+    (bin_folder / "python").symlink_to(sys.executable)
+    ended = {}
+    for case, lost, n in (("good", 3, N), ("bad", 90, N), ("few", 1, 10)):
+        base, candidate = runs(tmp_path / case, lost=lost, won=min(lost, 3), n=n)
+        (tmp_path / "results").unlink(missing_ok=True)
+        (tmp_path / "results").symlink_to(tmp_path / case / "candidates")
+        moved = tmp_path / case / "candidates" / candidate.paths.id
+        moved.parent.mkdir()
+        candidate.paths.dir.rename(moved)
+        script = steps["decide"]["run"].replace(
+            "/data/evaluations/the-released-run", str(base.paths.dir)
+        )
+        ended[case] = subprocess.run(
+            ["bash", "-e", "-c", script],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert {case: found.returncode for case, found in ended.items()} == {
+        "good": 0, "bad": 1, "few": 0,
+    }, [found.stdout + found.stderr for found in ended.values()]  # fmt: skip
+    assert ended["good"].stdout.endswith("GO\n")
+    assert "::warning::INCONCLUSIVE" in ended["few"].stdout
 
 
 def test_command_ends_with_0_1_2_and_with_3_where_nothing_was_decided(tmp_path: Path) -> None:

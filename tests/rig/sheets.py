@@ -119,6 +119,14 @@ class GoogleSheets:
         path.write_text(json.dumps(content))
         return path
 
+    def other_key(self, path: Path) -> None:
+        """Makes a key file one of an account that is not known here."""
+        own, self._key = self._key, rsa.generate_private_key(65537, 2048)
+        try:
+            self.key_file(path.parent)
+        finally:
+            self._key = own
+
     @contextlib.contextmanager
     def instead_of_google(self) -> Iterator[None]:
         """gspread asks here; nothing else of it is changed."""
