@@ -123,6 +123,11 @@ class ServerPaths:
         return self.dir / "place"
 
     @property
+    def lepton(self) -> Path:
+        """Names the endpoint on Lepton that there is, or may be."""
+        return self.dir / "lepton.json"
+
+    @property
     def tasks(self) -> Path:
         """The benchmarks of the latest start that need the server."""
         return self.dir / "tasks.json"

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from rig.model_server import SERVE, SERVER_IMAGE, model_file
-from rig.pipeline import HARNESSES, MODEL, Project
+from rig.pipeline import HARNESSES, MODEL, Finished, Project
 
 QUIZ_FILES = Path(__file__).parents[1] / "workflow" / "quiz"
 SCRIPTED = Path(__file__).with_name("scripted_server.py")
@@ -98,6 +98,12 @@ class Deployed(Project):
                 **sections,
             },
         )
+
+    def target(self, name: str) -> Finished:
+        """A utility target, as in another terminal."""
+        program, *_ = self.command()
+        config = ["--configfile", str(self.config)]
+        return self.run(program, "-s", str(self.snakefile), name, *config)
 
     @property
     def server(self) -> Path:

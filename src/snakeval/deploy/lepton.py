@@ -232,30 +232,22 @@ def bring_up(paths: ServerPaths) -> None:
 def take_down(paths: ServerPaths, when: str = "now") -> bool:
     """Asks for the endpoint's end and waits for it; whether it is deleted."""
     if state.supervisor_of(paths):
-        return state.ask_to_end(paths, when, DOWN) and not _left(paths)
+        return state.ask_to_end(paths, when, DOWN) and not state.endpoint_on_lepton(paths)
     return sweep(paths)
 
 
 def sweep(paths: ServerPaths) -> bool:
     """Deletes what a start that was killed has left; whether nothing is left."""
-    if not _left(paths):
+    if not state.endpoint_on_lepton(paths):
         return True
     subprocess.run(["bash", str(paths.script), "sweep"], stdin=subprocess.DEVNULL, check=False)
-    return not _left(paths)
+    return not state.endpoint_on_lepton(paths)
 
 
 def where(paths: ServerPaths) -> str:
-    name = _left(paths)
+    name = state.endpoint_on_lepton(paths)
     owner = state.supervisor_of(paths)
     told = [f"the Lepton endpoint {name}"] if name else []
     return ", ".join(
         [*told, *([f"supervised on {owner.host} by pid {owner.pid}"] if owner else [])]
     )
-
-
-def _left(paths: ServerPaths) -> str:
-    """The name of the endpoint that there is, or may be."""
-    try:
-        return str(json.loads((paths.dir / "lepton.json").read_text(encoding="utf-8"))["name"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""

@@ -109,6 +109,7 @@ def told(run: RunPaths) -> list[str]:
             continue
         cost = cost_of(paths)
         state = record.get("state") if supervisor_of(paths) else _ended(record)
+        state = f"{state}{_on_lepton(paths)}"
         healthy = ", ".join(f"{seconds:g} s" for seconds in cost["seconds_to_healthy"]) or "never"
         lines.append(
             f"server {paths.dir.name}: {state}; healthy after {healthy}, in use "
@@ -116,6 +117,18 @@ def told(run: RunPaths) -> list[str]:
             f"{cost['restarts']}"
         )
     return lines
+
+
+def endpoint_on_lepton(paths: ServerPaths) -> str:
+    """The name of the Lepton endpoint that there is, or may be; empty when there is none."""
+    return str(_read(paths, paths.lepton.name).get("name") or "")
+
+
+def _on_lepton(paths: ServerPaths) -> str:
+    name = endpoint_on_lepton(paths)
+    if not name or supervisor_of(paths):
+        return f" (the Lepton endpoint {name})" if name else ""
+    return f"; the Lepton endpoint {name} is still there, and costs: `snakemake kill` deletes it"
 
 
 def _ended(record: dict[str, Any]) -> str:

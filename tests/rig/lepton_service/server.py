@@ -47,6 +47,7 @@ class LeptonService:
         self.faults = Faults()
         self.calls: list[tuple[str, str]] = []
         self.bodies: list[bytes] = []
+        self.secrets_made: list[str] = []
         self.machine = Machine(self.volumes, self.engine, self.secrets)
         self.jobs = Jobs(self.machine)
         self.deployments = Deployments(self.machine, self.new_deployment_api)

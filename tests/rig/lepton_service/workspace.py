@@ -66,6 +66,7 @@ class Workspace:
             if given.name in self._service.secrets:
                 raise Refused(409, f"a secret {given.name} exists")
             self._service.secrets[given.name] = str(given.value)
+            self._service.secrets_made.append(str(given.value))
         return Response({}, status=201)
 
     def _remove_secret(self, request: Request) -> Response:
