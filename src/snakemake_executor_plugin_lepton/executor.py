@@ -1,0 +1,446 @@
+"""Snakemake's view: jobs are submitted, looked at and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+from snakemake_executor_plugin_lepton import refusals, spec
+from snakemake_executor_plugin_lepton.client import (
+    Denied,
+    Found,
+    Lepton,
+    Missing,
+    Service,
+    ServiceError,
+    Unreachable,
+    create_once,
+)
+from snakemake_executor_plugin_lepton.registry import Registry, Tracked, tried
+from snakemake_executor_plugin_lepton.states import Phase
+from snakemake_executor_plugin_lepton.storage import Staging, seen_in_job, translated
+from snakemake_executor_plugin_lepton.watch import Exit, Verdict, Watch
+
+AT_ONCE = 8
+"""Calls to the service at once."""
+TOLD_AFTER = 3
+"""Looks in a row without an answer after which the person who waits is told."""
+STOP_PATIENCE = 45.0
+"""Seconds that jobs have to end after a Ctrl-C; run.sh needs 20."""
+LOG_LINES = 30
+FOLDER = ".snakemake-lepton"
+"""The folder on the storage with what jobs read and write about themselves."""
+LATER = "SNAKEMAKE_LEPTON_CHECKS"
+"""`later`: the workflow asks for `problems` itself, and tells them with its own."""
+
+
+class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
+    """One Lepton job per Snakemake job, and none that nobody waits for."""
+
+    def __post_init__(self) -> None:
+        self.start = uuid.uuid4().hex[:12]
+        self.registry = Registry()
+        self.stopping = threading.Event()
+        self._submitting = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="lepton")
+        self._service: Service | None = None
+        self._service_lock = threading.Lock()
+        self._group_ids: dict[str, str] = {}
+        self._earlier: dict[str, list[Found]] = {}
+        if os.environ.get(LATER) != "later":
+            found = self.problems()
+            if found:
+                raise WorkflowError("\n".join(found))
+
+    # --- what a workflow of its own may lay over it ----------------------------------------------
+
+    def labels_of(self, job: Any) -> dict[str, str]:
+        """Further labels of a job."""
+        return {}
+
+    def submitted(self, tracked: Tracked) -> None:
+        """A job has its id; in a thread of its own."""
+
+    def failed(self, tracked: Tracked, cause: str) -> None:
+        """A job has failed; in a thread of its own."""
+
+    # --- before the first job --------------------------------------------------------------------
+
+    @property
+    def service(self) -> Service:
+        """Connected to at first use: the SDK takes more than a second to import."""
+        with self._service_lock:
+            if self._service is None:
+                self._service = Lepton()
+            return self._service
+
+    def problems(self) -> list[str]:
+        """Everything that keeps the planned jobs from being run, in sentences."""
+        jobs = [job for job in self.dag.needrun_jobs() if not job.is_local]
+        found = [line for job in jobs for line in refusals.of(job, self._wanted)]
+        found = list(dict.fromkeys(found))
+        if not jobs or found:
+            return found
+        try:
+            self.service  # noqa: B018 # it says what is missing
+        except ServiceError as error:
+            return [str(error)]
+        except ImportError:
+            return ["the SDK of Lepton is not installed: pip install 'snakeval[lepton]'"]
+        wanted = [self._wanted(job) for job in jobs]
+        try:
+            return [*refusals.secrets(wanted, self.service), *self._node_groups(wanted)] or (
+                self._look_for_earlier(jobs)
+            )
+        except Denied as error:
+            return [f"Lepton refuses the token: {error}"]
+        except ServiceError as error:
+            return [f"Lepton cannot be asked: {error}"]
+
+    def _wanted(self, job: Any) -> spec.Wanted:
+        """What a job asks for. Raises Unusable."""
+        container = getattr(job, "container_img_url", None)
+        return spec.wanted(job.resources, self.executor_settings, container)
+
+    def _node_groups(self, wanted: list[spec.Wanted]) -> list[str]:
+        names = {each.node_group for each in wanted if each.node_group}
+        if not names:
+            return []
+        try:
+            known = patiently(self.service.node_groups)
+        except Denied:  # may create jobs, and not list this: the name is taken for an id
+            return []
+        self._group_ids = known
+        return [
+            f"there is no node group '{name}' in this workspace; it has: "
+            f"{', '.join(sorted(known)) or 'none'}"
+            for name in sorted(names - known.keys())
+        ]
+
+    def _look_for_earlier(self, jobs: list[Any]) -> list[str]:
+        """Finds what earlier starts have left for these jobs."""
+        found = patiently(lambda: self.service.find({"snakemake-workdir": self._workdir_label}))
+        for each in found:
+            self._earlier.setdefault(each.labels.get("snakemake-job", ""), []).append(each)
+        return []
+
+    # --- submitting ------------------------------------------------------------------------------
+
+    def run_job(self, job: Any) -> None:
+        """Hands a job to a thread, which creates it; from here on it is in the registry."""
+        wanted = self._wanted(job)
+        tracked = self._adopted(job, wanted)
+        if tracked is None:
+            self.workflow.async_run(job.prepare())
+            tracked = self._tracked(job, wanted, spec.name_of(job.name, uuid.uuid4().hex[:8]))
+        self.registry.add(tracked)
+        self.report_job_submission(
+            SubmittedJobInfo(job, external_jobid=tracked.name, aux={"tracked": tracked})
+        )
+        if tracked.adopted:
+            tracked.made.set()
+            self.logger.info(f"{job.name}: waiting for {tracked.id}, a job of an earlier start")
+            self._submitting.submit(self.submitted, tracked)
+        else:
+            self._submitting.submit(self._create, tracked)
+
+    def _tracked(self, job: Any, wanted: spec.Wanted, name: str) -> Tracked:
+        workdir = Path.cwd()
+        on_storage = seen_in_job(workdir, wanted.mounts) is not None
+        staging = None
+        root = (
+            (workdir / ".snakemake" / "lepton") if on_storage else (wanted.mounts[0].here / FOLDER)
+        )
+        if not on_storage and any(not Path(name).is_absolute() for name in _files(job)):
+            staging = Staging(workdir, root / "staged" / self._job_label(job))
+        latency = min(10.0, float(self.workflow.execution_settings.latency_wait))
+        return Tracked(
+            job=job,
+            name=name,
+            folder=root / name,
+            wanted=wanted,
+            labels={
+                "snakemake-workdir": self._workdir_label,
+                "snakemake-job": self._job_label(job),
+                "snakemake-spec": self._spec_label(job, wanted),
+                "snakemake-start": self.start,
+                "snakemake-attempt": name,
+                **{key: spec.label_value(text) for key, text in self.labels_of(job).items()},
+            },
+            watch=Watch(wanted.limit, latency),
+            staging=staging,
+        )
+
+    @property
+    def _workdir_label(self) -> str:
+        return spec.digest(Path.cwd())
+
+    @staticmethod
+    def _job_label(job: Any) -> str:
+        return spec.digest(job.name, *sorted(map(str, job.output)))
+
+    @staticmethod
+    def _spec_label(job: Any, wanted: spec.Wanted) -> str:
+        return spec.digest(job.shellcmd, wanted)
+
+    def _adopted(self, job: Any, wanted: spec.Wanted) -> Tracked | None:
+        """The live job of an earlier start that is this very one; others for it are ended."""
+        adopted = None
+        for found in self._earlier.pop(self._job_label(job), []):
+            tracked = self._tracked(job, wanted, found.name)
+            tracked.id, tracked.adopted = found.id, True
+            ended_well = tracked.written == Exit(0) and not found.phase.live
+            same = found.labels.get("snakemake-spec") == self._spec_label(job, wanted)
+            if adopted is None and same and (found.phase.live or ended_well):
+                adopted = tracked
+            else:
+                self._submitting.submit(self._remove, tracked)
+        return adopted
+
+    def _create(self, tracked: Tracked) -> None:
+        """In a thread: puts down what the job needs, and creates it."""
+        try:
+            if self.stopping.is_set():
+                tracked.refused = "the start was stopped before it was created"
+                return
+            if tracked.staging:
+                tracked.staging.bring(list(map(str, tracked.job.input)), list(tracked.job.output))
+            command = self._write(tracked)
+            tracked.id, tracked.lost_answer = create_once(
+                self.service,
+                spec.body(tracked.name, self._placed(tracked.wanted), command, tracked.labels),
+                tracked.key,
+                self.stopping.is_set,
+                pause=self.stopping.wait,
+            )
+            self.logger.info(f"{tracked.job.name}: Lepton job {tracked.id}")
+            self.submitted(tracked)
+        except Exception as error:
+            tracked.refused = f"could not be created: {error}"
+        finally:
+            tracked.made.set()
+
+    def _placed(self, wanted: spec.Wanted) -> spec.Wanted:
+        from dataclasses import replace
+
+        group = wanted.node_group
+        return replace(wanted, node_group=self._group_ids.get(group, group)) if group else wanted
+
+    def _write(self, tracked: Tracked) -> list[str]:
+        """The job's folder on the storage; returns the command that runs it."""
+        mounts = tracked.wanted.mounts
+        tracked.folder.mkdir(parents=True, exist_ok=True)
+        text = translated(str(tracked.job.shellcmd), mounts)
+        (tracked.folder / "command.sh").write_text(f"set -euo pipefail; {text}\n")
+        script = (files(__package__) / "job.sh").read_text(encoding="utf-8")
+        (tracked.folder / "job.sh").write_text(script)
+        workdir = tracked.staging.folder if tracked.staging else Path.cwd()
+        inside = seen_in_job(tracked.folder, mounts)
+        return [
+            "bash",
+            f"{inside}/job.sh",
+            seen_in_job(workdir, mounts) or str(inside),
+            f"{tracked.wanted.limit or 0:.0f}",
+        ]
+
+    # --- looking at jobs -------------------------------------------------------------------------
+
+    async def check_active_jobs(
+        self, active_jobs: list[SubmittedJobInfo]
+    ) -> AsyncGenerator[SubmittedJobInfo, None]:
+        """Yields those that go on. No exception leaves it: one would end the whole workflow."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def looked_at(info: SubmittedJobInfo) -> bool:
+            async with gate, self.status_rate_limiter:
+                return await asyncio.to_thread(self._goes_on, info)
+
+        answers = await asyncio.gather(*map(looked_at, active_jobs), return_exceptions=True)
+        for info, goes_on in zip(active_jobs, answers, strict=True):
+            if isinstance(goes_on, BaseException):
+                self.logger.warning(f"{info.external_jobid}: {goes_on!r}; it is looked at again")
+            if goes_on:
+                yield info
+
+    def _goes_on(self, info: SubmittedJobInfo) -> bool:
+        """Looks at a job; ends it and reports it when its verdict is there."""
+        tracked: Tracked = (info.aux or {})["tracked"]
+        if self.stopping.is_set() or not tracked.made.is_set():
+            return True
+        verdict = Verdict(tracked.refused) if tracked.refused else self._verdict(tracked)
+        if verdict is None:
+            return True
+        verdict = self._collected(tracked, verdict)
+        if self.stopping.is_set() and not verdict.success:
+            return True  # stopped by us: no failure of the job
+        if verdict.success:
+            self._remove(tracked)
+            self.report_job_success(info)
+        else:
+            self._fail(info, tracked, verdict.cause)
+        return False
+
+    def _verdict(self, tracked: Tracked) -> Verdict | None:
+        assert tracked.id
+        written = tracked.written
+        now = time.monotonic()
+        if written is not None:
+            return tracked.watch.look(None, written, now)
+        try:
+            phase: Phase | None = self.service.phase(tracked.id)
+            tracked.failures = 0
+        except Missing:
+            return tracked.watch.missing(tracked.written, now)
+        except Denied as error:
+            return Verdict(
+                f"Lepton refuses the token ({error}); the job {tracked.id} may still run: log in "
+                f"again, and `lep job remove --id {tracked.id}`"
+            )
+        except ServiceError as error:
+            phase = None
+            tracked.failures += 1
+            if tracked.failures == TOLD_AFTER:
+                self.logger.warning(f"{tracked.id}: Lepton does not answer ({error}); it goes on")
+            if isinstance(error, Unreachable):
+                # Less often, and as seldom as the service asks for.
+                self.stopping.wait(min(max(error.wait, 2.0 ** min(tracked.failures, 5)), 60.0) / 2)
+        return tracked.watch.look(phase, tracked.written, time.monotonic())
+
+    def _collected(self, tracked: Tracked, verdict: Verdict) -> Verdict:
+        """Brings the outputs of a job that was not run where its files are."""
+        if not tracked.staging or not verdict.success:
+            return verdict
+        try:
+            tracked.staging.fetch([str(name) for name in tracked.job.output])
+        except OSError as error:
+            return Verdict(f"its outputs could not be copied from the storage: {error}")
+        tracked.staging.remove()
+        return verdict
+
+    def _fail(self, info: SubmittedJobInfo, tracked: Tracked, cause: str) -> None:
+        logs = self._log_of(tracked)
+        self._remove(tracked)
+        self.failed(tracked, cause)
+        # Told here: with `quiet: [rules]` Snakemake keeps a job's error to itself.
+        self.logger.error(f"{tracked.job.name}: Lepton job {tracked.id or tracked.name} {cause}")
+        if logs:
+            self.logger.error("\n".join(["    " + line for line in logs[-LOG_LINES:]]))
+        self.report_job_error(info, msg=f"{cause}. ", aux_logs=[str(tracked.log)] if logs else [])
+
+    def _log_of(self, tracked: Tracked) -> list[str]:
+        """The lines of a job's log, which are kept beside its command. Stopped before, so that
+        the log is whole."""
+        if not tracked.id:
+            return []
+        with contextlib.suppress(ServiceError):
+            self.service.stop(tracked.id)
+        for number in range(3):
+            try:
+                text = self.service.log(tracked.id)
+            except (Missing, Denied):
+                break
+            except ServiceError:
+                self.stopping.wait(2.0**number)
+                continue
+            with contextlib.suppress(OSError):
+                tracked.log.write_text(text, encoding="utf-8")
+            return text.strip().splitlines()
+        return []
+
+    def _remove(self, tracked: Tracked) -> None:
+        """Deletes a job; what cannot be deleted now stays in the registry until the end."""
+        if self._delete(tracked, 3):
+            return
+        if tracked.written == Exit(0):
+            import shutil
+
+            shutil.rmtree(tracked.folder, ignore_errors=True)
+
+    def _delete(self, tracked: Tracked, times: int) -> str:
+        """Why a job could not be deleted; empty: it is gone."""
+        said = ""
+        job_ids = [tracked.id] if tracked.id else []
+        if tracked.lost_answer or (tracked.refused and not tracked.id):
+            with contextlib.suppress(ServiceError):
+                job_ids += [each.id for each in self.service.find(tracked.key)]
+        for job_id in dict.fromkeys(job_ids):
+            said = said or tried(
+                lambda job_id=job_id: self.service.delete(job_id),  # type: ignore[misc]
+                times,
+                self.stopping.wait if not self.stopping.is_set() else time.sleep,
+            )
+        if not said:
+            self.registry.discard(tracked)
+        return said
+
+    # --- stopping --------------------------------------------------------------------------------
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Ctrl-C. The list is not asked: it is empty while a look is under way."""
+        self._end_all()
+
+    def shutdown(self) -> None:
+        self._end_all()
+        super().shutdown()
+
+    def _end_all(self) -> None:
+        """Ends every job that the service may still have, and proves it."""
+        self.stopping.set()
+        self._submitting.shutdown(wait=True)
+        left = self.registry.all
+        if not left:
+            return
+        self.logger.info(f"ending {len(left)} Lepton jobs")
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            said = list(pool.map(self._end, left))
+        for tracked, why in zip(left, said, strict=True):
+            if why:
+                self.logger.error(
+                    f"{tracked.id or tracked.name} could not be ended ({why}): it may still run, "
+                    f"and cost; `lep job remove --id {tracked.id or tracked.name}`"
+                )
+
+    def _end(self, tracked: Tracked) -> str:
+        """Stops a job, lets it end by itself, deletes it; why it could not be."""
+        if tracked.id:
+            job_id = tracked.id
+            tried(lambda: self.service.stop(job_id), 2, time.sleep)
+            deadline = time.monotonic() + STOP_PATIENCE
+            while time.monotonic() < deadline and tracked.written is None:
+                try:
+                    if not self.service.phase(job_id).live:
+                        break
+                except Missing:
+                    break
+                except ServiceError:
+                    pass
+                time.sleep(0.5)
+        return self._delete(tracked, 4)
+
+
+def _files(job: Any) -> list[str]:
+    return [str(name) for name in (*job.input, *job.output)]
+
+
+def patiently(call: Any, times: int = 5) -> Any:
+    """A question before the start, asked again where the service does not answer."""
+    for number in range(times):
+        try:
+            return call()
+        except Unreachable as error:
+            if number == times - 1:
+                raise
+            time.sleep(min(max(error.wait, 2.0**number), 30.0))
+    raise AssertionError
