@@ -66,9 +66,28 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
 
     # --- what a workflow of its own may lay over it ----------------------------------------------
 
+    def wanted(self, job: Any) -> spec.Wanted:
+        """What a job asks for. Raises Unusable."""
+        container = getattr(job, "container_img_url", None)
+        return spec.wanted(job.resources, self.executor_settings, container)
+
     def labels_of(self, job: Any) -> dict[str, str]:
         """Further labels of a job."""
         return {}
+
+    def spec_of(self, job: Any, wanted: spec.Wanted) -> str:
+        """What tells a job from one of an earlier start that must not be taken for it."""
+        return spec.digest(job.shellcmd, wanted)
+
+    def folder_for(self, job: Any, name: str, wanted: spec.Wanted) -> Path:
+        """The folder on the storage with what a job reads and writes about itself."""
+        if seen_in_job(Path.cwd(), wanted.mounts) is not None:
+            return Path.cwd() / ".snakemake" / "lepton" / name
+        return wanted.mounts[0].here / FOLDER / name
+
+    def refusal(self, job: Any) -> str:
+        """Why a job is not to be created now; in a thread of its own."""
+        return ""
 
     def submitted(self, tracked: Tracked) -> None:
         """A job has its id; in a thread of its own."""
@@ -89,7 +108,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
     def problems(self) -> list[str]:
         """Everything that keeps the planned jobs from being run, in sentences."""
         jobs = [job for job in self.dag.needrun_jobs() if not job.is_local]
-        found = [line for job in jobs for line in refusals.of(job, self._wanted)]
+        found = [line for job in jobs for line in refusals.of(job, self.wanted)]
         found = list(dict.fromkeys(found))
         if not jobs or found:
             return found
@@ -99,7 +118,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             return [str(error)]
         except ImportError:
             return ["the SDK of Lepton is not installed: pip install 'snakeval[lepton]'"]
-        wanted = [self._wanted(job) for job in jobs]
+        wanted = [self.wanted(job) for job in jobs]
         try:
             return [*refusals.secrets(wanted, self.service), *self._node_groups(wanted)] or (
                 self._look_for_earlier(jobs)
@@ -108,11 +127,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             return [f"Lepton refuses the token: {error}"]
         except ServiceError as error:
             return [f"Lepton cannot be asked: {error}"]
-
-    def _wanted(self, job: Any) -> spec.Wanted:
-        """What a job asks for. Raises Unusable."""
-        container = getattr(job, "container_img_url", None)
-        return spec.wanted(job.resources, self.executor_settings, container)
 
     def _node_groups(self, wanted: list[spec.Wanted]) -> list[str]:
         names = {each.node_group for each in wanted if each.node_group}
@@ -140,7 +154,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
 
     def run_job(self, job: Any) -> None:
         """Hands a job to a thread, which creates it; from here on it is in the registry."""
-        wanted = self._wanted(job)
+        wanted = self.wanted(job)
         tracked = self._adopted(job, wanted)
         if tracked is None:
             self.workflow.async_run(job.prepare())
@@ -158,23 +172,21 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
 
     def _tracked(self, job: Any, wanted: spec.Wanted, name: str) -> Tracked:
         workdir = Path.cwd()
-        on_storage = seen_in_job(workdir, wanted.mounts) is not None
+        folder = self.folder_for(job, name, wanted)
         staging = None
-        root = (
-            (workdir / ".snakemake" / "lepton") if on_storage else (wanted.mounts[0].here / FOLDER)
-        )
-        if not on_storage and any(not Path(name).is_absolute() for name in _files(job)):
-            staging = Staging(workdir, root / "staged" / self._job_label(job))
+        on_storage = seen_in_job(workdir, wanted.mounts) is not None
+        if not on_storage and any(not Path(file).is_absolute() for file in _files(job)):
+            staging = Staging(workdir, folder.with_name(f"staged-{self._job_label(job)}"))
         latency = min(10.0, float(self.workflow.execution_settings.latency_wait))
         return Tracked(
             job=job,
             name=name,
-            folder=root / name,
+            folder=folder,
             wanted=wanted,
             labels={
                 "snakemake-workdir": self._workdir_label,
                 "snakemake-job": self._job_label(job),
-                "snakemake-spec": self._spec_label(job, wanted),
+                "snakemake-spec": self.spec_of(job, wanted),
                 "snakemake-start": self.start,
                 "snakemake-attempt": name,
                 **{key: spec.label_value(text) for key, text in self.labels_of(job).items()},
@@ -191,10 +203,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
     def _job_label(job: Any) -> str:
         return spec.digest(job.name, *sorted(map(str, job.output)))
 
-    @staticmethod
-    def _spec_label(job: Any, wanted: spec.Wanted) -> str:
-        return spec.digest(job.shellcmd, wanted)
-
     def _adopted(self, job: Any, wanted: spec.Wanted) -> Tracked | None:
         """The live job of an earlier start that is this very one; others for it are ended."""
         adopted = None
@@ -202,7 +210,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             tracked = self._tracked(job, wanted, found.name)
             tracked.id, tracked.adopted = found.id, True
             ended_well = tracked.written == Exit(0) and not found.phase.live
-            same = found.labels.get("snakemake-spec") == self._spec_label(job, wanted)
+            same = found.labels.get("snakemake-spec") == self.spec_of(job, wanted)
             if adopted is None and same and (found.phase.live or ended_well):
                 adopted = tracked
             else:
@@ -214,6 +222,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         try:
             if self.stopping.is_set():
                 tracked.refused = "the start was stopped before it was created"
+                return
+            tracked.refused = self.refusal(tracked.job)
+            if tracked.refused:
                 return
             if tracked.staging:
                 tracked.staging.bring(list(map(str, tracked.job.input)), list(tracked.job.output))

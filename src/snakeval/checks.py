@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,16 +28,19 @@ def problems(
     runtimes: Mapping[str, Runtime],
     executor: str,
     elsewhere: bool = False,
+    provided: Mapping[Task, Collection[str]] | None = None,
 ) -> list[Problem]:
     """Everything that keeps these tasks from running, or deserves a warning.
 
     pending    task -> runtime; every task has passed `recipes`
     executor   Snakemake's
     elsewhere  the containers run on other machines: what this one lacks is only a warning
+    provided   for jobs that get no variables of this machine: those that they do get
     """
+    provided = provided or {}
     found = [warning for run in runs for warning in run.warnings]
-    found += [*variables(pending), *space(runs), *paths(runs)]
-    found += [*certificates(), *needs.unmet(pending)]
+    found += [*variables(pending, provided), *space(runs), *paths(runs)]
+    found += [*certificates(), *needs.unmet(pending, provided)]
     for run in runs:
         found += deploy_needs.problems(run, pending, runtimes, executor, elsewhere)
     by_runtime: dict[str, list[Task]] = defaultdict(list)
@@ -59,7 +62,9 @@ def problems(
             found += _told_of(name, lacking) if elsewhere else lacking
     found += mounts(pending)
     for endpoint, task in {task.endpoint: task for task in pending}.items():
-        found += endpoints(endpoint, task.place("target", "api_endpoint", "model_id"))
+        answers = list(endpoints(endpoint, task.place("target", "api_endpoint", "model_id")))
+        # Jobs that see another network, and have another key, know better.
+        found += [replace(each, warning=True) for each in answers] if task in provided else answers
     return list(dict.fromkeys(found))
 
 
@@ -87,11 +92,14 @@ def recipes(tasks: Iterable[Task]) -> Iterable[Problem]:
             yield from error.problems
 
 
-def variables(tasks: Iterable[Task]) -> Iterable[Problem]:
-    """Variables that the config names and this environment does not have."""
+def variables(
+    tasks: Iterable[Task], provided: Mapping[Task, Collection[str]] | None = None
+) -> Iterable[Problem]:
+    """Variables that the config names and the jobs would not have."""
     for task in tasks:
+        environment = (provided or {}).get(task, os.environ)
         key = task.endpoint.api_key_name
-        if key and key not in os.environ and not task.endpoint.of_place:
+        if key and key not in environment and not task.endpoint.of_place:
             yield Problem(
                 task.place("target", "api_endpoint", "api_key_name"),
                 f"the variable {key} is not set",
@@ -100,7 +108,7 @@ def variables(tasks: Iterable[Task]) -> Iterable[Problem]:
         for name, source in task.env_vars.items():
             kind, colon, rest = source.partition(":")
             variable = rest if colon else source
-            if not (colon and kind in ("lit", "runtime")) and variable not in os.environ:
+            if not (colon and kind in ("lit", "runtime")) and variable not in environment:
                 yield Problem(
                     task.place(*task.env_keys[name]),
                     f"the variable {variable} is not set",

@@ -52,6 +52,7 @@ def kill_run(run: RunPaths, task: str | None = None) -> Stopped:
     if task is None:
         _signal_controller(run)
     _stop_jobs(run, task, report)
+    _stop_lepton_jobs(run, task, report)
     _stop_scripts(run, names, report)
     if task is None:
         _stop_servers(run, report)
@@ -78,6 +79,22 @@ def _stop_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
         ended, left = stop_jobs(run, lambda name: task in (None, name))
     except QueryFailed as error:
         report.left.append(f"Slurm jobs: nobody knows, Slurm does not answer ({error})")
+        return
+    report.ended += ended
+    report.left += left
+
+
+def _stop_lepton_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
+    from snakemake_executor_plugin_lepton.client import ServiceError
+    from snakemake_executor_plugin_lepton.spec import label_value
+    from snakeval.lepton.stop import is_on_lepton, stop_jobs
+
+    if not is_on_lepton(run):
+        return
+    try:
+        ended, left = stop_jobs(run, lambda name: task is None or name == label_value(task))
+    except ServiceError as error:
+        report.left.append(f"Lepton jobs: nobody knows, Lepton does not answer ({error})")
         return
     report.ended += ended
     report.left += left

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from snakeval.errors import Problem
@@ -13,19 +13,23 @@ TOKEN = "HF_TOKEN"
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
-def unmet(pending: Mapping[Task, str]) -> Iterable[Problem]:
+def unmet(
+    pending: Mapping[Task, str], provided: Mapping[Task, Collection[str]] | None = None
+) -> Iterable[Problem]:
     """Variables and gated data that these tasks need and would not have.
 
-    pending  task -> runtime
+    pending   task -> runtime
+    provided  for jobs that get no variables of this machine: those that they do get
     What the user declares is an error. What the catalogue knows of images is a warning, because
     newer images may need others; but gated data cannot be had without a token.
     """
     for task, runtime in pending.items():
         details = task.benchmark.details
+        environment = (provided or {}).get(task, os.environ)
         for name in details.variables or ():
             if name == TOKEN and details.gated_dataset:
                 continue  # told below
-            if name not in os.environ and name not in task.env_vars:
+            if name not in environment and name not in task.env_vars:
                 yield Problem(
                     task.where,
                     f"{task.benchmark.id} needs the variable {name}, which is not set",
@@ -33,7 +37,7 @@ def unmet(pending: Mapping[Task, str]) -> Iterable[Problem]:
                     warning=not task.benchmark.own,
                 )
         gated = details.gated_dataset
-        if gated and not _reads_gated(task, runtime):
+        if gated and TOKEN not in environment and not _reads_gated(task, runtime):
             yield Problem(
                 task.where,
                 f"{task.benchmark.id} needs the gated dataset {gated}, and {TOKEN} is not set",

@@ -21,6 +21,7 @@ from snakeval.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from snakeval.controller import Hold
+    from snakeval.lepton.start import LeptonStart
     from snakeval.plan import Run
     from snakeval.slurm.start import SlurmStart
 
@@ -57,6 +58,7 @@ class Pipeline:
                 SNAKEVAL_START=uuid.uuid4().hex[:12],  # tells attempts of this start from others
                 SNAKEVAL_PYTHON=sys.executable,
                 SNAKEVAL_ROOT=str(root),  # not in the rules' params: a clone elsewhere is the same
+                SNAKEMAKE_LEPTON_CHECKS="later",  # its problems are told with all others
             )
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
             self._cap_endpoints()
@@ -291,10 +293,14 @@ class Pipeline:
         """What the config asks a cluster for, by the names of Snakemake's resources."""
         if not self.runs:
             return {}
-        from snakeval.slurm.resources import resources_of
+        from snakeval.lepton import resources as lepton
+        from snakeval.slurm import resources as slurm
 
         asked = {
-            (str(run.paths.dir), task.name): resources_of(run, task)
+            (str(run.paths.dir), task.name): {
+                **lepton.resources_of(run, task),
+                **slurm.resources_of(run, task),
+            }
             for run in self.runs
             for task in run.tasks
         }
@@ -338,12 +344,14 @@ class Pipeline:
         }
         os.environ["SNAKEVAL_RETRIES"] = str(self._workflow.execution_settings.retries)
         try:
-            slurm = self._on_slurm(planned)
+            slurm, lepton = self._on_slurm(planned), self._on_lepton(planned)
             profile = Profile(
                 self._workflow.executor_plugin.name, _default_resources(self._workflow)
             )
-            found = [*(slurm.problems() if slurm else ()), *self._too_many_gpus()]
-            self._holds = begin(self.runs, wanted, logger, profile, found)
+            cluster = slurm or lepton
+            found = [*(cluster.problems() if cluster else ()), *self._too_many_gpus()]
+            provided = lepton.provided if lepton else None
+            self._holds = begin(self.runs, wanted, logger, profile, found, provided)
         except InputError as error:
             _refuse(error)
         if slurm:
@@ -379,6 +387,15 @@ class Pipeline:
             jobs,
             _default_resources(self._workflow),
         )
+
+    def _on_lepton(self, planned: list[Any]) -> LeptonStart | None:
+        """The Lepton side of this start, where the profile says `executor: lepton`."""
+        if self._workflow.executor_plugin.name != "lepton" or not planned:
+            return None
+        from snakeval.lepton.start import LeptonStart
+
+        jobs = {str(job.output[0]): job for job in planned}
+        return LeptonStart(self._workflow.scheduler.get_executor(planned[0]), self.runs, jobs)
 
     def finish(self) -> None:
         """`onsuccess` and `onerror`: the tables over what is published now, and the run given

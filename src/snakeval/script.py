@@ -10,6 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from snakeval.harness import Recipe, recipe_for
+from snakeval.harness.recipe import FILES_MOUNT
 from snakeval.images import apptainer_name, enroot_name
 from snakeval.plan import PATHS_OF_TYPES, Task
 from snakeval.prefetch.archives import Prefetched
@@ -32,11 +33,18 @@ BODIES = {
     "apptainer": ("container.sh", "process_group.sh", "runtime_apptainer.sh"),
     "pyxis": ("container.sh", "process_group.sh", "runtime_pyxis.sh"),
     "process": ("process_group.sh", "runtime_process.sh"),
+    "image": ("process_group.sh", "runtime_process.sh"),
 }
 """How each runtime starts, stops and sweeps a harness: files of `snakeval/job`."""
 
 IN_WORDS_OF = {"apptainer": apptainer_name, "pyxis": enroot_name}
 """Runtimes that write an image's name in their own way."""
+
+WITHOUT_ENGINE = ("process", "image")
+"""Runtimes that start the harness as a process: here, or in the image that the job is in."""
+
+IN_IMAGE = {"files": FILES_MOUNT, "hf_home": "/snakeval/huggingface"}
+"""Where a job in its image sees folders of the config: the executor has put them there."""
 
 
 @cache
@@ -46,8 +54,11 @@ def job_file(name: str) -> str:
 
 
 def runtime_of(task: Task, wanted: str) -> str:
-    """The runtime of a task: what the profile wants, or `process` for a task without an image."""
-    return wanted if task.image else "process"
+    """The runtime of a task: what the profile wants, or `process` for a task without an image.
+
+    With `image` the job is in an image already, the executor's where the task has none.
+    """
+    return wanted if task.image or wanted == "image" else "process"
 
 
 def render(task: Task, runtime: str, image: str | None, archive: Prefetched | None = None) -> str:
@@ -98,6 +109,9 @@ def _head(task: Task, runtime: str, image: str, archive: Prefetched | None, reci
         "extra_args": shlex.split(task.extra_docker_args),
         "environment_python": sys.executable,
     }
+    if runtime == "image":
+        settings["environment_python"] = ""  # this machine's: the image has its own
+        settings |= {name: at for name, at in IN_IMAGE.items() if settings[name] not in ("", "no")}
     lines = [
         "#!/usr/bin/env bash",
         f"# {task.name}: {task.benchmark.id} on {task.endpoint.model_id}.",

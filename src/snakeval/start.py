@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from snakeval.prefetch import archives
 from snakeval.runtime import RUNTIMES, Runtime
 from snakeval.runtime.on_nodes import reference
 from snakeval.runtime.probe import cannot_write
-from snakeval.script import LIB, job_file, render, runtime_of
+from snakeval.script import LIB, WITHOUT_ENGINE, job_file, render, runtime_of
 
 DEFAULT_RUNTIME = "docker"
 
@@ -53,7 +53,7 @@ class Profile:
     @property
     def elsewhere(self) -> bool:
         """Whether the jobs run on other machines, which have container engines of their own."""
-        return self.executor == "slurm"
+        return self.executor in ("slurm", "lepton")
 
 
 def begin(
@@ -62,12 +62,14 @@ def begin(
     log: Any,
     profile: Profile,
     found: Sequence[Problem] = (),
+    provided: Mapping[Task, Collection[str]] | None = None,
 ) -> list[Hold]:
     """Takes the runs, checks, brings images here, writes the run folders.
 
     wanted     for each pending task's output path the runtime its job asks for
     log        has `info` and `warning`
     found      what the executor has against the start, to be told with everything else
+    provided   the variables that jobs get whatever this machine has
     Returns the holds on the runs. Raises InputError; nothing is left behind then but a lock that
     is given back.
     """
@@ -80,7 +82,7 @@ def begin(
     runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
     found = [
         *found,
-        *checks.problems(runs, pending, runtimes, profile.executor, profile.elsewhere),
+        *checks.problems(runs, pending, runtimes, profile.executor, profile.elsewhere, provided),
         *_races(runs),
         *_in_other_hands(runs, pending),
     ]
@@ -274,7 +276,7 @@ def _pin(
         (runtime, server.image) for server, runtime in servers_of(run, pending) if server.image
     }
     for runtime, image in sorted(wanted):
-        if runtime in ("process", LEPTON):  # nothing of it comes to this machine
+        if runtime in (*WITHOUT_ENGINE, LEPTON):  # nothing of it comes to this machine
             continue
         again = run.update_images
         archive = archives.find(run.paths.dir.parent, image, runtime)

@@ -41,10 +41,12 @@ class TaskState:
 
 @dataclass(frozen=True)
 class SlurmView:
-    """What Slurm says about a run: its live jobs by task, or why it could not be asked."""
+    """What Slurm (or Lepton) says about a run: its live jobs by task, or why it could not be
+    asked."""
 
     live: Mapping[str, Job] = field(default_factory=dict)
     unknown: str = ""
+    by: str = "Slurm"
 
 
 def slurm_view(run: RunPaths) -> SlurmView:
@@ -53,12 +55,27 @@ def slurm_view(run: RunPaths) -> SlurmView:
     from snakeval.slurm.stop import is_on_slurm
 
     if not is_on_slurm(run):
-        return SlurmView()
+        return _lepton_view(run)
     try:
         known = queue.jobs_of(run, queue.jobs())
     except queue.QueryFailed as error:
         return SlurmView(unknown=str(error))
     return SlurmView({task: jobs[-1] for task, jobs in known.items() if jobs[-1].live})
+
+
+def _lepton_view(run: RunPaths) -> SlurmView:
+    """One query, and none for a run that never was on Lepton."""
+    from snakeval.lepton.stop import is_on_lepton
+
+    if not is_on_lepton(run):
+        return SlurmView()
+    from snakemake_executor_plugin_lepton.client import ServiceError
+    from snakeval.lepton.stop import connected, live_jobs
+
+    try:
+        return SlurmView(live_jobs(run, connected()), by="Lepton")
+    except ServiceError as error:
+        return SlurmView(unknown=str(error), by="Lepton")
 
 
 def task_state(
@@ -90,7 +107,7 @@ def task_state(
         if job:
             state, cause = _in_the_queue(job)
         elif slurm and slurm.unknown and _may_be_live(paths, last):
-            state, cause = "unknown", f"Slurm could not be asked: {slurm.unknown}"
+            state, cause = "unknown", f"{slurm.by} could not be asked: {slurm.unknown}"
         elif state == "pending" and paths.cancelled.exists():
             state, cause = "cancelled", "cancelled before it ran; the next start continues it"
         elif state == "pending" and (why := _read_json(paths.job).get("cause")):

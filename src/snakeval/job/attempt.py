@@ -102,11 +102,13 @@ def begin(arguments: argparse.Namespace) -> int:
             "ended": None,
             "host": platform.node(),
             "pid": arguments.pid,
-            "job": os.environ.get("SLURM_JOB_ID"),
+            "job": os.environ.get("SLURM_JOB_ID") or os.environ.get("LEPTON_JOB_NAME"),
             "deadline": arguments.deadline or None,
             "runtime": arguments.runtime,
             "image": arguments.image or None,
-            "container": arguments.container if arguments.runtime != "process" else None,
+            "container": arguments.container
+            if arguments.runtime not in ("process", "image")
+            else None,
             "log": f"logs/evaluate.{number}.log",
             "start": start,
             "last": arguments.last,

@@ -83,7 +83,7 @@ take_lease() {
     done
     mine="host=$(host_id)
 pid=$$
-job=${SLURM_JOB_ID:-}
+job=${SLURM_JOB_ID:-${LEPTON_JOB_NAME:-}}
 container=$container
 digest=$digest"
     if ! printf '%s\n' "$mine" >"$lease/owner" 2>"$scratch/mkdir"; then
@@ -256,7 +256,7 @@ fail() {
     [ "$number" = 0 ] || leave_if_lost
     case $stopped_by in
         '' | full | spent) state=failed ;;
-        slurm | moved) state=interrupted ;;
+        slurm | moved | cloud) state=interrupted ;;
         *) state=cancelled ;;
     esac
     # Nothing to record before the attempt has begun: the task may be in another one's hands.
@@ -309,6 +309,8 @@ on_signal() {
     [ ! -e "$scratch/spent" ] || stopped_by=spent
     [ ! -e "$scratch/moved" ] || stopped_by=moved
     [ "$stopped_by" != TERM ] || [ -z "${SLURM_JOB_ID:-}" ] || ask_slurm
+    # A cloud job is not cancelled by a signal: it may be started again, here or by the controller.
+    [ "$stopped_by" != TERM ] || [ "$runtime" != image ] || stopped_by=cloud
     [ -n "$harness_pid" ] || fail "$(why_stopped) before the harness ran"
     say "$(why_stopped): ending the harness (its samples are kept)"
     stop_harness
@@ -320,6 +322,7 @@ why_stopped() {
         moved) printf %s 'the server has gone, or has another address now; continuing with it' ;;
         spent) printf 'max_walltime (%s s) is used up; %s' "$SNAKEVAL_MAX_WALLTIME" \
             'raise execution.max_walltime and start again to continue' ;;
+        cloud) printf %s 'the job was ended (its time limit, a preemption, or a stop)' ;;
         *) printf %s "${slurm_says:-stopped by SIG$stopped_by}" ;;
     esac
 }

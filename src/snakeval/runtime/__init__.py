@@ -1,4 +1,4 @@
-"""The ways to start a harness: `docker`, `podman`, `apptainer`, `pyxis`, `process`; what each needs
+"""The ways to start a harness: docker, podman, apptainer, pyxis, process, image; what each needs
 before a start.
 
 How a runtime starts, stops and sweeps is bash, in `snakeval/job/runtime_*.sh`.
@@ -12,6 +12,7 @@ from typing import Protocol
 from snakeval.errors import Problem
 from snakeval.plan import Task
 from snakeval.runtime.docker import Docker
+from snakeval.runtime.image import InImage
 from snakeval.runtime.on_nodes import Apptainer, Pyxis
 from snakeval.runtime.podman import Podman
 from snakeval.runtime.process import Process
@@ -44,4 +45,5 @@ RUNTIMES: dict[str, Callable[[], Runtime]] = {
     "apptainer": Apptainer,
     "pyxis": Pyxis,
     "process": Process,
+    "image": InImage,
 }
