@@ -25,7 +25,9 @@ def workflow(lepton: LeptonService, tmp_path: Path) -> Workflow:
 
 
 @pytest.fixture
-def project(docker_engine: DockerEngine, nemo_image: str, tmp_path: Path) -> Iterator[LeptonProject]:
+def project(
+    docker_engine: DockerEngine, nemo_image: str, tmp_path: Path
+) -> Iterator[LeptonProject]:
     """The pipeline; jobs are containers of the real evaluation image."""
     folder = tmp_path / "project"
     folder.mkdir()

@@ -53,7 +53,9 @@ def test_storage_is_not_mounted_over_the_system(place: str) -> None:
         wanted(lepton_mounts=f"node-nfs:fs1:/a:{place}")
 
 
-@pytest.mark.parametrize("text", ["fs1", "fs1:/a", "node-nfs:fs1:a:/b", "[1]", "[{", '[{"from":1}]'])
+@pytest.mark.parametrize(
+    "text", ["fs1", "fs1:/a", "node-nfs:fs1:a:/b", "[1]", "[{", '[{"from":1}]']
+)
 def test_a_list_of_mounts_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(Unusable, match="no list of mounts"):
         wanted(lepton_mounts=text)
