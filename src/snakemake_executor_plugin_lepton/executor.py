@@ -227,7 +227,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             if tracked.refused:
                 return
             if tracked.staging:
-                tracked.staging.bring(list(map(str, tracked.job.input)), list(tracked.job.output))
+                tracked.staging.bring(_names(tracked.job.input), _written(tracked.job))
             command = self._write(tracked)
             tracked.id, tracked.lost_answer = create_once(
                 self.service,
@@ -330,13 +330,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         return tracked.watch.look(phase, tracked.written, time.monotonic())
 
     def _collected(self, tracked: Tracked, verdict: Verdict) -> Verdict:
-        """Brings the outputs of a job that was not run where its files are."""
-        if not tracked.staging or not verdict.success:
+        """Brings what a job has written that was not run where its files are."""
+        if not tracked.staging:
             return verdict
+        wanted = _written(tracked.job) if verdict.success else _names(tracked.job.log)
         try:
-            tracked.staging.fetch([str(name) for name in tracked.job.output])
+            tracked.staging.fetch(wanted)
         except OSError as error:
-            return Verdict(f"its outputs could not be copied from the storage: {error}")
+            if verdict.success:
+                return Verdict(f"its outputs could not be copied from the storage: {error}")
         tracked.staging.remove()
         return verdict
 
@@ -441,8 +443,16 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         return self._delete(tracked, 4)
 
 
+def _names(files: Any) -> list[str]:
+    return [str(name) for name in files]
+
+
+def _written(job: Any) -> list[str]:
+    return [*_names(job.output), *_names(job.log)]
+
+
 def _files(job: Any) -> list[str]:
-    return [str(name) for name in (*job.input, *job.output)]
+    return [*_names(job.input), *_written(job)]
 
 
 def patiently(call: Any, times: int = 5) -> Any:

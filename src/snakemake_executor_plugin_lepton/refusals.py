@@ -21,10 +21,10 @@ DIRECTIVES = (
 
 def of(job: Any, wanted: Callable[[Any], Wanted]) -> Iterable[str]:
     """Why a job cannot be run there."""
-    if job.is_group():
-        yield f"group {job.groupid}: a Lepton job runs one job; leave `group:` out"
-        return
     name = f"rule {job.rule.name}"
+    if job.group is not None:
+        yield f"{name}: a Lepton job runs one job; leave `group:` out"
+        return
     for attribute, directive in DIRECTIVES:
         if getattr(job, attribute, False):
             yield (

@@ -244,9 +244,11 @@ def test_no_engine_no_command_no_runtime(
     ]
     assert found(served, "dokcer", **image) == [
         (
+        (
             "container_runtime: there is no runtime 'dokcer'
 "
             "    -> possible: docker, podman, apptainer, pyxis, process, image"
+        )
         )
     ]
 
