@@ -62,6 +62,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         if os.environ.get(LATER) != "later":
             found = self.problems()
             if found:
+                self.wait = False  # the thread that looks at jobs has begun
                 raise WorkflowError("\n".join(found))
 
     # --- what a workflow of its own may lay over it ----------------------------------------------
@@ -435,7 +436,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
                 try:
                     if not self.service.phase(job_id).live:
                         break
-                except Missing:
+                except (Missing, Denied):
                     break
                 except ServiceError:
                     pass

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snakemake_executor_plugin_lepton.client import ServiceError
+from snakemake_executor_plugin_lepton.client import Denied, Missing, ServiceError
 from snakemake_executor_plugin_lepton.spec import Wanted
 from snakemake_executor_plugin_lepton.storage import Staging
 from snakemake_executor_plugin_lepton.watch import Exit, Verdict, Watch
@@ -81,8 +81,6 @@ class Registry:
 
 def tried(call: Callable[[], None], times: int, pause: Callable[[float], object]) -> str:
     """Makes a call until it holds; what it said last where it never did."""
-    from snakemake_executor_plugin_lepton.client import Missing
-
     said = ""
     for number in range(times):
         if number and pause(min(2.0**number, 8.0)):
@@ -91,6 +89,8 @@ def tried(call: Callable[[], None], times: int, pause: Callable[[float], object]
             call()
         except Missing:
             return ""
+        except Denied as error:
+            return str(error)
         except ServiceError as error:
             said = str(error)
         else:
