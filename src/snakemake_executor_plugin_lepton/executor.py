@@ -72,6 +72,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         container = getattr(job, "container_img_url", None)
         return spec.wanted(job.resources, self.executor_settings, container)
 
+    @property
+    def secrets_to_come(self) -> set[str]:
+        """Secrets that are not in the workspace yet, and will be when a job needs them."""
+        return set()
+
     def labels_of(self, job: Any) -> dict[str, str]:
         """Further labels of a job."""
         return {}
@@ -121,9 +126,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             return ["the SDK of Lepton is not installed: pip install 'snakeval[lepton]'"]
         wanted = [self.wanted(job) for job in jobs]
         try:
-            return [*refusals.secrets(wanted, self.service), *self._node_groups(wanted)] or (
-                self._look_for_earlier(jobs)
-            )
+            found = refusals.secrets(wanted, self.service, self.secrets_to_come)
+            return [*found, *self._node_groups(wanted)] or self._look_for_earlier(jobs)
         except Denied as error:
             return [f"Lepton refuses the token: {error}"]
         except ServiceError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,8 @@ def _storage(name: str, job: Any, asked: Wanted) -> Iterable[str]:
         yield f"{name}: conda environments are not made in Lepton jobs; put them into the image"
 
 
-def secrets(wanted: Sequence[Wanted], service: Service) -> list[str]:
-    """Secrets that jobs refer to and the workspace does not have."""
+def secrets(wanted: Sequence[Wanted], service: Service, to_come: Collection[str]) -> list[str]:
+    """Secrets that jobs refer to and the workspace neither has nor will have."""
     names = {
         (variable.secret, variable.name)
         for each in wanted
@@ -86,5 +86,5 @@ def secrets(wanted: Sequence[Wanted], service: Service) -> list[str]:
         f"the workspace has no secret '{secret}' for the variable {name}: "
         f"`lep secret create -n {secret} -v ...`"
         for secret, name in sorted(names)
-        if secret not in known
+        if secret not in known and secret not in to_come
     ]

@@ -16,6 +16,7 @@ from snakemake_executor_plugin_lepton.storage import Mount, Unusable, mount_for,
 from snakeval.harness import recipe_for
 from snakeval.job.attempt import write_atomically
 from snakeval.job.slurm_job import marked
+from snakeval.lepton.resources import secrets_of_servers
 from snakeval.plan import Run, Task
 from snakeval.script import IN_IMAGE
 
@@ -68,6 +69,12 @@ class Executor(Plugin):
         )
         told = tuple(Variable(name, text=os.environ.get(name, "")) for name in PASSED)
         return replace(found, mounts=(*found.mounts, *further), variables=(*found.variables, *told))
+
+    @property
+    def secrets_to_come(self) -> set[str]:
+        """The tokens of endpoints, which are made with them."""
+        runs = {id(each.run): each.run for each in self.followed.values()}.values()
+        return {secret for run in runs for secret in secrets_of_servers(run).values()}
 
     def labels_of(self, job: Any) -> dict[str, str]:
         followed = self._of(job)

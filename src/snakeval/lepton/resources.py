@@ -42,7 +42,8 @@ def variables(run: Run, task: Task) -> dict[str, str]:
 
     A variable of this machine (`host:NAME`) is a secret of the workspace there: the one that
     `lepton_platform.tasks.env_vars` names, else the one of the same name. No value leaves this
-    machine; `lit:` text is in run.sh already.
+    machine; `lit:` text is in run.sh already. The token of an endpoint of this run is the secret
+    that goes with it.
     """
     execution = run.config.execution
     given: Mapping[str, Any] = {}
@@ -51,7 +52,7 @@ def variables(run: Run, task: Task) -> dict[str, str]:
         given = execution.lepton_platform.tasks.env_vars
         names = list(execution.env_var_names)
     mapped = {name: source_of(name, value) for name, value in given.items()}
-    found = dict(mapped)
+    found = mapped | {name: f"secret:{secret}" for name, secret in secrets_of_servers(run).items()}
     sources = dict(task.env_vars)
     if task.endpoint.api_key_name:
         sources.setdefault(task.endpoint.api_key_name, f"host:{task.endpoint.api_key_name}")
@@ -63,6 +64,15 @@ def variables(run: Run, task: Task) -> dict[str, str]:
     for name in names:
         found.setdefault(name, f"secret:{name}")
     return found
+
+
+def secrets_of_servers(run: Run) -> dict[str, str]:
+    """A variable that holds the token of an endpoint of this run -> its secret."""
+    if not any(server.on_lepton for server in run.servers.values()):
+        return {}
+    from snakeval.deploy.lepton import job_secrets
+
+    return job_secrets(run)
 
 
 def source_of(name: str, value: Any) -> str:
