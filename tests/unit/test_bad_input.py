@@ -244,11 +244,8 @@ def test_no_engine_no_command_no_runtime(
     ]
     assert found(served, "dokcer", **image) == [
         (
-        (
-            "container_runtime: there is no runtime 'dokcer'
-"
+            "container_runtime: there is no runtime 'dokcer'\n"
             "    -> possible: docker, podman, apptainer, pyxis, process, image"
-        )
         )
     ]
 

@@ -30,7 +30,7 @@ def bring(run: Run, tasks: Sequence[Task], runtime: str, say: Callable[[str], No
     Raises InputError with every image that cannot be had.
     """
     images = {str(task.image): task.image_mirror for task in tasks if task.image}
-    if runtime == "process" or not images:
+    if runtime in ("process", "image") or not images:
         return []
     if runtime not in archives.KINDS:
         possible = ", ".join(RUNTIMES)
