@@ -39,7 +39,7 @@ def test_a_file_is_found_once_it_is_whole_and_by_the_runtimes_that_can_take_it(
 
 def test_every_runtime_has_a_script_and_images_of_a_registry_have_a_kind_of_file() -> None:
     assert BODIES.keys() == RUNTIMES.keys()
-    assert archives.KINDS.keys() == RUNTIMES.keys() - {"process"}
+    assert archives.KINDS.keys() == RUNTIMES.keys() - {"process", "image"}
 
 
 def test_an_engines_own_id_is_no_reference_elsewhere() -> None:
