@@ -48,3 +48,70 @@ def test_a_benchmark_runs_in_the_real_image_and_nothing_is_left(project: LeptonP
     assert not [file for file in files if b"sk-very-secret" in file.read_bytes()]
     # and again: nothing to be done, on this machine too
     assert "Nothing to be done" in project.snakemake().check().output
+
+
+def test_a_preempted_benchmark_goes_on_and_kill_ends_what_status_shows(
+    project: LeptonProject,
+) -> None:
+    # given a benchmark under way, with a lease that is soon seen to be dead
+    project.write(
+        [benchmark(project)],
+        {"limit_samples": 40, "parallelism": 2},
+        execution=project.execution(tasks={"env_vars": {"SNAKEVAL_SILENCE": "5"}}),
+    )
+    project.endpoint.latency = 0.3
+    with project.started() as process:
+        project.endpoint.wait_until_answered(5)
+        (job,) = project.lepton.jobs.created
+
+        # when Lepton takes its machine away, and starts it anew
+        project.lepton.jobs.preempt(job)
+        answered = sum(project.endpoint.answers.values())
+        project.endpoint.wait_until_answered(answered + 5, timeout=120)
+
+        # then it is the same job, in a second attempt, and status knows it
+        assert [each.id for each in project.lepton.jobs.alive] == [job.id]
+        shown = project.target("status").check().output
+        assert f"job {job.id} runs on Lepton" in shown
+
+        # and kill ends it, and everything of it
+        killed = project.target("kill").check().output
+        assert f"job {job.id} (mmlu_instruct)" in killed
+        assert project.lepton.jobs.all == {}
+        process.wait(60)
+    assert all(workload.code() is not None for workload in project.lepton.machine.running)
+
+    # and the next start asks only what has no answer yet
+    project.endpoint.latency = 0
+    project.snakemake().check()
+    asked_twice = [prompt for prompt, count in project.endpoint.answers.items() if count > 1]
+    assert len(project.endpoint.requests) == 40
+    assert len(asked_twice) <= 4, asked_twice  # what was in flight at the two ends
+    states = [attempt["state"] for attempt in project.status("mmlu_instruct")["attempts"]]
+    assert states[0] == "interrupted" and states[-1] == "published"
+
+
+def test_what_lepton_lacks_is_told_before_any_job(project: LeptonProject) -> None:
+    # given no secret for the key, data and results that are not on the storage, and a judge
+    project.write(
+        [benchmark(project) | {"dataset_dir": "/usr/share"}],
+        execution=project.execution(
+            evaluation_tasks={"use_shared_storage": False}, env_var_names=["NGC_API_KEY"]
+        ),
+        env_vars={"MODEL_TOKEN": "host:MODEL_TOKEN"},
+    )
+    output = project.snakemake().refused().output
+    assert "/usr/share (dataset_dir or execution.mounts.evaluation) is not on the storage" in output
+    assert "use_shared_storage" in output
+
+    # and given those, the secrets
+    project.write(
+        [benchmark(project)],
+        execution=project.execution(env_var_names=["NGC_API_KEY"]),
+        env_vars={"MODEL_TOKEN": "host:MODEL_TOKEN"},
+    )
+    output = project.snakemake().refused().output
+    for name in ("MODEL_TOKEN", "NGC_API_KEY"):
+        assert f"no secret '{name}' for the variable {name}: `lep secret create -n {name}" in output
+    assert project.lepton.jobs.created == []
+    assert not project.runs
