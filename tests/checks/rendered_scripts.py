@@ -33,7 +33,7 @@ def main() -> int:
         for runtime in BODIES:
             scripts.append(Path(folder) / f"{runtime}.sh")
             scripts[-1].write_text(render(run.tasks[0], runtime, "image"), encoding="utf-8")
-        for runtime in ("docker", "podman", "process"):
+        for runtime in ("docker", "podman", "process", "apptainer", "pyxis"):
             scripts.append(Path(folder) / f"server_{runtime}.sh")
             scripts[-1].write_text(render_server(server, runtime, "image"), encoding="utf-8")
         scripts.append(Path(folder) / "sbatch_server.sh")

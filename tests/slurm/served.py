@@ -48,6 +48,17 @@ class ServedProject(ClusterProject):
             **sections,
         )
 
+    def configure_tasks(self, deployment: dict[str, Any], tasks: list[dict[str, Any]]) -> None:
+        """Other benchmarks, of three questions each."""
+        execution = {"type": "slurm", "account": ACCOUNT, "output_dir": "out", "min_free_gb": 0}
+        self.write(
+            tasks,
+            {"limit_samples": 3},
+            target={},
+            deployment=deployment,
+            execution=execution,
+        )
+
     def hold(self) -> Path:
         """The scripted server answers nothing while this file exists."""
         file = self.folder / "hold"

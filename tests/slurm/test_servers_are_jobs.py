@@ -9,6 +9,7 @@ import pytest
 from served import ServedProject, llama
 
 from rig.endpoint import ScriptedEndpoint
+from rig.pipeline import SUMS, nemo_sums
 from rig.slurm_cluster import SlurmCluster
 
 WIDE = {"cpus": 3}
@@ -22,18 +23,23 @@ def project(slurm_cluster: SlurmCluster, tmp_path: Path) -> Iterator[ServedProje
     slurm_cluster.clear()
 
 
+@pytest.mark.docker
 def test_one_server_serves_benchmarks_on_two_nodes_and_ends_with_the_last(
-    project: ServedProject,
+    project: ServedProject, nemo_image: str
 ) -> None:
-    # given a real llama.cpp server as deployment, and benchmarks that need a node each
-    project.configure(llama(), {"a": 6, "b": 6}, resources={"a": WIDE, "b": WIDE})
+    # given a real llama.cpp server as deployment, and two benchmarks that need a node each: plain
+    # lm-eval, and the NeMo image
+    project.configure_tasks(
+        llama(), [{**SUMS, "resources": WIDE}, {**nemo_sums(), "resources": WIDE}]
+    )
     # when they are evaluated
     said = project.snakemake().check().output
     # then one job has served both, at the address of its node
     assert [row["state"] for row in project.rows()] == ["published"] * 2
     (life,) = project.record["lives"]
     assert (life["loads"], life["restarts"], life["job"]) == (1, 0, project.server_job)
-    hosts = {project.status(name)["attempts"][0]["host"] for name in "ab"}
+    names = ("snakeval_sums", "mmlu_instruct")
+    hosts = {project.status(name)["attempts"][0]["host"] for name in names}
     assert hosts == {"m1", "m2"}
     # and it ended with the last of them
     assert project.record["cause"] == "no benchmark needs it any more"
@@ -124,15 +130,23 @@ def test_what_keeps_a_server_from_coming_up_is_told(project: ServedProject) -> N
     assert "was not healthy after" in said
     assert "the server's weights are loaded" in said
     project.cluster.wait(lambda: not project.cluster.jobs(), 10)
-    # given one that still waits in the queue: `kill` ends it
+    # and by hand: the server and the benchmark are one sbatch each
     project.folder.joinpath("sick").unlink()
+    server = project.sbatch(project.server / "sbatch_server.sh")
+    project.cluster.wait(lambda: bool(project.endpoint_now), 30)
+    project.sbatch(project.run_folder / "sbatch_a.sh")
+    project.cluster.wait((project.task("a") / "artifacts").exists, 30)
+    project.cluster.run("scancel", server)
+    project.cluster.wait(lambda: not project.cluster.jobs(), 20)
+    assert project.record["cause"] == "stopped by SIGTERM"
+    # given one that still waits in the queue: `kill` ends it
     flags = {"deployment": {"sbatch_extra_flags": {"hold": True}}}
-    project.configure(project.scripted(), {"a": 3}, execution=flags)
+    project.configure(project.scripted(), {"a": 3, "b": 3}, execution=flags)
     with project.started() as snakemake:
         project.cluster.wait(lambda: bool(project.cluster.jobs()), 30)
         job = project.server_job
         said = project.target("status").check().output
-        assert f"server model: job {job} is in the queue: JobHeldUser" in said
+        assert f"server model: job {job} is in the queue" in said
         project.target("kill").check()
         assert snakemake.wait(30) != 0
     assert not project.cluster.jobs()

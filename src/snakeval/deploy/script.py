@@ -11,7 +11,12 @@ from typing import Literal
 from snakeval.deploy.server import LEPTON, OF_GPUS, Server
 from snakeval.script import assigned, job_file, variables
 
-BODIES = {"process": "server_process.sh", LEPTON: "server_lepton.sh"}
+BODIES = {
+    "process": ("server_process.sh",),
+    "apptainer": ("server_process.sh", "server_apptainer.sh"),
+    "pyxis": ("server_process.sh", "server_pyxis.sh"),
+    LEPTON: ("server_lepton.sh",),
+}
 """How the server runs, by runtime; else in a container of an engine."""
 
 
@@ -25,12 +30,12 @@ def render(
 ) -> str:
     """The whole `server.sh`.
 
-    runtime  docker, podman, process or lepton
+    runtime  docker, podman, apptainer, pyxis, process or lepton
     image    the image to run, pinned where the engine could say its digest
     reach    who must reach the server: this machine's processes, or the cluster's nodes
     command  what `server_command` prints; None: the server's
     """
-    body = BODIES.get(runtime, "server_container.sh")
+    body = BODIES.get(runtime, ("server_container.sh",))
     wanted = [server.key_name] if server.key_name else []
     return "\n".join(
         [
@@ -38,7 +43,7 @@ def render(
             variables(server.environment, server.env_vars, wanted),
             _command(server, runtime) if command is None else _printed(command),
             job_file("surroundings.sh"),
-            job_file(body),
+            *map(job_file, body),
             job_file("server.sh"),
         ]
     )
@@ -59,7 +64,7 @@ def _head(server: Server, runtime: str, image: str, hf_home: str, reach: str) ->
         "model": server.model,
         "health": server.health,
         "key_name": server.key_name or "",
-        "port": "" if server.port is None else str(server.port),
+        "port": _port(server, runtime),
         "gpus": server.gpus,
         "hf_model": "yes" if server.hf_model else "no",
         "hf_home": hf_home,
@@ -69,6 +74,11 @@ def _head(server: Server, runtime: str, image: str, hf_home: str, reach: str) ->
         "ready_timeout": f"{server.ready_timeout:g}",
         "extra_args": _arguments(server),
         "written": [str(folder) for folder, _, writable in server.mounts if writable],
+        "mounts": [
+            f"{source}:{target}{'' if writable else ':ro'}"
+            for source, target, writable in server.mounts
+        ],
+        **_several(server, runtime),
         "start_folder": str(Path.cwd()),
         "environment_python": sys.executable,
     }
@@ -81,6 +91,32 @@ def _head(server: Server, runtime: str, image: str, hf_home: str, reach: str) ->
         "",
     ]
     return "\n".join([*lines, *assigned(settings), ""])
+
+
+def _port(server: Server, runtime: str) -> str:
+    """The port that the config fixes, or that a container has for itself; else empty.
+
+    8000 is the launcher's default, and nobody's wish where the server shares the node's network.
+    """
+    shared = runtime in ("apptainer", "pyxis") and not server.several
+    if server.port is None or (shared and server.port == 8000 and "{port}" in server.command):
+        return ""
+    return str(server.port)
+
+
+def _several(server: Server, runtime: str) -> dict[str, str]:
+    """Settings of the runtime that can serve from several nodes."""
+    if runtime != "pyxis":
+        return {}
+    return {
+        "nodes": str(server.nodes),
+        "instances": str(server.instances),
+        "ray": "yes" if server.type == "vllm_ray" else "no",
+        "proxy_image": server.proxy.image or "",
+        "proxy_port": str(server.proxy.config.haproxy_port or 5009),
+        "proxy_health": server.proxy.config.health_check_path or server.health,
+        "proxy_status": str(server.proxy.config.health_check_status or 200),
+    }
 
 
 def _arguments(server: Server) -> list[str]:

@@ -9,9 +9,10 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from snakeval.config.deployment import AuxiliaryDeployment, ServerDeployment
-from snakeval.config.execution import Execution, LeptonExecution
+from snakeval.config.execution import Execution, LeptonExecution, Proxy
 from snakeval.config.model import Config, EndpointType
 
 MODEL = "model"
@@ -78,6 +79,11 @@ class Server:
     """What of it, as the config has it, one machine alone cannot be: `num_nodes: 2`."""
     gpu_count: int | None = None
     """GPUs that it uses; None: all that there are."""
+    nodes: int = 1
+    """Of each instance."""
+    instances: int = 1
+    proxy: Proxy = field(default_factory=Proxy)
+    """In front of several instances."""
 
     def path(self, endpoint_type: EndpointType) -> str | None:
         """The path that a benchmark of this type asks."""
@@ -134,6 +140,7 @@ def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeplo
         environment=_environment(given),
         several=_several(config, given),
         gpu_count=_gpu_count(given),
+        **_shape(config, given),
     )
 
 
@@ -153,6 +160,17 @@ def _gpu_count(given: ServerDeployment) -> int | None:
         * (given.pipeline_parallel_size or 1)
         * (given.data_parallel_size or 1)
     )
+
+
+def _shape(config: Config, given: ServerDeployment) -> dict[str, Any]:
+    """Nodes, instances, and the proxy in front of them."""
+    execution = config.execution
+    wanted: Any = given if isinstance(given, AuxiliaryDeployment) else execution
+    nodes, instances = getattr(wanted, "num_nodes", 1), getattr(wanted, "num_instances", 1)
+    if given.multiple_instances and instances == 1:  # the older way to say it: one on each node
+        nodes, instances = 1, nodes
+    proxy = getattr(execution, "proxy", Proxy())
+    return {"nodes": nodes, "instances": instances, "proxy": proxy}
 
 
 def _several(config: Config, given: ServerDeployment) -> str:

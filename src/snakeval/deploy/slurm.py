@@ -36,6 +36,18 @@ GONE = 45.0
 
 def problems(run: Run, server: Server, runtime: str) -> Iterable[Problem]:
     """What Slurm itself refuses is told with the benchmarks' jobs (`slurm/start.py`)."""
+    if server.nodes * server.instances > 1 and runtime != "pyxis":
+        yield Problem(
+            run.place(*server.keys),
+            f"`{server.several}` asks for several nodes, which {runtime} does not serve from",
+            "use pyxis (--default-resources container_runtime=pyxis), or one node",
+        )
+    if server.instances > 1 and not server.proxy.image:
+        yield Problem(
+            run.place("execution", "proxy", "image"),
+            "is missing: several instances need a proxy in front of them",
+            "write an image of haproxy",
+        )
     if server.several:
         yield Problem(
             run.place(*server.keys),

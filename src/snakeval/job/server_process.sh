@@ -1,7 +1,10 @@
-# How the server runs as a process of this machine.
+# How the server runs as a process of this machine, or of a container that shares its network.
 
 supervision=(--own-network)
 [ -z "$port" ] || supervision+=(--port "$port" --fixed-port)
+
+# What the process is; the runtimes of clusters have another one.
+launch() { exec bash -c "$(server_command)"; }
 
 serve() {
     local server watchdog code
@@ -13,7 +16,7 @@ serve() {
     export PATH
     exec 3<&0 > >(tool attempt redact "${secret_names[@]+"${secret_names[@]}"}") 2>&1
     set -m # a process group of its own, which can be ended as a whole
-    (exec bash -c "$(server_command)") </dev/null 3<&- &
+    (launch) </dev/null 3<&- &
     server=$!
     # The watchdog: ends the group when the lifeline's writing end is gone.
     (

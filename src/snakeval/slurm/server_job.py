@@ -30,7 +30,7 @@ def described(run: Run, server: Server, defaults: Mapping[str, int | str]) -> li
         comment = execution.sbatch_comment
         extra = execution.sbatch_extra_flags | execution.deployment.sbatch_extra_flags
         tasks = execution.ntasks_per_node
-        shape = [f"--nodes={execution.num_nodes}", f"--ntasks-per-node={tasks}"]
+        shape = [f"--nodes={server.nodes * server.instances}", f"--ntasks-per-node={tasks}"]
         if execution.gpus_per_node and _wants_gpus(server):
             shape.append(f"--gpus-per-node={execution.gpus_per_node}")
     if gres := _gres(run, server):

@@ -71,6 +71,7 @@ class SlurmStart:
             (id(each.run), name): (each.run, name)
             for each in self._followed.values()
             for name in each.task.servers
+            if not each.run.servers[name].on_lepton
         }.values():
             groups = described(run, run.servers[name], self._defaults)
             words = _asked_for(["sbatch", *(word for group in groups for word in group)])
@@ -140,14 +141,18 @@ def flags(runs: Sequence[Run]) -> list[Problem]:
     for run in runs:
         execution = run.config.execution
         if isinstance(execution, SlurmExecution):
-            for name, key in owned_flags(execution.sbatch_extra_flags).items():
-                found.append(
-                    Problem(
-                        f"execution.sbatch_extra_flags.{name}",
-                        "is set by snakeval itself",
-                        f"write {key}" if key else "leave it out",
+            for where, given in (
+                ("execution", execution.sbatch_extra_flags),
+                ("execution.deployment", execution.deployment.sbatch_extra_flags),
+            ):
+                for name, key in owned_flags(given).items():
+                    found.append(
+                        Problem(
+                            f"{where}.sbatch_extra_flags.{name}",
+                            "is set by snakeval itself",
+                            f"write {key}" if key else "leave it out",
+                        )
                     )
-                )
     return found
 
 

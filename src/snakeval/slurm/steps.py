@@ -23,7 +23,8 @@ def hosting(run: Run, task: Task) -> ServerPaths | None:
     """The deployment in whose allocation a benchmark runs; None: it is a job of its own."""
     execution = run.config.execution
     if isinstance(execution, SlurmExecution) and execution.placement == "colocated":
-        return next((run.paths.server(name) for name in task.servers), None)
+        ours = [name for name in task.servers if not run.servers[name].on_lepton]
+        return next((run.paths.server(name) for name in ours), None)
     return None
 
 

@@ -1,0 +1,148 @@
+"""A server's job on Slurm, as text: what it asks for, and how it is started on several nodes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snakeval.config.model import Config
+from snakeval.deploy import slurm
+from snakeval.deploy.script import render
+from snakeval.deploy.server import MODEL, Server, servers_of
+from snakeval.layout import RunPaths
+from snakeval.plan import Run
+from snakeval.slurm.server_job import batch_script, described
+
+VLLM = {"type": "vllm", "served_model_name": "m", "hf_model_handle": "o/m"}
+
+
+def run_of(deployment: dict[str, Any], execution: dict[str, Any], tmp_path: Path) -> Run:
+    config = Config.model_validate(
+        {
+            "execution": {"type": "slurm", "account": "lab", **execution},
+            "deployment": {**VLLM, **deployment},
+            "evaluation": {"tasks": ["t"]},
+        }
+    )
+    paths = RunPaths(tmp_path / "2026-01-01-00-00-00-0123abcd")
+    return Run(
+        paths=paths,
+        config=config,
+        raw={},
+        base=tmp_path,
+        identity={},
+        tasks=(),
+        selected=(),
+        fresh=(),
+        place=lambda *keys: ".".join(keys),
+        servers=servers_of(config),
+        new=True,
+    )
+
+
+def asked(
+    tmp_path: Path, deployment: dict[str, Any] | None = None, **execution: Any
+) -> dict[str, str]:
+    """The flags of the server's job."""
+    run = run_of(deployment or {}, execution, tmp_path)
+    defaults = {"slurm_partition": "cpu", "runtime": 240, "mem_mb": 4000}
+    flags = [" ".join(words) for words in described(run, run.servers[MODEL], defaults)]
+    pairs = (flag.replace("=", " ", 1).partition(" ") for flag in flags)
+    return {name: value for name, _, value in pairs}
+
+
+def test_gpus_partition_and_limit_are_the_configs(tmp_path: Path) -> None:
+    flags = asked(tmp_path, partition="gpu", walltime="02:00:00", gres="gpu:h100:4")
+    assert (flags["-A"], flags["-p"], flags["-t"]) == ("lab", "gpu", "02:00:00")
+    assert flags["--gres"] == "gpu:h100:4"
+    assert "--requeue" in flags
+    assert flags["--signal"] == "B:USR1@120"
+    assert "--mem" not in flags  # the profile's is for harnesses
+
+
+def test_what_the_config_does_not_say_is_the_profiles(tmp_path: Path) -> None:
+    flags = asked(tmp_path)
+    assert (flags["-p"], flags["-t"]) == ("cpu", "04:00:00")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "gres"), [(2, "gpu:2"), ("0,3", "gpu:2"), (0, None), (None, "gpu:8"), ("all", "gpu:8")]
+)
+def test_the_deployments_gpus_win_over_the_clusters_default(
+    gpus: int | str | None, gres: str | None, tmp_path: Path
+) -> None:
+    assert asked(tmp_path, {"gpus": gpus}).get("--gres") == gres
+
+
+def test_a_process_asks_for_gpus_only_where_the_config_does(tmp_path: Path) -> None:
+    process = {"type": "process", "command": "serve", "hf_model_handle": None}
+    assert "--gres" not in asked(tmp_path, process)
+    assert asked(tmp_path, process, gres="gpu:1")["--gres"] == "gpu:1"
+
+
+def test_the_servers_own_flags_are_on_top_of_the_jobs(tmp_path: Path) -> None:
+    execution = {
+        "sbatch_extra_flags": {"exclusive": True, "qos": "low"},
+        "deployment": {"sbatch_extra_flags": {"exclusive": False, "mem": "64G"}},
+    }
+    run, server = several(tmp_path, execution=execution)
+    flags = [word for words in described(run, server, {}) for word in words]
+    assert {"--qos=low", "--mem=64G"} <= set(flags)
+    assert "--exclusive" not in flags
+
+
+def test_the_batch_script_has_no_path_of_the_run(tmp_path: Path) -> None:
+    run = run_of({}, {}, tmp_path)
+    server = run.servers[MODEL]
+    text = batch_script(run, server, described(run, server, {}), "vllm@sha256:1")
+    assert str(tmp_path) not in text
+    assert 'exec bash "$here"/server.sh' in text
+
+
+# --- several nodes and instances: as text only --------------------------------------------------
+
+
+def several(tmp_path: Path, **sections: Any) -> tuple[Run, Server]:
+    run = run_of(sections.get("deployment", {}), sections.get("execution", {}), tmp_path)
+    return run, run.servers[MODEL]
+
+
+def test_several_nodes_are_one_job_with_a_task_on_each(tmp_path: Path) -> None:
+    run, server = several(tmp_path, deployment={"type": "vllm_ray"}, execution={"num_nodes": 4})
+    assert ["--nodes=4"] in described(run, server, {})
+    script = render(server, "pyxis", "vllm", reach="nodes")
+    assert "nodes=4\ninstances=1\nray=yes" in script
+    assert "ray start --head" in script
+    (problem,) = slurm.problems(run, server, "pyxis")
+    assert problem.warning
+    assert "was not tried" in problem.what
+
+
+def test_instances_are_behind_a_proxy(tmp_path: Path) -> None:
+    execution = {"num_nodes": 2, "num_instances": 3, "proxy": {"image": "haproxy:3"}}
+    run, server = several(tmp_path, execution=execution)
+    assert ["--nodes=6"] in described(run, server, {})
+    script = render(server, "pyxis", "vllm", reach="nodes")
+    assert "nodes=2\ninstances=3\nray=no\nproxy_image=haproxy:3\nproxy_port=5009" in script
+
+
+def test_the_older_way_to_ask_for_instances_is_one_on_each_node(tmp_path: Path) -> None:
+    _, server = several(
+        tmp_path, deployment={"multiple_instances": True}, execution={"num_nodes": 4}
+    )
+    assert (server.nodes, server.instances) == (1, 4)
+
+
+def test_what_several_nodes_lack_is_told(tmp_path: Path) -> None:
+    run, server = several(tmp_path, execution={"num_instances": 2})
+    told = [problem.what for problem in slurm.problems(run, server, "docker")]
+    assert "which docker does not serve from" in told[0]
+    assert "is missing" in told[1]
+
+
+@pytest.mark.parametrize("runtime", ["apptainer", "pyxis"])
+def test_a_container_on_the_nodes_network_gets_a_free_port(runtime: str, tmp_path: Path) -> None:
+    _, server = several(tmp_path)
+    assert "\nport=''\n" in render(server, runtime, "vllm", reach="nodes")
+    _, fixed = several(tmp_path, deployment={"port": 9000})
+    assert "\nport=9000\n" in render(fixed, runtime, "vllm", reach="nodes")
