@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from snakeval.prefetch import archives
 from snakeval.prefetch.archives import Prefetched
 from snakeval.runtime import RUNTIMES, on_nodes
 from snakeval.runtime.on_nodes import Apptainer
+from snakeval.runtime.progress import run_with_progress
 
 
 def bring(run: Run, tasks: Sequence[Task], runtime: str, say: Callable[[str], None]) -> list[Path]:
@@ -123,20 +123,9 @@ def _command(runtime: str, pinned: str, file: Path) -> list[str]:
 
 def _run(command: Sequence[str], image: str) -> None:
     """Runs it with its own lines of progress. Raises InputError with its last line."""
-    last = ""
-    with subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stderr
-        for line in process.stderr:
-            last = line.strip() or last
-            print(line, end="", file=sys.stderr)
-    if process.returncode:
-        said = last or f"exit code {process.returncode}"
+    code, last = run_with_progress(command)
+    if code:
+        said = last or f"exit code {code}"
         raise InputError([Problem(command[0], *why_not(image, said, command[0]))])
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Collection, Sequence
 
 from snakeval.errors import InputError, Problem
 from snakeval.images import digest_of, mirrored, why_not
 from snakeval.plan import Task
+from snakeval.runtime.progress import run_with_progress
 
 
 class Podman:
@@ -48,7 +48,7 @@ class Podman:
             image = mirrored(image, mirror)
             here = _podman("image", "inspect", image)
         if here.returncode or again:
-            code, said = _pull(image)
+            code, said = run_with_progress(["podman", "pull", image])
             here = _podman("image", "inspect", image) if code == 0 else here
             if here.returncode:
                 raise InputError([Problem("podman", *why_not(image, said, "podman"))])
@@ -59,23 +59,6 @@ class Podman:
             if not digest.startswith("localhost/")
         ]
         return digest_of(image, remote) or str(facts["Id"])
-
-
-def _pull(image: str) -> tuple[int, str]:
-    """Pulls with podman's own lines of progress; its exit code and last line."""
-    last = ""
-    with subprocess.Popen(
-        ["podman", "pull", image],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stderr
-        for line in process.stderr:
-            last = line.strip() or last
-            print(line, end="", file=sys.stderr)
-    return process.returncode, last
 
 
 def _podman(*arguments: str) -> subprocess.CompletedProcess[str]:
