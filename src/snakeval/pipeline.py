@@ -463,16 +463,18 @@ class Pipeline:
 
         from snakeval import checks
         from snakeval.runtime import RUNTIMES
-        from snakeval.script import runtime_of
+        from snakeval.script import Pending
 
         logger.info("`snakemake show_config` (same flags) shows every task's image and command.")
         runtime = _default_runtime(self._workflow)
-        pending = {
-            task: runtime_of(task, runtime)
-            for run in self.runs
-            for task in run.selected
-            if not task.published or task in run.fresh
-        }
+        pending = Pending(
+            {
+                task: runtime
+                for run in self.runs
+                for task in run.selected
+                if not task.published or task in run.fresh
+            }
+        )
         if pending:
             several = len(self.runs) > 1
             names = [

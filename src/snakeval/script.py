@@ -61,6 +61,17 @@ def runtime_of(task: Task, wanted: str) -> str:
     return wanted if task.image or wanted == "image" else "process"
 
 
+class Pending(dict[Task, str]):
+    """Tasks of a start, each with its runtime.
+
+    asked  what the profile asks for, also for a task without an image: its server may have one
+    """
+
+    def __init__(self, asked: Mapping[Task, str]) -> None:
+        super().__init__({task: runtime_of(task, wanted) for task, wanted in asked.items()})
+        self.asked = asked
+
+
 def render(task: Task, runtime: str, image: str | None, archive: Prefetched | None = None) -> str:
     """The whole `run.sh` of a task.
 

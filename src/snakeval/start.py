@@ -34,7 +34,7 @@ from snakeval.prefetch import archives
 from snakeval.runtime import RUNTIMES, Runtime
 from snakeval.runtime.on_nodes import reference
 from snakeval.runtime.probe import cannot_write
-from snakeval.script import LIB, WITHOUT_ENGINE, job_file, render, runtime_of
+from snakeval.script import LIB, WITHOUT_ENGINE, Pending, job_file, render, runtime_of
 
 DEFAULT_RUNTIME = "docker"
 
@@ -73,12 +73,14 @@ def begin(
     Returns the holds on the runs. Raises InputError; nothing is left behind then but a lock that
     is given back.
     """
-    pending = {
-        task: runtime_of(task, wanted[output])
-        for run in runs
-        for task in run.tasks
-        if (output := str(task.paths.published(task.digest))) in wanted
-    }
+    pending = Pending(
+        {
+            task: wanted[output]
+            for run in runs
+            for task in run.tasks
+            if (output := str(task.paths.published(task.digest))) in wanted
+        }
+    )
     runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
     found = [
         *found,

@@ -114,6 +114,18 @@ def test_it_ends_when_nobody_has_used_it_for_a_while(server: Supervised) -> None
     assert server.record["lives"][0]["seconds_idle"] >= 2
 
 
+def test_a_start_that_has_found_it_up_has_time_to_use_it(server: Supervised) -> None:
+    server.write(scripted(*steered(server), idle_timeout=3))
+    with server.started() as process:
+        wait_until(lambda: server.address)
+        for number in range(8):  # four seconds and more
+            server.paths.up(f"start{number}").touch()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.6)
+        process.wait(20)
+    assert server.record["cause"] == "idle for 3 s"
+
+
 def test_it_stays_while_it_is_used_and_ends_with_its_last_benchmark(server: Supervised) -> None:
     # given two benchmarks of this start: one finished, one under way
     server.write(scripted(*steered(server), idle_timeout=2))

@@ -12,6 +12,7 @@ from snakeval.deploy.server import Server
 from snakeval.errors import Problem
 from snakeval.plan import Run, Task
 from snakeval.runtime import RUNTIMES, Runtime
+from snakeval.script import Pending
 
 GPUS = re.compile(r"^(all|none|\d+(,\d+)*)?$")
 WEIGHTS = ("vllm", "sglang", "trtllm")
@@ -23,9 +24,10 @@ def servers_of(run: Run, pending: Mapping[Task, str]) -> list[tuple[Server, str]
 
     pending  task -> runtime
     """
+    asked = pending.asked if isinstance(pending, Pending) else pending
     wanted = {
         name: runtime
-        for task, runtime in pending.items()
+        for task, runtime in asked.items()
         if task in run.tasks and (not task.published or task in run.fresh)
         for name in task.servers
     }

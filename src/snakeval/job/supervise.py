@@ -355,15 +355,20 @@ class Supervisor:
         ):
             raise Ended("stopped", "no benchmark needs it any more")
 
+    def starts(self) -> set[str]:
+        """The starts that have found the server up: each of them is about to use it."""
+        return {token.name for token in self.here.glob("up.*")}
+
     def watch(self) -> None:
         """Returns when the server has ended by itself. Raises Ended."""
         last_used = last = time.monotonic()
+        starts = self.starts()
         recorded = healthy = last
         while self.ended() is None:
             time.sleep(TICK)
             moment = time.monotonic()
             in_use = self.users.now()
-            if in_use:
+            if in_use or starts != (starts := self.starts()):
                 last_used = moment
             self.life["seconds_in_use" if in_use else "seconds_idle"] += moment - last
             last = moment
