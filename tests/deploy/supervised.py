@@ -34,12 +34,17 @@ class Supervised:
         return self.run.server(MODEL)
 
     def write(
-        self, deployment: dict[str, Any], timeout: int = 60, runtime: str = "process"
+        self,
+        deployment: dict[str, Any],
+        timeout: int = 60,
+        runtime: str = "process",
+        endpoint: str | None = None,
     ) -> None:
-        """Writes `server.sh` as a start does."""
+        """Writes `server.sh` as a start does; `endpoint`: what is asked of Lepton."""
+        kind = "lepton" if endpoint else "local"
         config = Config.model_validate(
             {
-                "execution": {"endpoint_readiness_timeout": timeout},
+                "execution": {"type": kind, "endpoint_readiness_timeout": timeout},
                 "deployment": deployment,
                 "evaluation": {"tasks": ["t"]},
             }
@@ -49,7 +54,7 @@ class Supervised:
             (self.run.lib / name).write_text(job_file(name))
         self.paths.users.mkdir(parents=True, exist_ok=True)
         server = servers_of(config)[MODEL]
-        self.paths.script.write_text(render(server, runtime, server.image))
+        self.paths.script.write_text(render(server, runtime, server.image, command=endpoint))
 
     @contextlib.contextmanager
     def started(self, **variables: str) -> Iterator[subprocess.Popen[bytes]]:

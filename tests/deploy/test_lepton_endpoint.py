@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 from deployed import SCRIPTED, wait_until
+from supervised import Supervised
 
 from rig.lepton_service import LeptonService
+from rig.pipeline import MODEL as MODEL_NAME
 from snakeval.deploy import lepton_calls, lepton_endpoint
 from snakeval.deploy.lepton_calls import GivenUp, family_of
 from snakeval.deploy.lepton_endpoint import Endpoint, verdict
 from snakeval.deploy.lepton_spec import MARK
+from snakeval.layout import RunPaths
 
 
 @pytest.fixture(params=[False, True], ids=["deployments", "endpoints"])
@@ -137,7 +140,6 @@ def test_created_ready_and_deleted_with_its_secret(lepton: LeptonService, make: 
         ("GET", "/(deployments|endpoints)/[^/]+$", {"body": b"garbage", "times": 2}),
         ("GET", "/(deployments|endpoints)/[^/]+$", {"status": 404, "times": 2}),
         ("GET", "/(deployments|endpoints)$", {"status": 502}),
-        ("GET", "/workspace", {"status": 503, "times": 4}),
         ("POST", "/usersecrets", {"drop": "answer"}),
         ("DELETE", "/(deployments|endpoints)/", {"status": 503, "times": 2}),
         ("DELETE", "/(deployments|endpoints)/", {"drop": "answer"}),
@@ -292,6 +294,36 @@ def test_a_secret_that_was_left_over_gets_the_value_of_now(
     wait_until(lambda: living.address)
     assert older.secrets["snakeval-01234567"] == lepton_endpoint.own_token(older.token)
     living.stop()
+
+
+def test_supervised_it_comes_back_and_never_outlives_its_supervisor(
+    older: LeptonService, make: Make, tmp_path: Path
+) -> None:
+    # given an endpoint whose supervisor was started by hand
+    make()
+    content = (tmp_path / "endpoint_spec.json").read_text()
+    variables = {**older.environment, "SNAKEVAL_LEPTON_POLL": "0.2", "SNAKEVAL_START": ""}
+    server = Supervised(RunPaths(tmp_path / "2026-01-01-00-00-00-0123abce"), variables)
+    server.run.dir.mkdir()
+    deployment = {"type": "generic", "image": "i", "command": "c", "served_model_name": MODEL_NAME}
+    server.write(
+        {**deployment, "lepton_config": {"resource_shape": "cpu.small"}},
+        runtime="lepton",
+        endpoint=content,
+    )
+    with server.started() as process:
+        wait_until(lambda: server.address, 60)
+        # when its state is Error, and stays so
+        (first,) = older.deployments.alive
+        before = server.address
+        first.shown = "Error"
+        # then another one takes its place, and the first is deleted
+        wait_until(lambda: server.address not in ("", before), 60)
+        assert [each.name != first.name for each in older.deployments.alive] == [True]
+        assert server.record["lives"][-1]["restarts"] == 1
+        # and when the supervisor is killed, the endpoint is deleted too
+        process.kill()
+        wait_until(lambda: not older.deployments.alive and not older.secrets, 30)
 
 
 @pytest.mark.parametrize(

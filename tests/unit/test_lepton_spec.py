@@ -299,3 +299,23 @@ def test_names_are_ones_that_lepton_takes(word: str, begins: str) -> None:
     prefix = content_of(run_of({**VLLM, "lepton_config": {"endpoint_name": word}}))["prefix"]
     assert prefix.startswith(begins)
     assert len(f"{prefix}-1234") <= 36
+
+
+def test_words_without_a_field_are_told_where_they_would_mean_something() -> None:
+    scale_down = {"scale_from_zero": True}
+    defaults = {"enable_rdma": True}
+    run = run_of(
+        {**VLLM, "lepton_config": {"auto_scaler": {"scale_down": scale_down}}},
+        execution={"lepton_platform": {"deployment": {"platform_defaults": defaults}}},
+    )
+    assert told(run) == []
+    said = [str(warning) for warning in run.warnings]
+    assert len(said) == 2 and all("Lepton's SDK has no field for it" in each for each in said)
+
+
+def test_several_machines_and_a_process_are_no_endpoint() -> None:
+    (said,) = told(run_of({**VLLM, "multiple_instances": True}))
+    assert "multiple_instances: true" in said
+    process = run_of({"type": "process", "command": "serve", "lepton_config": {}})
+    assert not process.servers[MODEL].on_lepton  # it runs here, as without Lepton
+    assert "use profiles/local" in told(process)[0]

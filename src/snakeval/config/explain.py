@@ -288,6 +288,12 @@ WITHOUT_MEANING = {
     ("execution", "auto_export", "launcher_install_cmd"): "exports run in this environment",
     ("execution", "auto_export", "export_image"): "exports run in this environment",
     ("execution", "auto_export", "export_mounts"): "exports run in this environment",
+    ("execution", "lepton_platform", "deployment", "platform_defaults", "enable_rdma"): (
+        "Lepton's SDK has no field for it"
+    ),
+    ("deployment", "lepton_config", "auto_scaler", "scale_down", "scale_from_zero"): (
+        "Lepton's SDK has no field for it; with min_replicas: 0 the next request starts a replica"
+    ),
 }
 """Keys of the launcher that are accepted and do nothing here, and why."""
 

@@ -52,13 +52,15 @@ def secrets_of(run: Run, server: Server) -> dict[str, Token]:
 
 
 def job_secrets(run: Run) -> dict[str, str]:
-    """For jobs on Lepton: a variable that benchmarks need for their servers -> the secret."""
-    return {
-        token.variable: secret
-        for server in run.servers.values()
-        if server.on_lepton
-        for secret, token in secrets_of(run, server).items()
-    }
+    """For jobs on Lepton: a variable that benchmarks need for their servers -> the secret.
+
+    Where several endpoints have the same token, it is the model's secret: it stays the longest.
+    """
+    found: dict[str, str] = {}
+    for server in run.servers.values():
+        for secret, token in secrets_of(run, server).items() if server.on_lepton else ():
+            found.setdefault(token.variable, secret)
+    return found
 
 
 def content_of(run: Run, server: Server, image: str | None) -> dict[str, Any]:
