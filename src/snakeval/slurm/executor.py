@@ -157,8 +157,12 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
         paths = followed.task.paths
         paths.logs.mkdir(parents=True, exist_ok=True)
         script = followed.run.paths.batch_script(followed.task.name).absolute()
-        words = command_words(self.describe(job), job.resources)
-        said = sbatch([*words, str(script), str(job.attempt)])
+        # Not an argument of the script: Slurm would show it as part of the script's name.
+        words = [
+            f"{word},SNAKEVAL_ATTEMPT={job.attempt}" if word == "--export=ALL" else word
+            for word in command_words(self.describe(job), job.resources)
+        ]
+        said = sbatch([*words, str(script)])
         note(paths.job, said, followed.task.digest, self.start)
         self.logger.info(f"{followed.task.name}: submitted as job {said}")
         return said

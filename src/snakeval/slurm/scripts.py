@@ -67,7 +67,7 @@ def batch_script(run: Run, task: Task, described: Sequence[Sequence[str]], image
         _HERE.format(task=shlex.quote(f"{task.name}/run.sh")),
         f"export SNAKEVAL_LEAD={lead(_limit(described))}   # seconds of notice before the limit",
         f"export SNAKEVAL_MAX_WALLTIME={limit or ''}   # seconds of all attempts together",
-        f'exec bash "$run"/{shlex.quote(task.name)}/run.sh {task.digest} "${{1:-}}"',
+        f'exec bash "$run"/{shlex.quote(task.name)}/run.sh {task.digest} "${{SNAKEVAL_ATTEMPT:-}}"',
         "",
     ]
     return "\n".join(lines)
