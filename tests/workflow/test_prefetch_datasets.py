@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rig.hub import Hub
-from rig.pipeline import ROOT
+from rig.pipeline import NEMO_IMAGE, ROOT
 from snakeval.errors import InputError
 from snakeval.plan import Run, plan
 from snakeval.prefetch import datasets
@@ -23,7 +23,20 @@ OWN: dict[str, Any] = {
 }
 
 
-def planned(folder: Path, *names: str, **execution: Any) -> Run:
+IN_NEMO: dict[str, Any] = {
+    "name": "lm-evaluation-harness.mmlu_instruct",
+    "container": NEMO_IMAGE,
+    "dataset_dir": str(TASKS),
+    "dataset_mount_path": "/benchmark",
+    "nemo_evaluator_config": {
+        "config": {
+            "params": {"task": "snakeval_hub", "extra": {"args": "--include_path /benchmark"}}
+        }
+    },
+}
+
+
+def planned(folder: Path, *names: str | dict[str, Any], **execution: Any) -> Run:
     content = {
         "execution": {"output_dir": str(folder / "out"), **execution},
         "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
@@ -47,6 +60,18 @@ def test_data_that_the_hub_does_not_have_is_named_and_the_rest_is_brought(
     (problem,) = refused.value.problems
     assert "the datasets of snakeval_none cannot be had: DatasetNotFoundError" in problem.what
     assert said == [f"2 benchmarks of lm-eval: loading datasets into {tmp_path / 'hf'}"]
+    assert list((tmp_path / "hf" / "hub").glob("datasets--org--quiz"))
+
+
+@pytest.mark.docker
+def test_the_nemo_image_is_asked_for_the_data_of_the_task_that_it_would_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nemo_image: str
+) -> None:
+    assert nemo_image == NEMO_IMAGE
+    run = planned(tmp_path, IN_NEMO, hf_home=str(tmp_path / "hf"))
+    with Hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        datasets.bring(run, run.tasks, "docker", print)
     assert list((tmp_path / "hf" / "hub").glob("datasets--org--quiz"))
 
 
