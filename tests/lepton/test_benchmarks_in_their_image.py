@@ -1,5 +1,7 @@
 """The same config as anywhere else: each benchmark is a Lepton job in its own image."""
 
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -61,32 +63,35 @@ def test_a_preempted_benchmark_goes_on_and_kill_ends_what_status_shows(
     )
     project.endpoint.latency = 0.3
     with project.started() as process:
-        project.endpoint.wait_until_answered(5)
+        project.endpoint.wait_until_answered(5, timeout=180)
         (job,) = project.lepton.jobs.created
 
         # when Lepton takes its machine away, and starts it anew
         project.lepton.jobs.preempt(job)
         answered = sum(project.endpoint.answers.values())
-        project.endpoint.wait_until_answered(answered + 5, timeout=120)
+        project.endpoint.wait_until_answered(answered + 5, timeout=180)
 
         # then it is the same job, in a second attempt, and status knows it
-        assert [each.id for each in project.lepton.jobs.alive] == [job.id]
-        shown = project.target("status").check().output
-        assert f"job {job.id} runs on Lepton" in shown
+        with project.endpoint.holding():
+            assert [each.id for each in project.lepton.jobs.alive] == [job.id]
+            shown = project.target("status").check().output
+            assert f"job {job.id} runs on Lepton" in shown, shown
 
-        # and kill ends it, and everything of it
-        killed = project.target("kill").check().output
-        assert f"job {job.id} (mmlu_instruct)" in killed
-        assert project.lepton.jobs.all == {}
-        process.wait(60)
+            # and when the controller crashes, kill ends what it has left
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            assert project.lepton.jobs.alive
+            killed = project.target("kill").check().output
+            assert f"job {job.id} (mmlu_instruct)" in killed
+            assert project.lepton.jobs.all == {}
     assert all(workload.code() is not None for workload in project.lepton.machine.running)
 
     # and the next start asks only what has no answer yet
     project.endpoint.latency = 0
     project.snakemake().check()
-    asked_twice = [prompt for prompt, count in project.endpoint.answers.items() if count > 1]
-    assert len(project.endpoint.requests) == 40
-    assert len(asked_twice) <= 4, asked_twice  # what was in flight at the two ends
+    assert len(project.endpoint.answers) == 40
+    # but for what was in flight at the two ends
+    assert project.endpoint.answers.total() <= 44, project.endpoint.counters()
     states = [attempt["state"] for attempt in project.status("mmlu_instruct")["attempts"]]
     assert states[0] == "interrupted" and states[-1] == "published"
 
