@@ -4,12 +4,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from deployed import scripted, taken_port, wait_until
 from supervised import Supervised
 
+from snakeval.job import supervise
 from snakeval.layout import RunPaths
 
 
@@ -178,3 +180,24 @@ def test_run_sh_by_hand_says_when_there_is_no_server(server: Supervised) -> None
     )
     assert asked.returncode == 1
     assert f"bash {server.paths.script}" in asked.stdout
+
+
+def test_a_free_port_that_somebody_takes_first_is_exchanged(
+    server: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.write(scripted(*steered(server), idle_timeout=1))
+    with taken_port() as listening:
+        # given a port that is taken between the choice and the server's start
+        ports = iter([listening.getsockname()[1]])
+        choose = supervise.free_port
+        monkeypatch.setattr(supervise, "free_port", lambda host: next(ports, 0) or choose(host))
+        monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its own
+        words = [str(server.paths.dir), "--digest=1", "--model=test-model", "--health=/health"]
+        options = supervise.parser().parse_args([*words, "--own-network", "--idle-timeout=1"])
+        # when it is brought up
+        monkeypatch.setenv("SNAKEVAL_START", "")
+        monkeypatch.setenv("SNAKEVAL_PYTHON", sys.executable)
+        assert supervise.Supervisor(options).supervise() == 0
+    # then it has come up at another one
+    assert server.record["cause"] == "idle for 1 s"
+    assert starts(server) == 2

@@ -164,14 +164,17 @@ def test_a_batch_script_runs_its_task_wherever_the_run_folder_is(tmp_path: Path)
     script.write_text(scripts.batch_script(run, task, scripts.flags(PLUGIN, {}), ""))
     moved = tmp_path / "moved here"
     (moved / task.name).mkdir(parents=True)
-    (moved / task.name / "run.sh").write_text('echo "$0 $1 $SNAKEVAL_LEAD $SNAKEVAL_MAX_WALLTIME"')
+    (moved / task.name / "run.sh").write_text(
+        'echo "$0 $1 $2 $SNAKEVAL_LEAD $SNAKEVAL_MAX_WALLTIME"'
+    )
 
     def submitted_from(folder: Path) -> subprocess.CompletedProcess[str]:
         variables = {"PATH": "/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "0"}
+        variables["SNAKEVAL_ATTEMPT"] = "2"  # the last one must be known as such
         return subprocess.run(["bash", script], env=variables, capture_output=True, text=True)
 
     # then it runs from there
-    assert submitted_from(moved).stdout.split("/")[-1] == f"run.sh {task.digest} 120 432000\n"
+    assert submitted_from(moved).stdout.split("/")[-1] == f"run.sh {task.digest} 2 120 432000\n"
     # and says so where the run folder is not seen
     lost = submitted_from(tmp_path)
     assert lost.returncode == 1
