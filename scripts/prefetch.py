@@ -16,16 +16,16 @@ def main() -> int:
     parser = config_parser(__doc__)
     parser.add_argument("--runtime", required=True, help="how the nodes run containers")
     arguments = parser.parse_args()
-    run = plan(arguments.configfile, arguments.values, CATALOGUE)
-    tasks = [task for task in run.selected if not task.published or task in run.fresh]
     problems: list[Problem] = []
-    for bring in (images.bring, datasets.bring):
-        try:
-            bring(run, tasks, arguments.runtime, print)
-        except InputError as error:
-            problems += error.problems
+    for run in plan(arguments.configfile, arguments.values, CATALOGUE):
+        tasks = [task for task in run.selected if not task.published or task in run.fresh]
+        for bring in (images.bring, datasets.bring):
+            try:
+                bring(run, tasks, arguments.runtime, print)
+            except InputError as error:
+                problems += error.problems
     if problems:
-        raise InputError(problems)
+        raise InputError(dict.fromkeys(problems))
     return 0
 
 

@@ -44,7 +44,8 @@ def planned(folder: Path, *names: str | dict[str, Any], **execution: Any) -> Run
         "evaluation": {"tasks": list(names)},
     }
     (folder / "my.yaml").write_text(yaml.safe_dump(content))
-    return plan([folder / "my.yaml"], {}, ROOT / "config" / "catalogue")
+    (run,) = plan([folder / "my.yaml"], {}, ROOT / "config" / "catalogue")
+    return run
 
 
 def test_data_that_the_hub_does_not_have_is_named_and_the_rest_is_brought(
