@@ -189,6 +189,11 @@ class RunPaths:
         """The batch script that runs the pipeline itself inside Slurm."""
         return self.dir / "sbatch_controller.sh"
 
+    @property
+    def nodes(self) -> Path:
+        """What a look at Slurm's nodes has found."""
+        return self.dir / "nodes.json"
+
     def batch_script(self, task: str) -> Path:
         return self.dir / f"sbatch_{task}.sh"
 

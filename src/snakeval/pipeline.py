@@ -352,6 +352,8 @@ class Pipeline:
             found = [*(cluster.problems() if cluster else ()), *self._too_many_gpus()]
             provided = lepton.provided if lepton else None
             self._holds = begin(self.runs, wanted, logger, profile, found, provided)
+            if slurm:
+                slurm.look_at_nodes()
         except InputError as error:
             _refuse(error)
         if slurm:

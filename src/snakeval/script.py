@@ -20,6 +20,7 @@ LIB = (
     "server.py",
     "supervise.py",
     "slurm_job.py",
+    "shared_folder.py",
     "verify.py",
     "result_formats.py",
     "harness_log.py",

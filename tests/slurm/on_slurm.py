@@ -88,6 +88,14 @@ class ClusterProject(Project):
         """The job that was submitted last for a task."""
         return str(json.loads((self.task(task) / "job.json").read_text())["job"])
 
+    def limit_strikes(self, job: str, seconds: int = 5) -> None:
+        """The job's time limit is that near from now on. Slurm looks every 30 s."""
+        self.cluster.run("scontrol", "update", f"jobid={job}", f"EndTime=now+{seconds}")
+
+    def has_time_again(self, job: str) -> None:
+        """A job that was started again after `limit_strikes` gets an hour."""
+        self.cluster.run("scontrol", "update", f"jobid={job}", "TimeLimit=60")
+
     def submitted_names(self, *beginnings: str) -> list[str]:
         """Jobs of such names that the cluster has seen since it started, ended ones too."""
         shown = self.cluster.run("squeue", "--noheader", "--states=all", "--format=%j")
@@ -129,10 +137,11 @@ class ClusterProject(Project):
         return self.run(snakemake, "-s", str(self.snakefile), name, *config, *arguments)
 
 
-def containers(run: Path) -> list[str]:
-    """Containers of a run that the Docker engine still has."""
+def containers(run: Path, task: str = "") -> list[str]:
+    """Containers of a run, or of one of its tasks, that the Docker engine still has."""
+    label = f"snakeval.task={run.name}/{task}" if task else f"snakeval.run={run.name}"
     listed = subprocess.run(
-        ["docker", "ps", "-a", "--filter", f"label=snakeval.run={run.name}", "--format", "{{.ID}}"],
+        ["docker", "ps", "-a", "--filter", f"label={label}", "--format", "{{.ID}}"],
         capture_output=True,
         text=True,
         check=True,

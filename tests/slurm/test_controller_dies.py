@@ -5,27 +5,27 @@ import signal
 
 from on_slurm import ClusterProject
 
-HELD = {"type": "slurm", "account": "tests", "sbatch_extra_flags": {"hold": True}}
-
 
 def test_the_next_start_adopts_jobs_in_every_state(project: ClusterProject) -> None:
-    # given a run with a published benchmark and three jobs: two at work, one in the queue
-    project.write_benchmarks({"published": 3, "ends": 12, "runs": 400, "waits": 6}, threads=2)
+    # given a run with a published benchmark, one that was never submitted, and four jobs at work
+    questions = {"published": 3, "ends": 12, "runs": 400, "waits": 6, "stopped": 40, "rest": 3}
+    project.write_benchmarks(questions, threads=2)
     project.snakemake("--config", "tasks=published").check()
     project.endpoint.latency = 0.3
-    with project.started() as snakemake:
-        for name in ("ends", "runs"):
+    names = ("ends", "runs", "waits", "stopped")
+    with project.started("--config", f"tasks={','.join(names)}") as snakemake:
+        for name in names:
             project.wait_for_answers(name, 2)
-        project.wait_for_answers("waits", 0)
-        project.endpoint.wait_for((project.run_folder / "waits" / "job.json").exists, 30)
-        jobs = {name: project.job(name) for name in ("ends", "runs", "waits")}
-        # when the controller is killed, one job waits again, and one ends meanwhile
+        jobs = {name: project.job(name) for name in names}
+        # when the controller is killed, and meanwhile one job has to wait again, one ends, and one
+        # is ended by a person
         os.killpg(snakemake.pid, signal.SIGKILL)
         snakemake.wait()
         project.cluster.run("scontrol", "requeuehold", jobs["waits"])
+        project.cluster.run("scancel", jobs["stopped"])
         project.endpoint.wait_for((project.task("ends") / "artifacts").exists, 60)
         project.cluster.wait(lambda: project.cluster.jobs().get(jobs["waits"]) == "PENDING", 60)
-    # then the same command plans what is not finished, and submits nothing that is live
+    # then the next start submits nothing that is live or finished, and waits for what is live
     with project.started() as snakemake:
         for name in ("runs", "waits"):
             said = f"{name}: job {jobs[name]} of an earlier start is"
@@ -33,31 +33,43 @@ def test_the_next_start_adopts_jobs_in_every_state(project: ClusterProject) -> N
         project.cluster.run("scontrol", "release", jobs["waits"])
         project.endpoint.latency = 0
         assert snakemake.wait(90) == 0, project.log
-    assert project.log.count("submitted as job") == 3, project.log
-    # and no answer was paid twice but those in flight at the requeue
-    for name, questions in {"published": 3, "ends": 12, "runs": 400}.items():
+    assert project.log.count("submitted as job") == len(names) + 2, project.log
+    for name in ("ends", "runs", "waits"):
+        assert project.job(name) == jobs[name]
+    # and no answer was paid twice but those in flight when a job was ended
+    for name in ("published", "ends", "runs", "rest"):
         assert project.states(name) == ["published"]
-        assert list(project.asked(name).values()) == [1] * questions
-    assert {project.job(name) for name in jobs} == set(jobs.values())
+        assert list(project.asked(name).values()) == [1] * questions[name]
+    for name, first in {"waits": "interrupted", "stopped": "cancelled"}.items():
+        assert project.states(name) == [first, "published"]
+        assert sum(project.asked(name).values()) <= questions[name] + 2
 
 
 def test_a_controller_in_a_job_hands_over_before_its_limit(project: ClusterProject) -> None:
-    # given a pipeline that runs as a job of a minute
-    execution = {"type": "slurm", "account": "tests", "walltime": "00:01:00"}
-    long = {"long": {"walltime": "01:00:00"}}
-    project.write_benchmarks({"long": 400}, execution=execution, resources=long)
+    # given a pipeline that runs as a job
+    execution = {"type": "slurm", "account": "tests", "walltime": "01:00:00"}
+    project.write_benchmarks({"long": 400}, execution=execution)
     project.endpoint.latency = 0.8
     said = project.snakemake("--config", "controller=job").check().output
     controller = said.partition(" drives the run now")[0].split()[-1]
     project.wait_for_answers("long", 2)
     job = project.job("long")
-    # when it reaches its limit
+    # when its limit is near
     log = project.run_folder / f"controller-{controller}.log"
+    project.limit_strikes(controller, 60)
     project.endpoint.wait_for(lambda: "handing over" in log.read_text(), 100)
-    # then it comes back, waits for the job that went on, and the run ends complete
+    # then it comes back under its number, and waits for the job that went on
     adopted = f"job {job} of an earlier start is running"
     project.endpoint.wait_for(lambda: adopted in log.read_text(), 60)
+    # and where Slurm does not let it come back, it submits a successor
+    update = ("scontrol", "update", f"jobid={controller}")
+    project.cluster.run(*update, "TimeLimit=60")
+    project.cluster.run(*update, "Requeue=0")
+    project.cluster.run("scancel", "--batch", "--signal=USR1", controller)
+    project.endpoint.wait_for(lambda: log.read_text().count("handing over") == 2, 60)
+    project.endpoint.wait_for(lambda: log.read_text().count(adopted) == 2, 60)
     project.endpoint.latency = 0
+    # and the run ends complete, with every question asked once
     project.endpoint.wait_for((project.run_folder / "results" / "results.json").exists, 60)
     project.cluster.wait(lambda: not project.cluster.jobs(), 60)
     assert "1 of 1 benchmarks published" in log.read_text()

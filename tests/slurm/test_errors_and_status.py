@@ -60,11 +60,10 @@ def test_a_machine_without_sbatch_is_told(project: ClusterProject) -> None:
     assert "login node" in refused.output
 
 
-def test_a_python_environment_that_the_nodes_do_not_see_is_named(
+def test_what_the_nodes_do_not_see_is_told_before_anything_is_submitted(
     project: ClusterProject,
 ) -> None:
-    # given an environment that only the login node has
-    project.write_benchmarks({"one": 2})
+    # given a Python environment and an output folder that only the login node has
     here = Path(sys.executable)
     hidden = project.cluster.login_only / "venv"
     (hidden / "bin").mkdir(parents=True, exist_ok=True)
@@ -72,31 +71,45 @@ def test_a_python_environment_that_the_nodes_do_not_see_is_named(
     for link, target in {"bin/python": here.resolve(), "lib": here.parents[1] / "lib"}.items():
         (hidden / link).unlink(missing_ok=True)
         (hidden / link).symlink_to(target)
-
-    command = project.command("--retries", "0")
-    failed = project.run(str(hidden / "bin" / "python"), "-m", "snakemake", *command[1:])
-
-    assert failed.code != 0
-    assert f"the Python environment {hidden}/bin/python is not on this node (m" in failed.output
-
-
-def test_an_output_folder_that_the_nodes_do_not_see_is_named(project: ClusterProject) -> None:
     out = project.cluster.login_only / "out"
-    project.write_benchmarks({"one": 2}, execution={"output_dir": str(out)})
-    failed = project.snakemake("--retries", "0")
-    assert failed.code != 0
-    assert f"do the nodes see {out}" in failed.output
-    assert "a file system that all nodes share" in failed.output
-
-
-def test_a_runtime_that_the_nodes_lack_is_named(project: ClusterProject) -> None:
+    project.write_benchmarks({"unseen": 2}, execution={"output_dir": str(out)})
+    # and a runtime that no node has
     image = {"kind": "command", "command": "true", "image": "some/image:1", "tasks": {"one": None}}
-    project.write([{"name": "own.one"}], harnesses={**HARNESSES, "own": image})
-    without(project, "docker")
-    failed = project.snakemake("--retries", "0")
-    assert failed.code != 0
-    assert "the command is not on the PATH" in failed.output  # here: a warning
-    assert "docker is not on this machine (m" in failed.output
+    other = ClusterProject(
+        project.folder / "other", project.url, cluster=project.cluster, endpoint=project.endpoint
+    )
+    other.write([{"name": "own.one"}], harnesses={**HARNESSES, "own": image})
+    without(other, "docker")
+
+    command = project.command()
+    refused = project.run(str(hidden / "bin" / "python"), "-m", "snakemake", *command[1:])
+    lacking = other.snakemake()
+
+    assert f"{out}/" in refused.refused().output
+    assert "is not seen by the nodes (looked at on m" in refused.output
+    assert "choose a folder on a file system that all nodes share" in refused.output
+    assert f"{hidden}/bin/python is not seen by the nodes" in refused.output
+    assert "2 problems; nothing was started" in refused.output
+    assert "docker is missing on the nodes (looked at on m" in lacking.refused().output
+    assert not project.submitted_names("unseen.", "one.")
+
+
+def test_on_a_full_cluster_the_jobs_themselves_tell_what_is_missing(
+    project: ClusterProject,
+) -> None:
+    # given a cluster on which no node is free for a look, and a folder that the nodes do not see
+    out = project.cluster.login_only / "full"
+    project.write_benchmarks({"one": 2}, execution={"output_dir": str(out)})
+    flags = ("--exclusive", "--nodes=2", "--partition=batch", "--output=/dev/null")
+    blocking = project.cluster.run("sbatch", "--parsable", *flags, "--wrap=sleep 600")
+    project.environment["SNAKEVAL_LOOK"] = "1"
+    with project.started("--retries", "0") as snakemake:
+        project.endpoint.wait_for(lambda: "submitted as job" in project.log, 60)
+        assert "no node was looked at (none was free within 1 s)" in project.log
+        project.cluster.run("scancel", blocking)
+        assert snakemake.wait(60) != 0
+    assert f"do the nodes see {out}" in project.log
+    assert "a file system that all nodes share" in project.log
 
 
 def test_no_gpu_is_asked_for_and_fields_of_the_launcher_are_honoured(
@@ -129,22 +142,11 @@ def test_no_gpu_is_asked_for_and_fields_of_the_launcher_are_honoured(
         status = project.target("status").check().output
         assert f"one: job {project.job('one')} is in the queue: JobHeldUser" in status
         # and says unknown where Slurm cannot be asked
-        project.environment["SLURM_CONF"] = "/nowhere"
+        (project.folder / "slurm.conf").touch()
+        project.environment["SLURM_CONF"] = str(project.folder / "slurm.conf")
         status = project.target("status").check().output
         assert "one: Slurm could not be asked: squeue: " in status
         assert "2 unknown" in status
         assert "failed" not in status
         del project.environment["SLURM_CONF"]
         snakemake.kill()
-
-
-def test_status_shows_where_a_job_runs(project: ClusterProject) -> None:
-    project.write_benchmarks({"one": 40})
-    project.endpoint.latency = 0.3
-    with project.started() as snakemake:
-        project.wait_for_answers("one", 2)
-        with project.endpoint.holding():
-            status = project.target("status").check().output
-        assert f"one: job {project.job('one')} runs on m" in status
-        project.endpoint.latency = 0
-        assert snakemake.wait(60) == 0

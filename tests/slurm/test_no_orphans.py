@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 
 import psutil
 import pytest
@@ -13,21 +12,20 @@ from on_slurm import ClusterProject, containers
 from rig.pipeline import nemo_sums
 
 WITHIN = 20.0
-TASK = "mmlu_instruct"
 
 
-def scancel(project: ClusterProject, _: "subprocess.Popen[bytes]") -> None:
-    project.cluster.run("scancel", project.job(TASK))
+def scancel(project: ClusterProject, task: str) -> None:
+    project.cluster.run("scancel", project.job(task))
 
 
-def scancel_kill(project: ClusterProject, _: "subprocess.Popen[bytes]") -> None:
-    project.cluster.run("scancel", "--full", "--signal=KILL", project.job(TASK))
+def scancel_kill(project: ClusterProject, task: str) -> None:
+    project.cluster.run("scancel", "--full", "--signal=KILL", project.job(task))
 
 
-def kill_the_processes(project: ClusterProject, _: "subprocess.Popen[bytes]") -> None:
+def kill_the_processes(project: ClusterProject, task: str) -> None:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("SLURM_JOB_ID") == project.job(TASK):
+            if process.environ().get("SLURM_JOB_ID") == project.job(task):
                 process.kill()
 
 
@@ -39,36 +37,55 @@ def snakemake_kill(project: ClusterProject, _: "subprocess.Popen[bytes]") -> Non
     project.target("kill", "--config", f"run={project.run_folder.name}").check()
 
 
-ENDS = (scancel, scancel_kill, kill_the_processes, ctrl_c, snakemake_kill)
+TASKS = {"mmlu_instruct": scancel, "mmlu_instruct.1": scancel_kill}
+TASKS["mmlu_instruct.2"] = kill_the_processes
+AGAIN = "mmlu_instruct.1"
 
 
 @pytest.mark.docker
 def test_no_way_to_end_a_job_leaves_anything(project: ClusterProject, nemo_image: str) -> None:
-    """One after the other on one evaluation in a real container; each continues the former."""
-    project.write(tasks=[nemo_sums()], params={"limit_samples": 60, "parallelism": 2})
-    project.endpoint.latency = 0.5
-    for end in ENDS:
-        already = project.endpoint.answers.total()
-        with project.started("--retries", "0") as snakemake:
-            project.endpoint.wait_for(
-                lambda already=already: project.endpoint.answers.total() >= already + 4,  # type: ignore[misc]
+    """Evaluations in real containers: three jobs are ended one by one, then one of them again by
+    the ends of a whole run; it continues each time."""
+    sizes = range(60, 60 + len(TASKS))  # the same questions, but benchmarks of their own
+    project.write(tasks=[nemo_sums(limit_samples=size, parallelism=2) for size in sizes])
+    endpoint = project.endpoint
+    endpoint.latency = 0.5
+    with project.started("--retries", "0") as snakemake:
+        endpoint.wait_for(
+            lambda: sum(count == len(TASKS) for count in endpoint.answers.values()) >= 2, 180
+        )
+        with endpoint.holding():
+            for name, end in TASKS.items():
+                end(project, name)
+                wait_until_gone(project, end.__name__, name)
+        assert snakemake.wait(60) != 0
+    asked_before = endpoint.requests.total()
+    for end_of_run in (ctrl_c, snakemake_kill):
+        already = endpoint.answers.total()
+        with project.started("--retries", "0", "--config", f"tasks={AGAIN}") as snakemake:
+            endpoint.wait_for(
+                lambda already=already: endpoint.answers.total() >= already + 4,  # type: ignore[misc]
                 120,
             )
-            with project.endpoint.holding():
-                end(project, snakemake)
-                wait_until_gone(project, end)
-            assert snakemake.wait(60) != 0, end.__name__
-    project.endpoint.latency = 0
-    project.snakemake().check()
-    assert len(project.endpoint.requests) == 60
-    assert project.endpoint.requests.total() <= 60 + 2 * len(ENDS)
+            with endpoint.holding():
+                end_of_run(project, snakemake)
+                wait_until_gone(project, end_of_run.__name__)
+            assert snakemake.wait(60) != 0, end_of_run.__name__
+    endpoint.latency = 0
+    project.snakemake("--config", f"tasks={AGAIN}").check()
+    assert project.states(AGAIN)[-1] == "published"
+    # and what it had in the beginning, and what it got between two ends, was not asked again
+    assert endpoint.requests.total() - asked_before <= 61 - 2 + 2 * 2
 
 
-def wait_until_gone(project: ClusterProject, end: Callable[..., None]) -> None:
+def wait_until_gone(project: ClusterProject, how: str, task: str = "") -> None:
+    """Of one task, or of everything."""
+
     def left() -> list[str]:
-        return [*containers(project.run_folder), *project.jobs()]
+        jobs = [job for job in project.jobs() if f" {task}." in job or not task]
+        return [*containers(project.run_folder, task), *jobs]
 
     try:
         project.cluster.wait(lambda: not left(), WITHIN)
     except TimeoutError:
-        pytest.fail(f"{end.__name__}: left after {WITHIN:g} s: {left()}")
+        pytest.fail(f"{how}: left after {WITHIN:g} s: {left()}")

@@ -62,40 +62,37 @@ def test_what_slurm_interrupts_continues_by_itself(project: ClusterProject) -> N
         "batch": True,
         "spot": False,
     }
-    assert "ended by a preemption" in project.log
+    instead = f"job {project.job('spot')} continues it"
+    assert f"job {first['spot']} was ended by a preemption; {instead}" in project.log
 
 
 def test_time_limits_are_no_failures(project: ClusterProject) -> None:
-    """Three benchmarks in one start, as each limit takes a minute: one is told in time and comes
-    back, one is at its limit while it closes after publishing, one has used max_walltime up."""
-    project.write_benchmarks(
-        {"long": 100, "closing": 4},
-        THREADS,
-        execution={
-            "type": "slurm",
-            "account": "tests",
-            "partition": "batch",
-            "walltime": "00:01:00",
-        },
-    )
+    """Three benchmarks: one is told of its limit in time and comes back, one is at its limit while
+    it closes after publishing, one has used max_walltime up."""
+    execution = {"type": "slurm", "account": "tests", "walltime": "01:00:00"}
+    project.write_benchmarks({"long": 100, "closing": 4}, THREADS, execution=execution)
     spent = ClusterProject(
         project.folder / "spent", project.url, cluster=project.cluster, endpoint=project.endpoint
     )
     spent.write_benchmarks(
-        {"spent": 100},
-        THREADS,
-        execution={"type": "slurm", "account": "tests", "max_walltime": "00:00:30"},
+        {"spent": 100}, THREADS, execution={**execution, "max_walltime": "00:00:10"}
     )
     slow_to_close(project, "closing")
-    project.endpoint.latency = 1.5
+    project.endpoint.latency = 1.0
     with project.started("--retries", "0") as snakemake, spent.started() as other:
+        project.wait_for_answers("long", 4)
+        project.limit_strikes(project.job("long"), 60)
+        assert project.status("long")["attempts"][0]["deadline"]  # as it was when it began
+        project.endpoint.wait_for((project.task("closing") / "artifacts").exists, 60)
+        project.limit_strikes(project.job("closing"))
         # then the one beyond max_walltime ends with a message that says so, and is not retried
         assert other.wait(80) != 0, spent.log
-        assert "max_walltime (30 s) is used up" in spent.log
+        assert "max_walltime (10 s) is used up" in spent.log
         assert set(spent.states("spent")) == {"failed"}
         assert 0 < spent.answered("spent") < 100
         # and the long one comes back after its limit
         project.endpoint.wait_for(lambda: len(project.status("long")["attempts"]) == 2, 120)
+        project.has_time_again(project.job("long"))
         project.endpoint.latency = 0
         assert snakemake.wait(120) == 0, project.log
     assert project.states("long") == ["interrupted", "published"]
@@ -108,9 +105,7 @@ def test_time_limits_are_no_failures(project: ClusterProject) -> None:
         "sacct", "-X", "-n", f"--jobs={project.job('closing')}", "--format=State"
     )
     # and with a larger budget the spent one continues from its samples
-    spent.write_benchmarks(
-        {"spent": 100}, THREADS, execution={"type": "slurm", "max_walltime": "01:00:00"}
-    )
+    spent.write_benchmarks({"spent": 100}, THREADS, execution=execution)
     spent.snakemake().check()
     check_continued(spent, "spent", 100)
 
@@ -125,20 +120,6 @@ def slow_to_close(project: ClusterProject, task: str) -> None:
     (programs / "rm").chmod(0o755)
     path = [str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]
     project.environment["PATH"] = os.pathsep.join(path)
-
-
-def test_what_a_pending_job_was_for_may_be_finished_before(project: ClusterProject) -> None:
-    # given a benchmark whose job waits in the queue
-    project.write_benchmarks({"short": 6}, execution=held())
-    with project.started() as snakemake:
-        project.cluster.wait(lambda: "PENDING" in project.cluster.jobs().values())
-        # when somebody runs it by hand meanwhile
-        project.run("bash", str(project.task("short") / "run.sh")).check()
-        project.cluster.run("scontrol", "release", project.job("short"))
-        # then the job adopts the result, and asks nothing
-        assert snakemake.wait(60) == 0, project.log
-    assert project.states("short") == ["published"]
-    assert set(project.asked("short").values()) == {1}
 
 
 def held() -> dict[str, object]:
@@ -170,32 +151,49 @@ def test_a_cancelled_task_stays_away_in_this_start_and_continues_in_the_next(
     check_continued(project, "cancelled", 40)
 
 
-def test_cancelled_in_the_queue_it_does_not_come_back_either(project: ClusterProject) -> None:
-    project.write_benchmarks({"one": 4, "two": 4}, execution=held())
+def test_a_job_that_waits_may_be_cancelled_and_may_find_its_work_done(
+    project: ClusterProject,
+) -> None:
+    project.write_benchmarks({"one": 4, "two": 4, "short": 6}, execution=held())
     with project.started("--retries", "3") as snakemake:
-        project.cluster.wait(lambda: len(project.cluster.jobs()) == 2)
+        project.cluster.wait(lambda: len(project.cluster.jobs()) == 3)
+        jobs = {name: project.job(name) for name in ("one", "two", "short")}
         # when one is cancelled by scancel and one by the pipeline's own kill
-        project.cluster.run("scancel", project.job("one"))
+        project.cluster.run("scancel", jobs["one"])
         killed = project.target("kill", "--config", f"run={project.run_folder.name}", "task=two")
-        assert f"ended job {project.job('two')}" in killed.check().output
-        assert snakemake.wait(30) != 0
-    assert project.log.count("submitted as job") == 2, project.log
-    assert project.endpoint.requests.total() == 0
+        assert f"ended job {jobs['two']}" in killed.check().output
+        # and what a third one is for is finished by hand before it starts
+        project.run("bash", str(project.task("short") / "run.sh")).check()
+        asked = project.endpoint.requests.total()
+        project.cluster.run("scontrol", "release", jobs["short"])
+        assert snakemake.wait(60) != 0
+    # then the cancelled ones have not come back, and the third one adopts the result
+    assert project.log.count("submitted as job") == 3, project.log
     shown = project.target("status").check().output
     assert shown.count("cancelled before it ran") == 2, shown
+    assert project.states("short") == ["published"]
+    assert project.endpoint.requests.total() == asked == 6
 
 
-def test_kill_of_one_task_leaves_the_others_alone(project: ClusterProject) -> None:
+def test_status_and_kill_know_the_jobs_of_a_run(project: ClusterProject) -> None:
+    # given two benchmarks at work, one of which was requeued
     project.write_benchmarks({"one": 40, "two": 20}, THREADS)
     project.endpoint.latency = 0.4
     with project.started("--retries", "3") as snakemake:
         project.wait_for_answers("one", 2)
+        project.cluster.run("scontrol", "requeue", project.job("one"))
         project.wait_for_answers("two", 2)
-        run = f"run={project.run_folder.name}"
-        project.target("kill", "--config", run, "task=one").check()
-        assert not [job for job in project.jobs() if " one." in job]
+        with project.endpoint.holding():
+            # then status shows where one runs, and how often it was tried
+            status = project.target("status").check().output
+            assert f"two: job {project.job('two')} runs on m" in status
+            # and kill ends the other one, whatever its job is doing, and leaves that one alone
+            run = f"run={project.run_folder.name}"
+            project.target("kill", "--config", run, "task=one").check()
+            assert not [job for job in project.jobs() if " one." in job]
         assert snakemake.wait(60) != 0
-    assert project.states("one") == ["cancelled"]
+    assert project.states("one")[-1] in ("cancelled", "interrupted")
+    assert project.log.count("one: submitted as job") == 1
     assert project.states("two") == ["published"]
     project.endpoint.latency = 0
     project.snakemake().check()

@@ -14,7 +14,7 @@ from snakeval.config.load import load
 from snakeval.job import attempt, slurm_job
 from snakeval.layout import RunPaths
 from snakeval.plan import Run, make_run
-from snakeval.slurm import queue, resources, scripts
+from snakeval.slurm import nodes, queue, resources, scripts
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 OWN = {"kind": "command", "command": "true", "tasks": {"quiz": None, "other": None}}
@@ -284,6 +284,64 @@ def test_a_job_that_has_ended_meanwhile_needs_no_cancelling(tmp_path: Path, says
         file.write_text(f"#!/bin/sh\necho '{message}' >&2; exit 1\n")
         file.chmod(0o755)
         assert queue.cancel(["1"]) == answer
+
+
+# --- a look at a node ----------------------------------------------------------------------------
+
+
+def test_a_look_goes_where_the_jobs_go_and_asks_for_no_more_than_that() -> None:
+    asked = f"{PLUGIN} --qos=high -C 'big disk' --exclusive --hold --nodelist=m1"
+    words = ("-A", "tests", "-p", "cpu", "--qos=high", "-C", "big disk", "--nodelist=m1")
+    assert nodes.placing(scripts.flags(asked, {})) == words
+
+
+@pytest.mark.parametrize(
+    ("has_folder", "python", "runtime", "missing"),
+    [
+        (True, "/bin/sh", "process", []),
+        (True, "/bin/sh", "", []),
+        (False, "/bin/sh", "process", ["is not seen by the nodes"]),
+        (True, "/nowhere/python", "process", ["/nowhere/python is not seen by the nodes"]),
+        (True, "/bin/sh", "podman", ["podman is missing on the nodes"]),
+        (True, "/bin/sh", "docker", ["docker is missing on the nodes"]),
+        (False, "/nowhere/python", "podman", ["output_dir", "Python", "podman is missing"]),
+    ],
+)
+def test_a_look_finds_all_that_is_missing_at_once(
+    has_folder: bool,
+    python: str,
+    runtime: str,
+    missing: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = RunPaths(tmp_path / "a run")
+    if has_folder:
+        (run.dir / "lib").mkdir(parents=True)
+    monkeypatch.setattr("sys.executable", python)
+    need = nodes.Need((), runtime)
+    ended = subprocess.run(
+        ["/bin/bash"], input=nodes.script(run, need, None), text=True, env={"PATH": str(tmp_path)}
+    )
+    found = list(nodes.Looked("m1", ended.returncode, {}).problems(run, need))
+    assert len(found) == len(missing)
+    assert all(words in str(problem) for words, problem in zip(missing, found, strict=True))
+
+
+def test_an_engine_that_does_not_answer_is_told(tmp_path: Path, says: Any) -> None:
+    run = RunPaths(tmp_path)
+    (run.dir / "lib").mkdir()
+    says("docker", None)
+    need = nodes.Need((), "docker")
+    ended = subprocess.run(["bash"], input=nodes.script(run, need, None), text=True)
+    (problem,) = nodes.Looked("m1", ended.returncode, {}).problems(run, need)
+    assert "docker does not answer on the nodes (looked at on m1)" in str(problem)
+
+
+def test_a_node_that_was_looked_at_is_not_looked_at_again(tmp_path: Path, says: Any) -> None:
+    run, need = RunPaths(tmp_path), nodes.Need(("-p", "cpu"), "docker")
+    run.nodes.write_text(json.dumps({"seen": {need.key: "m1"}, "locks": {"wrong": ""}}))
+    nodes.look(run, [need, need], None)  # no sbatch is there to be called
 
 
 # --- how a job ends, as it sees it itself --------------------------------------------------------

@@ -139,6 +139,12 @@ def steps(job: str) -> list[tuple[str, str]]:
     return [(step, name) for step, _, name in found]
 
 
+def details(job: str) -> dict[str, str]:
+    """What `scontrol` says about a job, as far as its values have no blanks. Raises QueryFailed."""
+    answer = _ask(["scontrol", "--oneliner", "show", "job", job])
+    return dict(re.findall(r"(\S+?)=(\S*)", answer))
+
+
 def cancel(ids: Sequence[str]) -> str | None:
     """Cancels jobs and steps; what Slurm said against it, or None."""
     steps = [each for each in ids if "." in each]

@@ -14,7 +14,8 @@ from typing import Any
 from snakeval.config.execution import SlurmExecution
 from snakeval.errors import InputError, Problem
 from snakeval.plan import Run, Task
-from snakeval.slurm import queue, scripts
+from snakeval.script import runtime_of
+from snakeval.slurm import nodes, queue, scripts
 from snakeval.slurm.executor import Executor, Followed, command_words
 from snakeval.slurm.resources import owned_flags
 from snakeval.slurm.server_job import described
@@ -77,6 +78,19 @@ class SlurmStart:
             words = _asked_for(["sbatch", *(word for group in groups for word in group)])
             tried[tuple(words)] = _refusal(words, f"server {name}")
         return found + [problem for problem in tried.values() if problem]
+
+    def look_at_nodes(self) -> None:
+        """Looks for what the jobs need on a node. Raises InputError; nothing is submitted then."""
+        for run in self._runs:
+            needs = []
+            for output, followed in self._followed.items():
+                if followed.run is run:
+                    job = self._jobs[output]
+                    described = scripts.flags(self._executor.describe(job), job.resources)
+                    runtime = str(job.resources.get("container_runtime", "docker"))
+                    runtime = runtime_of(followed.task, runtime)
+                    needs.append(nodes.Need(nodes.placing(described), runtime))
+            nodes.look(run.paths, needs, self._executor.logger)
 
     def begin(self) -> None:
         """Writes the batch scripts, and finds the live jobs of earlier starts."""
