@@ -1,5 +1,6 @@
 """Every benchmark is a Slurm job, whatever runs its harness; finished work is not run again."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def test_the_bare_command_runs_the_demo_on_the_cluster(project: ClusterProject) 
     # then the three benchmarks were jobs on nodes, and their scores are the demo's
     (run,) = (project.folder / "results").glob("20*")
     assert "3 of 3 benchmarks published" in ended.output
+    assert "has what is needed, and locks hold between it and this machine" in ended.output
     rows = (run / "results" / "results.csv").read_text()
     assert all(f",{score}" in rows for score in ("0.85", "0.7666", "0.6666")), rows
     for name in ("demo_arithmetic", "demo_letters", "demo_capitals"):
@@ -41,3 +43,9 @@ def test_the_nemo_image_runs_in_docker_on_a_node(project: ClusterProject, nemo_i
     assert project.status("mmlu_instruct")["attempts"][0]["job"] == project.job("mmlu_instruct")
     assert set(project.endpoint.requests.values()) == {2}
     assert len(project.endpoint.requests) == 10
+    # and the batch script names the very image that has run
+    (pinned,) = json.loads((project.run_folder / "run.json").read_text())["images"].values()
+    assert "sha256:" in pinned
+    script = (project.run_folder / "sbatch_mmlu_instruct.sh").read_text()
+    assert f"# image:     {pinned}" in script
+    assert project.status("mmlu_instruct")["attempts"][0]["image"] == pinned

@@ -142,7 +142,7 @@ hand_over() {
     let_go
     echo "the time limit is near: handing over"
     scontrol requeue "$SLURM_JOB_ID" || sbatch --dependency="afterany:$SLURM_JOB_ID" \\
-        "$run/sbatch_controller.sh"
+        --output="$run/controller-%j.log" "$run/sbatch_controller.sh"
     exit 0
 }
 end() {
