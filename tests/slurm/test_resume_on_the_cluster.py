@@ -204,7 +204,7 @@ def test_by_hand_the_batch_script_does_what_the_pipeline_does(project: ClusterPr
     # given a run that was cancelled before anything ran
     project.write_benchmarks({"long": 30}, THREADS, execution=held())
     with project.started() as snakemake:
-        project.cluster.wait(lambda: bool(project.cluster.jobs()))
+        project.endpoint.wait_for(lambda: "long: submitted as job" in project.log, 60)
         snakemake.send_signal(signal.SIGINT)
         assert snakemake.wait(30) != 0
     # when the run folder has moved, and its script is submitted by hand and requeued in the middle

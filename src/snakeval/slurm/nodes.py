@@ -157,14 +157,24 @@ class Looked:
             yield Problem(
                 "container_runtime",
                 f"{need.runtime} {what} on the nodes (looked at on {self.node})",
-                "name a runtime that the nodes have (--default-resources container_runtime=..., or "
-                "in the profile), a partition whose nodes have it, or load its module first",
+                "name a runtime that the nodes have (container_runtime in the profile, or "
+                "--set-resources evaluate:container_runtime=...), a partition whose nodes have "
+                "it, or load its module first",
             )
 
 
 def _look(run: RunPaths, need: Need, meeting: Path | None) -> Looked:
     """Raises Refused, QueryFailed, and TimeoutError when no node is free."""
     job = _submit(run, need, meeting)
+    try:
+        return _follow(job, meeting)
+    except BaseException:  # a Ctrl-C, too
+        queue.cancel([job])
+        raise
+
+
+def _follow(job: str, meeting: Path | None) -> Looked:
+    """Waits for the small job, and meets it."""
     deadline, interval = time.monotonic() + PATIENCE, 0.1
     locks: dict[str, Any] = {}
     running = False
@@ -177,7 +187,6 @@ def _look(run: RunPaths, need: Need, meeting: Path | None) -> Looked:
         if not running and state in ("RUNNING", "COMPLETING"):
             running, deadline = True, time.monotonic() + RUNS_FOR
         if time.monotonic() > deadline:
-            queue.cancel([job])
             raise TimeoutError(
                 f"job {job} did not end within {RUNS_FOR:g} s"
                 if running
