@@ -43,6 +43,9 @@ FORGOTTEN_AFTER = 120.0
 TOLD_AFTER = 3
 """Failed queries in a row after which the person who waits is told."""
 
+IN_VAIN = 10
+"""Jobs in a row that Slurm may end before the benchmark has begun in them."""
+
 BY_SLURM = {
     "BOOT_FAIL": "a node that did not start",
     "NODE_FAIL": "a failed node",
@@ -55,13 +58,19 @@ BY_SLURM = {
 
 @dataclass
 class Followed:
-    """A task of this start: its run, and the live job of an earlier start if there is one."""
+    """A task of this start.
+
+    live     its live job of an earlier start, if there is one
+    in_vain  jobs in a row that Slurm has ended before the benchmark began
+    seen     when Slurm has said something about its job
+    """
 
     run: Run
     task: Task
     live: queue.Job | None = None
     cancelled: bool = False
     step: Step | None = None
+    in_vain: int = 0
     seen: float = field(default_factory=time.monotonic)
 
     @property
@@ -148,6 +157,8 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
         """Why a task is not to be submitted in this start; empty: nothing against it."""
         if followed.cancelled or slurm_job.marked(followed.task.paths.dir, self.start):
             return "was cancelled; the next start continues it"
+        if followed.in_vain >= IN_VAIN:
+            return f"{IN_VAIN} jobs in a row were ended by Slurm before the benchmark began"
         return slurm_job.used_up(
             attempt.read(followed.task.paths.dir), followed.task.digest, max_walltime(followed.run)
         )
@@ -315,6 +326,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
         if state in BY_SLURM or (state != "CANCELLED" and last.get("state") == "interrupted"):
             # Slurm knows better than the script, to which every end is a TERM.
             slurm_job.correct(followed.task.paths.dir, str(info.external_jobid), "interrupted")
+            followed.in_vain = 0 if last else followed.in_vain + 1
             refused = "the start is being stopped" if self.stopping else self._refused(followed)
             if not refused:
                 try:

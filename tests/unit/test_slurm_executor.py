@@ -1,0 +1,157 @@
+"""What follows from the state in which Slurm says a job is; no Slurm is needed."""
+
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from snakeval.config.load import load
+from snakeval.job import slurm_job
+from snakeval.plan import make_run
+from snakeval.slurm import executor as module
+from snakeval.slurm.executor import FORGOTTEN_AFTER, IN_VAIN, Executor, Followed
+from snakeval.slurm.submit import Refused
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
+START = "0123456789ab"
+
+
+class Following:
+    """An executor that follows job 7 of one task; what it submits, and what it reports."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **execution: Any) -> None:
+        content = {
+            "execution": {"output_dir": str(folder / "out"), **execution},
+            "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
+            "harnesses": {"own": {"kind": "command", "command": "true", "tasks": {"quiz": None}}},
+            "evaluation": {"tasks": [{"name": "own.quiz"}]},
+        }
+        (folder / "my.yaml").write_text(yaml.safe_dump(content))
+        run = make_run(load([folder / "my.yaml"], {}), CATALOGUE)
+        (self.task,) = run.tasks
+        self.task.paths.dir.mkdir(parents=True)
+        self.submitted: list[str] = []
+        self.succeeded = False
+        self.failed = ""
+        output = str(self.task.paths.published(self.task.digest))
+        self.executor: Executor = Executor.__new__(Executor)
+        self.followed = Followed(run, self.task)
+        self.executor.followed = {output: self.followed}
+        self.executor.start, self.executor.stopping = START, False
+        self.executor.logger = logging.getLogger("test")
+        self.job = SimpleNamespace(output=[output])
+        monkeypatch.setattr(self.executor, "_submit", self._submit)
+        monkeypatch.setattr(self.executor, "_publish", lambda followed: None)
+        monkeypatch.setattr(self.executor, "report_job_success", self._succeed)
+        monkeypatch.setattr(self.executor, "report_job_error", self._fail)
+
+    def _submit(self, *_: Any) -> str:
+        self.submitted.append(str(8 + len(self.submitted)))
+        return self.submitted[-1]
+
+    def _succeed(self, _: Any) -> None:
+        self.succeeded = True
+
+    def _fail(self, _: Any, msg: str) -> None:
+        self.failed = msg
+
+    def attempt(self, state: str, **more: Any) -> None:
+        """What the job's attempt has recorded."""
+        made = {"number": 1, "digest": self.task.digest, "job": "7", "state": state, **more}
+        (self.task.paths.dir / "status.json").write_text(json.dumps({"attempts": [made]}))
+
+    def sees(self, state: str | None) -> str | None:
+        """The job that is followed after Slurm has said this; None: no more."""
+        info = module.SubmittedJobInfo(self.job, external_jobid="7", aux={})
+        onward = self.executor._onward(info, {} if state is None else {"7": state})
+        return onward and str(onward.external_jobid)
+
+
+@pytest.fixture
+def following(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Following:
+    return Following(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED"])
+def test_a_live_job_is_followed(following: Following, state: str) -> None:
+    assert following.sees(state) == "7"
+    assert not following.submitted and not following.failed
+
+
+def test_a_job_that_slurm_does_not_name_is_followed_for_a_while(following: Following) -> None:
+    assert following.sees(None) == "7"
+    following.followed.seen -= FORGOTTEN_AFTER + 1
+    assert following.sees(None) is None
+    assert "job 7 ended as FORGOTTEN" in following.failed
+
+
+@pytest.mark.parametrize("state", ["TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED"])
+@pytest.mark.parametrize("recorded", ["interrupted", "cancelled", "running"])
+def test_what_slurm_has_ended_is_submitted_again(
+    following: Following, state: str, recorded: str
+) -> None:
+    following.attempt(recorded)
+    assert following.sees(state) == "8"
+    assert not following.failed
+
+
+def test_a_job_that_says_it_was_interrupted_is_submitted_again(following: Following) -> None:
+    following.attempt("interrupted")
+    assert following.sees("FAILED") == "8"
+
+
+def test_a_cancelled_job_is_not_submitted_again_in_this_start(following: Following) -> None:
+    following.attempt("interrupted")
+    assert following.sees("CANCELLED") is None
+    assert not following.submitted
+    assert "cancelled; the next start continues" in following.failed
+    assert slurm_job.marked(following.task.paths.dir, START)
+    # nor is it when Snakemake retries
+    assert "was cancelled" in following.executor._refused(following.followed)
+
+
+def test_a_finished_result_is_a_result_however_its_job_has_ended(following: Following) -> None:
+    complete = following.task.paths.complete(following.task.digest)
+    complete.parent.mkdir(parents=True)
+    complete.touch()
+    assert following.sees("TIMEOUT") is None
+    assert following.succeeded and not following.submitted
+
+
+def test_a_benchmark_that_has_failed_says_why(following: Following) -> None:
+    following.attempt("failed", cause="3 of 10 samples got no answer")
+    assert following.sees("FAILED") is None
+    assert following.failed == "3 of 10 samples got no answer"
+    assert not following.submitted
+
+
+def test_attempts_end_when_max_walltime_is_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    following = Following(tmp_path, monkeypatch, type="slurm", max_walltime="00:10:00")
+    times = {"started": "2026-01-01T10:00:00Z", "ended": "2026-01-01T10:10:00Z"}
+    following.attempt("interrupted", **times)
+    assert following.sees("TIMEOUT") is None
+    assert "max_walltime (600 s) is used up after 1 attempts" in following.failed
+
+
+def test_jobs_that_never_begin_are_not_submitted_for_ever(following: Following) -> None:
+    for number in range(IN_VAIN - 1):
+        assert following.sees("BOOT_FAIL") == str(8 + number)
+    assert following.sees("BOOT_FAIL") is None
+    assert f"{IN_VAIN} jobs in a row" in following.failed
+
+
+def test_what_slurm_refuses_the_second_time_is_told(
+    following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> str:
+        raise Refused("sbatch: the account has no hours left")
+
+    monkeypatch.setattr(following.executor, "_submit", refuse)
+    assert following.sees("PREEMPTED") is None
+    assert following.failed == "sbatch: the account has no hours left"
