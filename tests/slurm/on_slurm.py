@@ -7,6 +7,7 @@ config/examples/own_benchmark); it starts in a blink, so that the tests wait for
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,17 @@ class ClusterProject(Project):
         return super().command(*QUICK, *arguments)
 
     def write_benchmarks(
-        self, names: dict[str, int], threads: int = 2, **sections: Any
+        self,
+        names: dict[str, int],
+        threads: int = 2,
+        image: str | None = None,
+        also: Sequence[dict[str, Any]] = (),
+        **sections: Any,
     ) -> dict[str, Any]:
         """Benchmarks by name, each with that many questions.
 
-        sections: on top of the config; `execution` and `resources` (by name) are laid over it,
-        `image` is the benchmarks'.
+        image: in which they run; `also`: further entries of the list of benchmarks.
+        sections: on top of the config; `execution` and `resources` (by name) are laid over it.
         """
         files = self.folder / "files"
         files.mkdir(parents=True, exist_ok=True)
@@ -60,10 +66,9 @@ class ClusterProject(Project):
             "kind": "command",
             "command": COMMAND,
             "files": str(files),
+            "image": image,
             "tasks": {name: {"samples": count} for name, count in names.items()},
         }
-        if image := sections.pop("image", None):
-            own["image"] = image
         params = {"config": {"params": {"extra": {"threads": threads}}}}
         resources = sections.pop("resources", {})
         execution = {"output_dir": "out", "min_free_gb": 0} | sections.pop("execution", {})
@@ -72,7 +77,8 @@ class ClusterProject(Project):
                 {"name": f"own.{name}", "nemo_evaluator_config": params}
                 | ({"resources": resources[name]} if name in resources else {})
                 for name in names
-            ],
+            ]
+            + list(also),
             harnesses={**HARNESSES, "own": own},
             execution=execution,
             **sections,

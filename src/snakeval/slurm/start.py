@@ -19,6 +19,7 @@ from snakeval.slurm import nodes, queue, scripts
 from snakeval.slurm.executor import Executor, Followed, command_words
 from snakeval.slurm.resources import owned_flags
 from snakeval.slurm.server_job import described
+from snakeval.slurm.steps import hosting
 from snakeval.slurm.submit import Refused, sbatch
 
 NO_SBATCH = Problem(
@@ -84,12 +85,12 @@ class SlurmStart:
         for run in self._runs:
             needs = []
             for output, followed in self._followed.items():
-                if followed.run is run:
+                if followed.run is run and not hosting(run, followed.task):
                     job = self._jobs[output]
-                    described = scripts.flags(self._executor.describe(job), job.resources)
+                    asked = scripts.flags(self._executor.describe(job), job.resources)
                     runtime = str(job.resources.get("container_runtime", "docker"))
                     runtime = runtime_of(followed.task, runtime)
-                    needs.append(nodes.Need(nodes.placing(described), runtime))
+                    needs.append(nodes.Need(nodes.placing(asked), runtime))
             nodes.look(run.paths, needs, self._executor.logger)
 
     def begin(self) -> None:
