@@ -34,7 +34,7 @@ def target(project: Project, *words: str) -> Finished:
 def test_digests_are_the_same(kept: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(kept.folder)
 
-    run = plan([Path("my.yaml")], {}, CATALOGUE)
+    (run,) = plan([Path("my.yaml")], {}, CATALOGUE)
 
     assert run.paths.id == kept.run_folder.name
     assert len(run.tasks) == 3
@@ -61,7 +61,9 @@ def test_tables_can_be_made_anew(kept: Project) -> None:
 
     ended = kept.snakemake().check()
 
-    assert kept.rows() == rows
+    # columns may have come since
+    anew = [{key: row[key] for key in old} for old, row in zip(rows, kept.rows(), strict=True)]
+    assert anew == rows
     assert "3 of 3 benchmarks published" in ended.output
 
 
