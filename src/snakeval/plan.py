@@ -478,7 +478,7 @@ def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> En
                 ]
             )
         key = server.key_name or given.api_key_name
-        return Endpoint(None, model, wanted, key, path=path, of_place=bool(server.key_name))
+        return Endpoint(None, model, wanted, key, path=path, of_place=server.key_is_made)
     assert given.url and given.model_id, "checked by config.load"
     # A chat endpoint serves vlm benchmarks too.
     if given.type and given.type != wanted and {given.type, wanted} != {"chat", "vlm"}:

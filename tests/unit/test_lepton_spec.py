@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from snakeval import checks
 from snakeval.config.load import InvalidConfig, load
 from snakeval.deploy import lepton
 from snakeval.deploy.lepton_tokens import OWN_TOKEN
@@ -188,6 +189,20 @@ def test_a_token_in_a_variable_must_be_there(monkeypatch: pytest.MonkeyPatch) ->
         {**VLLM, "lepton_config": {"api_tokens": [{"value": "UNIQUE_ENDPOINT_TOKEN"}]}}
     )
     assert placeholder.tasks[0].endpoint.api_key_name == OWN_TOKEN
+
+
+def test_a_token_of_the_workspace_must_be_here_only_for_benchmarks_that_run_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token = {"value_from": {"token_name_ref": "ENDPOINT_API_KEY"}}
+    run = run_of({**VLLM, "lepton_config": {"api_tokens": [token]}})
+    monkeypatch.delenv("ENDPOINT_API_KEY", raising=False)
+    (said,) = map(str, checks.variables(run.tasks))
+    assert "the variable ENDPOINT_API_KEY is not set" in said
+    assert not list(checks.variables(run.tasks, {run.tasks[0]: lepton.job_secrets(run)}))
+    assert told(run) == []
+    # one of its own is made
+    assert not list(checks.variables(run_of(dict(VLLM)).tasks))
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,8 @@ class Server:
     ready_timeout: float
     on_lepton: bool = False
     """An endpoint on Lepton, whichever machines run the benchmarks."""
+    key_is_made: bool = False
+    """The place makes that token, or sees to it that it is there."""
     key_name: str | None = None
     """The variable with the token that it wants of benchmarks; None: none, or the user's."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -197,6 +199,7 @@ def _endpoint(
 
     platform = lepton.lepton_platform.deployment
     key_name = config.target.api_endpoint.api_key_name if name == MODEL else None
+    token = tokens_of(given, lepton, key_name)[0]
     return Server(
         name=name,
         keys=keys,
@@ -220,7 +223,8 @@ def _endpoint(
             lepton.endpoint_readiness_timeout or platform.endpoint_readiness_timeout
         ),
         on_lepton=True,
-        key_name=tokens_of(given, lepton, key_name)[0].variable,
+        key_name=token.variable,
+        key_is_made=token.secret is None,
         several=_several(config, given),
     )
 
