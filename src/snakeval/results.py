@@ -230,7 +230,10 @@ def _told_costs(run: Run) -> list[str]:
         return []
     from snakeval.costs import Costs
 
-    content = json.loads(run.paths.results_json.read_text(encoding="utf-8")).get("costs")
+    try:
+        content = json.loads(run.paths.results_json.read_text(encoding="utf-8")).get("costs")
+    except (OSError, ValueError):  # somebody has taken it away: the table is told all the same
+        return []
     return [str(Costs(content["currency"], content["tasks"]))] if content else []
 
 
