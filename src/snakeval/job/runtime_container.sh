@@ -23,15 +23,16 @@ has_image() { "$runtime" image inspect "$1" >/dev/null 2>&1; }
 
 # A loaded image has no digest of a registry: it is known by its own id.
 take_archive() {
-    local lock
+    local lock since=$SECONDS
     lock=/tmp/snakeval-$(id -u)-load-${archive_id#sha256:}
     has_image "$image" && return
-    # One job of a node loads it; the others wait for that one.
-    while ! has_image "$archive_id" && ! mkdir "$lock" 2>/dev/null && alive "$(cat "$lock/pid")"; do
+    # One job of a node loads it; the others wait for that one, which a link names.
+    while ! has_image "$archive_id" && ! ln -sn $$ "$lock" 2>/dev/null &&
+        alive "$(readlink "$lock")" && [ $((SECONDS - since)) -lt 1800 ]; do
         sleep 1
     done
     if ! has_image "$archive_id"; then
-        echo $$ >"$lock/pid"
+        ln -sfn $$ "$lock"
         say "loading the image from $archive_file"
         "$runtime" load --input "$archive_file" >"$scratch/load" 2>&1 </dev/null &
         waiting_pid=$!
@@ -41,7 +42,7 @@ take_archive() {
         has_image "$archive_id" ||
             fail "$archive_file has another image than $archive_id: start again, or prefetch again"
     fi
-    rm -rf "$lock"
+    [ "$(readlink "$lock")" != $$ ] || rm -f "$lock"
     image=$archive_id
 }
 
