@@ -18,7 +18,7 @@ from bench.side_by_side import PROFILE, ROOT, SNAKEMAKE, Cost, compare, cost, in
 from snakeval.config.load import load
 from snakeval.job import attempt
 from snakeval.plan import Task, make_run
-from snakeval.results import write_tables
+from snakeval.results.tables import write_tables
 
 EMPTY = """
 rule all:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from snakeval.clean import Found, look, print_found, remove
 from snakeval.command_line import CATALOGUE, entry, run_parser, runs_of
-from snakeval.runs import known_runs
+from snakeval.runs.clean import Found, look, print_found, remove
+from snakeval.runs.find import known_runs
 
 
 def main() -> int:

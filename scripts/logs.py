@@ -11,7 +11,7 @@ from snakeval.command_line import entry, run_parser, runs_of
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.layout import TaskPaths
 from snakeval.lease import owner_of
-from snakeval.status import task_names
+from snakeval.runs.status import task_names
 
 PAUSE = 0.5
 """Seconds between two looks at a log that is followed."""

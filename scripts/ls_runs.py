@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from snakeval.command_line import entry, run_parser
-from snakeval.runs import known_runs
-from snakeval.status_table import print_runs
+from snakeval.runs.find import known_runs
+from snakeval.runs.status_table import print_runs
 
 
 def main() -> int:

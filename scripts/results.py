@@ -8,8 +8,8 @@ from pathlib import Path
 
 from snakeval.command_line import run_at
 from snakeval.layout import RunPaths
-from snakeval.results import write_stamp, write_tables
-from snakeval.samples import write_if_possible
+from snakeval.results.samples import write_if_possible
+from snakeval.results.tables import write_stamp, write_tables
 
 
 def main() -> None:

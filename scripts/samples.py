@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snakeval.command_line import entry, run_at, run_parser, runs_of
-from snakeval.samples import write_samples
+from snakeval.results.samples import write_samples
 
 
 def main() -> int:

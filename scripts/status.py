@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snakeval.command_line import entry, run_parser, runs_of
-from snakeval.status_table import print_status
+from snakeval.runs.status_table import print_status
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from snakeval.config.load import Loaded, load, load_resolved, told
 from snakeval.errors import InputError, Problem
 from snakeval.layout import RunPaths
 from snakeval.plan import Run, read_run
-from snakeval.runs import chosen_runs, find_run
+from snakeval.runs.find import chosen_runs, find_run
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config" / "catalogue"
 

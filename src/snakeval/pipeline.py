@@ -140,7 +140,7 @@ class Pipeline:
         from snakemake.sourcecache import LocalSourceFile
 
         from snakeval.report.page import write_report
-        from snakeval.results import write_tables
+        from snakeval.results.tables import write_tables
 
         flagged = []
         for run in self.runs:
@@ -406,8 +406,8 @@ class Pipeline:
             return
         from snakemake.logging import logger
 
-        from snakeval.results import print_table, rows, write_tables
-        from snakeval.samples import write_if_possible
+        from snakeval.results.samples import write_if_possible
+        from snakeval.results.tables import print_table, rows, write_tables
 
         self._take_servers_down()
         for run in self.runs:

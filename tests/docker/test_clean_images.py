@@ -14,8 +14,8 @@ from rig.image import BASE_IMAGE, ensure_base_image
 from rig.pipeline import ROOT, Project
 from rig.registry import registry
 from rig.unavailable import unavailable
-from snakeval.clean import Found, look, remove
 from snakeval.layout import RunPaths
+from snakeval.runs.clean import Found, look, remove
 
 pytestmark = pytest.mark.docker
 WRITE_SCORES = """echo '{"scores": {"accuracy": 0.5}}' > {results}/results.json"""

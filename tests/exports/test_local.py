@@ -14,7 +14,7 @@ from rig.every_eval_ever import validate
 from snakeval.config.export import LocalExport
 from snakeval.export.destinations import Outcome, export_run
 from snakeval.plan import Run
-from snakeval.results import COLUMNS
+from snakeval.results.tables import COLUMNS
 
 
 def export(run: Run, **options: Any) -> Outcome:

@@ -14,7 +14,7 @@ import yaml
 from snakeval.config.load import load
 from snakeval.job import attempt
 from snakeval.plan import Run, Task, make_run
-from snakeval.results import write_tables
+from snakeval.results.tables import write_tables
 from snakeval.start import resolved_text
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"

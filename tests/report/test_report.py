@@ -20,7 +20,7 @@ from snakeval.compare.comparison import compare, write
 from snakeval.plan import Run
 from snakeval.report.figures import figures
 from snakeval.report.page import write_report
-from snakeval.results import print_table, write_tables
+from snakeval.results.tables import print_table, write_tables
 
 EVIL = '</script><script>window.owned=1</script><img src=x onerror="window.owned=1">'
 CAUSE = "the endpoint answered 401 to 198 of 198 requests: <b>key</b>"

@@ -6,7 +6,7 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from snakeval import statistics
+from snakeval.compare import statistics
 
 STUDENT_1908 = [
     # extra hours of sleep with two drugs, 10 patients

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from snakeval.config.prices import Prices
-from snakeval.costs import Costs, costs
 from snakeval.plan import Run
+from snakeval.results.costs import Costs, costs
 
 TOKENS = {
     "quiz": {"prompt_tokens": 2_000_000.0, "completion_tokens": 500_000.0},

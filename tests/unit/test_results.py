@@ -11,8 +11,8 @@ import pytest
 from snakeval.export.items import score_name
 from snakeval.job import attempt
 from snakeval.plan import Run, Task
-from snakeval.results import COLUMNS, coverage, metric_name, print_table, rows, write_tables
-from snakeval.status_table import duration
+from snakeval.results.tables import COLUMNS, coverage, metric_name, print_table, rows, write_tables
+from snakeval.runs.status_table import duration
 
 
 def publish(task: Task, scores: dict[str, Any], **samples: int) -> None:

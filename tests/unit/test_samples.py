@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from snakeval import samples
 from snakeval.job import attempt
 from snakeval.plan import Run, Task
-from snakeval.sample_formats import Sample, read_samples
-from snakeval.samples import members, write_samples
+from snakeval.results import samples
+from snakeval.results.sample_formats import Sample, read_samples
+from snakeval.results.samples import members, write_samples
 
 LEFT_BEHIND = Path(__file__).with_name("data") / "verify"
 

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from snakeval import statistics
+from snakeval.compare import statistics
 from snakeval.compare.pairs import TEXTS, NotComparable, Pairs, pairs, samples_of
+from snakeval.compare.statistics import CONFIDENCE, Difference
 from snakeval.errors import InputError, Problem
 from snakeval.job.attempt import now, write_atomically
 from snakeval.plan import HOW_NOT_WHAT, Run, Task
-from snakeval.results import rows
-from snakeval.samples import write_samples
-from snakeval.statistics import CONFIDENCE, Difference
-from snakeval.status import task_state
+from snakeval.results.samples import write_samples
+from snakeval.results.tables import rows
+from snakeval.runs.status import task_state
 
 if TYPE_CHECKING:
     import pandas as pd

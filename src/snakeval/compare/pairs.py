@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakeval.errors import count
 from snakeval.plan import Run, Task
-from snakeval.samples import members
+from snakeval.results.samples import members
 
 if TYPE_CHECKING:
     import numpy as np

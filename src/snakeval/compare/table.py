@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from snakeval.compare.comparison import Changed, Compared, Comparison
+from snakeval.compare.statistics import CONFIDENCE
 from snakeval.errors import count
-from snakeval.statistics import CONFIDENCE
 
 COLOURS = {"lower": "red", "higher": "green"}
 TESTS = {

@@ -8,7 +8,7 @@ from typing import Any
 from snakeval.config.export import Destination
 from snakeval.job import attempt
 from snakeval.plan import Run, Task, digest
-from snakeval.results import part_of, rows
+from snakeval.results.tables import part_of, rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from snakeval.export.items import Item, score_name
 from snakeval.export.shipment import ExportFailed, Shipment
 from snakeval.job.attempt import now, write_atomically
 from snakeval.plan import Run
-from snakeval.results import as_table
+from snakeval.results.tables import as_table
 
 WIDE = ("Model Name", "Harness", "Task Name", "Executor", "Container", "Invocation ID", "Job ID")
 

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from snakeval import statistics
+from snakeval.compare import statistics
 from snakeval.compare.comparison import Compared, Comparison
+from snakeval.compare.statistics import CONFIDENCE
 from snakeval.errors import count
 from snakeval.gate.policy import Policy, Rule
 from snakeval.job.attempt import now, write_atomically
 from snakeval.plan import Run
-from snakeval.statistics import CONFIDENCE
 
 Outcome = Literal["pass", "fail", "unclear"]
 Decision = Literal["GO", "NO-GO", "INCONCLUSIVE"]

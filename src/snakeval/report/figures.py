@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snakeval import statistics
-from snakeval.costs import Costs, costs
+from snakeval.compare import statistics
+from snakeval.compare.statistics import Interval
 from snakeval.deploy import state as deployments
 from snakeval.job import attempt
 from snakeval.plan import Run, Task
-from snakeval.results import coverage, metric_name, rows
-from snakeval.statistics import Interval
-from snakeval.status import TaskState, task_state
+from snakeval.results.costs import Costs, costs
+from snakeval.results.tables import coverage, metric_name, rows
+from snakeval.runs.status import TaskState, task_state
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,13 +13,13 @@ from typing import Any
 
 from snakeval import __version__
 from snakeval.compare.table import p_value
-from snakeval.costs import money
 from snakeval.job.attempt import now
 from snakeval.plan import Run
 from snakeval.report.figures import figures, provenance
 from snakeval.report.samples import blocks
-from snakeval.samples import members, write_samples
-from snakeval.status_table import duration
+from snakeval.results.costs import money
+from snakeval.results.samples import members, write_samples
+from snakeval.runs.status_table import duration
 
 ROWS_AT_FIRST = 8
 """Scores of one benchmark that stand open; the parts of a large group are folded away."""

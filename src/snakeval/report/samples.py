@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakeval.plan import Run
-from snakeval.samples import Member, members
+from snakeval.results.samples import Member, members
 
 LIMIT = 100_000
 """Rows on a page; above it every benchmark has its share, and the page says so."""

@@ -12,7 +12,7 @@ from snakeval import controller
 from snakeval.deploy.place import place_at
 from snakeval.deploy.state import deployments_of, told
 from snakeval.layout import RunPaths
-from snakeval.status import STATES, TaskState, run_states
+from snakeval.runs.status import STATES, TaskState, run_states
 
 COLOURS = {
     "published": "green",

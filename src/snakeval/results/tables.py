@@ -20,7 +20,7 @@ from snakeval.job import verify
 from snakeval.job.attempt import now, write_atomically
 from snakeval.layout import RunPaths
 from snakeval.plan import Run, Task
-from snakeval.status import task_state
+from snakeval.runs.status import task_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,7 +228,7 @@ def _told_costs(run: Run) -> list[str]:
     """What results.json says of the costs."""
     if run.config.prices is None:
         return []
-    from snakeval.costs import Costs
+    from snakeval.results.costs import Costs
 
     try:
         content = json.loads(run.paths.results_json.read_text(encoding="utf-8")).get("costs")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakeval.job.result_formats import CheckFailed
 from snakeval.plan import Run, Task
-from snakeval.sample_formats import Sample, read_samples
+from snakeval.results.sample_formats import Sample, read_samples
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,7 +22,7 @@ from snakeval.deploy.place import place_at
 from snakeval.job.slurm_job import mark
 from snakeval.layout import RunPaths
 from snakeval.lease import owner_of
-from snakeval.status import task_names
+from snakeval.runs.status import task_names
 
 SCRIPT_GRACE = 25.0
 """Seconds that a script has: 10 for its harness, then the removal of the container."""

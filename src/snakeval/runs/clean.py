@@ -21,12 +21,12 @@ from snakeval import controller
 from snakeval.config.load import load_resolved
 from snakeval.errors import InputError
 from snakeval.job import answer_cache, verify
-from snakeval.kill import ENGINES
 from snakeval.layout import RUN_FOLDER_NAMES, RunPaths, TaskPaths
 from snakeval.lease import owner_of
 from snakeval.plan import Run, read_run
-from snakeval.samples import write_samples
-from snakeval.status import task_state
+from snakeval.results.samples import write_samples
+from snakeval.runs.kill import ENGINES
+from snakeval.runs.status import task_state
 
 HALF_DELETED = ".deleting"
 """A folder is renamed before it is removed, so that nobody works in half of one."""

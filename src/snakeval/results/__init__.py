@@ -1,0 +1,1 @@
+"""What a run has come to: tables of scores, single samples, what it has cost."""

@@ -1,0 +1,1 @@
+"""Runs as they are on disk: found, looked at, stopped, cleaned up."""
