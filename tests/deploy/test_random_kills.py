@@ -1,4 +1,4 @@
-"""Twenty kills at random moments leave no container and no process behind."""
+"""Twenty kills at random moments: nothing is left behind, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import psutil
-from deployed import llama_image, wait_until
+from deployed import Deployed, llama_image, quiz, scripted, wait_until
 from supervised import Supervised
 
 from snakeval.layout import RunPaths
@@ -23,6 +23,15 @@ PARTS = {
     "engine's client": "docker run",
 }
 """What is killed, by words of its command line; and the container, by the engine."""
+OF_A_RUN = {
+    "controller": "bin/snakemake",
+    "deploy": "scripts/deploy.py",
+    "supervisor": "lib/supervise.py",
+    "server": "scripted_server.py",
+    "run.sh": "run.sh",
+    "harness": "ask.py",
+}
+"""The same of a whole run without containers."""
 
 
 def processes(server: Supervised) -> dict[str, psutil.Process]:
@@ -73,3 +82,51 @@ def test_twenty_random_kills_leave_no_container_and_no_process(
     wait_until(lambda: not containers(server) and not processes(server), 20)
     assert len(set(killed)) >= len(PARTS), killed
     assert server.record["state"] == "stopped", server.record["cause"]
+
+
+def parts_of(project: Deployed) -> dict[str, list[psutil.Process]]:
+    """What runs for a project, by the names of `OF_A_RUN`."""
+    found: dict[str, list[psutil.Process]] = {}
+    for each in psutil.process_iter(["cmdline", "cwd", "status"]):
+        words = " ".join(each.info["cmdline"] or [])
+        inside = str(project.folder) in words or each.info["cwd"] == str(project.folder)
+        for name, part in OF_A_RUN.items():
+            if inside and part in words and each.info["status"] != "zombie":
+                found.setdefault(name, []).append(each)
+                break
+    return found
+
+
+def test_after_twenty_random_kills_of_a_run_the_next_start_publishes_all_and_nothing_is_left(
+    project: Deployed,
+) -> None:
+    # given two benchmarks whose server keeps them waiting
+    project.environment["SNAKEVAL_SILENCE"] = "5"
+    project.configure(scripted(idle_timeout=20), [quiz(seed=1), quiz(seed=2)])
+    hold = project.file("hold")
+    hold.parent.mkdir(parents=True, exist_ok=True)
+    hold.touch()
+    chance = random.Random(SEED)
+    killed: list[str] = []
+    # when parts of it are killed, most of them in the middle, and Snakemake is started again
+    # where it has ended
+    while len(killed) < KILLS:
+        asked = project.noted("asked")
+        with project.started("--retries", "2") as snakemake:
+            while len(killed) < KILLS and snakemake.poll() is None:
+                wait_until(lambda: project.noted("asked") > asked or snakemake.poll() is not None)
+                for _ in range(chance.randint(1, 4)):
+                    there = parts_of(project)
+                    name = chance.choice(sorted(there)) if there else ""
+                    if name:
+                        with contextlib.suppress(psutil.NoSuchProcess):
+                            chance.choice(there[name]).kill()
+                        killed.append(name)
+                    time.sleep(chance.uniform(0, 0.7))
+                asked = project.noted("asked")
+    assert set(killed) >= {"controller", "supervisor", "server", "run.sh", "harness"}, killed
+    hold.unlink()
+    # then the next start publishes everything, and nothing is left
+    project.snakemake("--retries", "3").check()
+    assert [row["state"] for row in project.rows()] == ["published"] * 2
+    wait_until(lambda: not project.leftovers(), 20)

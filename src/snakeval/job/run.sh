@@ -17,7 +17,7 @@ container="snakeval-$run-$task-$folder"
 
 # Seconds: without a heartbeat for so long an owner is dead; between two of them; TERM to KILL.
 readonly SILENCE=${SNAKEVAL_SILENCE:-30} # the variable is for tests
-readonly BEAT=$((SILENCE / 10)) GRACE=10
+readonly BEAT=$(((SILENCE + 9) / 10)) GRACE=10
 # Kilobytes. A harness that can no longer store answers goes on asking for them: it is ended before.
 readonly RESERVE=4096
 readonly disk_full="the disk is full (less than $((RESERVE / 1024)) MB left)"
@@ -103,7 +103,7 @@ take_over() {
         # Another one is at it; if it dies there, its mark is removed after a while.
         stamp=$(mtime "$lease.taking")
         [ "$stamp" = "$taking" ] || { taking=$stamp taking_since=$SECONDS; }
-        [ $((SECONDS - taking_since)) -lt 60 ] || rmdir "$lease.taking" 2>/dev/null
+        [ $((SECONDS - taking_since)) -lt $((2 * SILENCE)) ] || rmdir "$lease.taking" 2>/dev/null
         sleep 1
         return
     fi
