@@ -18,6 +18,7 @@ from rig.model_server import ensure_server_image
 from rig.podman import Podman, podman_here
 from rig.slurm_cluster import SlurmCluster, slurm_for_session
 from rig.unavailable import unavailable
+from snakeval.job.supervise import is_free
 
 ROOT = Path(__file__).parents[1]
 NEEDS_AN_ENGINE = re.compile(r"docker_engine|nemo_image|in_docker|Podman|mark\.(docker|podman)")
@@ -25,16 +26,18 @@ NEEDS_AN_ENGINE = re.compile(r"docker_engine|nemo_image|in_docker|Podman|mark\.(
 
 @functools.cache
 def worker_of(file: str) -> str:
-    """The group of a test file: one for all that need an engine, and one for each other file."""
-    text = (ROOT / file).read_text()
-    return "engine" if NEEDS_AN_ENGINE.search(text) or "/slurm/" in file else file
+    """The group of a test file: one for all on the cluster, one for all others that need an engine,
+    and one for each other file."""
+    if "/slurm/" in file:
+        return "slurm"
+    return "engine" if NEEDS_AN_ENGINE.search((ROOT / file).read_text()) else file
 
 
 class OneEngineAtATime(LoadScopeScheduling):
     """Two workers share the tests (`-n 2`): one has the files that need an engine.
 
-    Containers of the NeMo image beside each other overload two cores. (xdist's own groups do
-    nothing with pytest 9.)
+    Containers of the NeMo image beside each other overload two cores; on the cluster there are few
+    of them, and much waiting. (xdist's own groups do nothing with pytest 9.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -70,7 +73,8 @@ def remove_images_of_dead_registries(engine: DockerEngine) -> None:
     """What a session that was killed has left; a second name of an image would mislead others."""
     names = engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
     for name in names:
-        if name.startswith("127.0.0.1:"):
+        registry = re.match(r"127\.0\.0\.1:(\d+)/", name)
+        if registry and is_free(int(registry[1])):  # else it serves another worker's tests
             engine.docker("rmi", "--force", name)
 
 
