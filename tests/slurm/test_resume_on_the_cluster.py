@@ -44,7 +44,9 @@ def test_what_slurm_interrupts_continues_by_itself(project: ClusterProject) -> N
         project.cluster.run("scontrol", "update", f"node={node}", "state=down", "reason=test")
         project.endpoint.wait_for(lambda: attempts("batch") > before, 60)
         project.cluster.give_back_nodes()
-        # and somebody with more right takes all nodes for a moment
+        # and somebody with more right takes all nodes for a moment (the node that failed may have
+        # been this benchmark's too)
+        project.endpoint.wait_for(lambda: project.states("spot")[-1] == "running", 60)
         before = attempts("spot")
         project.cluster.run("scontrol", "update", f"jobid={first['spot']}", "requeue=0")
         flags = ["--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
