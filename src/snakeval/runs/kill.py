@@ -26,6 +26,8 @@ from snakeval.runs.status import task_names
 
 SCRIPT_GRACE = 25.0
 """Seconds that a script has: 10 for its harness, then the removal of the container."""
+JOB_GRACE = 5.0
+"""Seconds until the end of a job is seen in the folder that it shares with this machine."""
 CONTROLLER_GRACE = 20.0
 ENGINES = ("docker", "podman")
 
@@ -107,8 +109,11 @@ def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
     here = {name: owner for name, owner in owners.items() if owner.host == platform.node()}
     for name, owner in owners.items():
         paths = run.task(name).lease
-        # A cancelled job gives its lease back when it ends.
-        gone = owner.job and _wait(lambda paths=paths: not _holds(paths), 5)  # type: ignore[misc]
+        # A cancelled job gives its lease back when it ends; one that was shot does not.
+        gone = owner.job and (
+            _has_ended(run, owner.job)
+            or _wait(lambda paths=paths: not _holds(paths), JOB_GRACE)  # type: ignore[misc]
+        )
         if name not in here and not gone:
             report.left.append(f"{name}: pid {owner.pid} on {owner.host} (another host)")
     for owner in here.values():
@@ -120,6 +125,17 @@ def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
             _send(owner.pid, signal.SIGKILL)
             gone = _wait(lambda paths=paths: not _holds(paths), 5)  # type: ignore[misc]
         (report.ended if gone else report.left).append(f"{name}: pid {owner.pid}")
+
+
+def _has_ended(run: RunPaths, job: str) -> bool:
+    """Whether Slurm knows a job as ended."""
+    from snakeval.slurm import queue
+    from snakeval.slurm.stop import is_on_slurm
+
+    try:
+        return is_on_slurm(run) and queue.states([job]).get(job) in queue.ENDED
+    except queue.QueryFailed:
+        return False
 
 
 def _stop_servers(run: RunPaths, report: Stopped) -> None:

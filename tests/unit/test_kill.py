@@ -1,0 +1,49 @@
+"""What `kill` says is still there: the parts that need no cluster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from snakeval.layout import RunPaths
+from snakeval.runs import kill
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunPaths:
+    """A task whose script, on another machine, has given a sign of life this moment."""
+    run = RunPaths(tmp_path / "2026-01-01-00-00-00-01234567")
+    task = run.task("arc")
+    task.lease.mkdir(parents=True)
+    task.spec.write_text("digest: 0123\n")
+    run.record.write_text(json.dumps({"tasks": ["arc"]}))
+    (run.dir / "sbatch_arc.sh").write_text("#!/bin/bash\n")
+    (task.lease / "owner").write_text("host=node-1 pid:[1]\npid=7\njob=259\ncontainer=\ndigest=\n")
+    (task.lease / "beat").touch()
+    return run
+
+
+def slurm_says(monkeypatch: pytest.MonkeyPatch, folder: Path, state: str) -> None:
+    """A `squeue` that knows job 259, and as a live one only if it is."""
+    queue = folder / "squeue"
+    line = f"259|{state}|None|node-1|1:00|arc|{folder}/elsewhere.sh"
+    queue.write_text(f'#!/bin/sh\ncase "$*" in *--states=all*) echo "{line}" ;; esac\n')
+    queue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_a_script_whose_job_has_been_shot_is_not_still_there(
+    run: RunPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm_says(monkeypatch, tmp_path, "FAILED")
+    assert not kill.kill_run(run).left
+
+
+def test_a_script_on_another_machine_whose_job_lives_is_still_there(
+    run: RunPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm_says(monkeypatch, tmp_path, "RUNNING")
+    monkeypatch.setattr(kill, "JOB_GRACE", 0.0)
+    assert kill.kill_run(run).left == ["arc: pid 7 on node-1 (another host)"]
