@@ -207,9 +207,11 @@ def test_a_shell_can_start_it_read_its_counters_and_change_it(tmp_path: Path) ->
 
 
 def test_nothing_of_it_is_left_running() -> None:
+    others = set(threading.enumerate())
     with ScriptedEndpoint() as endpoint:
         assert ask(endpoint).status_code == 200
-        before = {thread for thread in threading.enumerate() if "serve_forever" in thread.name}
-    for thread in before:
+        own = set(threading.enumerate()) - others
+        assert own
+    for thread in own:
         thread.join(timeout=60)
         assert not thread.is_alive()

@@ -87,5 +87,6 @@ def test_parts_of_configs_on_the_page_are_those_of_the_examples(tmp_path: Path) 
     (image,) = [part for part in parts if "evaluation" in part]
     target = {"api_endpoint": {"url": "http://localhost/v1/chat/completions", "model_id": "m"}}
     (tmp_path / "my.yaml").write_text(yaml.safe_dump({**image, "target": target}))
-    (task,) = plan([tmp_path / "my.yaml"], {}, ROOT / "config" / "catalogue").tasks
+    (run,) = plan([tmp_path / "my.yaml"], {}, ROOT / "config" / "catalogue")
+    (task,) = run.tasks
     assert task.image == "my-registry/my-eval:1.0"

@@ -85,7 +85,7 @@ seen_by_harness() {
 # Whether an endpoint, or a proxy on the way to it, is at this machine's loopback address.
 asks_this_machine() {
     local name
-    for name in "${url_names[@]}" $proxy_names; do
+    for name in "${url_names[@]+"${url_names[@]}"}" $proxy_names; do
         case ${!name:-}/ in
             localhost[:/]* | *[/@]localhost[:/]* | 127.0.0.1[:/]* | *[/@]127.0.0.1[:/]* | \
                 *[/@]\[::1\][:/]*) return 0 ;;

@@ -111,8 +111,7 @@ def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
         paths = run.task(name).lease
         # A cancelled job gives its lease back when it ends; one that was shot does not.
         gone = owner.job and (
-            _has_ended(run, owner.job)
-            or _wait(lambda paths=paths: not _holds(paths), JOB_GRACE)  # type: ignore[misc]
+            _has_ended(run, owner.job) or _wait(lambda paths=paths: not _holds(paths), JOB_GRACE)  # type: ignore[misc]
         )
         if name not in here and not gone:
             report.left.append(f"{name}: pid {owner.pid} on {owner.host} (another host)")
