@@ -17,7 +17,7 @@ from snakeval.errors import InputError, Problem
 from snakeval.export.destinations import destinations_of, export_run
 from snakeval.export.stamps import write_stamp
 from snakeval.layout import RunPaths, runs_in
-from snakeval.plan import Run
+from snakeval.plan import Run, config_of_run
 
 
 def main() -> int:
@@ -59,7 +59,7 @@ def chosen(arguments: argparse.Namespace) -> list[RunPaths]:
 def settings(arguments: argparse.Namespace, paths: RunPaths) -> Config:
     """The config whose `export` sections are used."""
     if arguments.configfile:
-        return load(arguments.configfile, arguments.values).config
+        return config_of_run(paths, arguments.configfile, arguments.values)
     changes = {key: value for key, value in arguments.values.items() if key == "set"}
     return load([paths.config], changes, interpolate=False).config
 

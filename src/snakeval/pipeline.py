@@ -241,12 +241,12 @@ class Pipeline:
         words = [f"{name}={share}" for name, share in shares.items()]
         return shlex.join(["--limit", str(self._gpu_limit), "--gpus", *words])
 
-    def _too_many_gpus(self) -> list[Problem]:
-        """Servers that the limit never lets up."""
-        if self._gpu_limit is None:
-            return []
+    def _gpu_problems(self, executor: str) -> list[Problem]:
+        """Servers that the limit never lets up, or that nothing keeps apart."""
         from snakeval.deploy import gpus
 
+        if self._gpu_limit is None:
+            return gpus.unlimited(self.runs) if executor == "local" else []
         return [each for run in self.runs for each in gpus.problems(run, self._gpu_limit)]
 
     # --- resources -----------------------------------------------------------------------------
@@ -349,7 +349,10 @@ class Pipeline:
                 self._workflow.executor_plugin.name, _default_resources(self._workflow)
             )
             cluster = slurm or lepton
-            found = [*(cluster.problems() if cluster else ()), *self._too_many_gpus()]
+            found = [
+                *(cluster.problems() if cluster else ()),
+                *self._gpu_problems(profile.executor),
+            ]
             provided = lepton.provided if lepton else None
             self._holds = begin(self.runs, wanted, logger, profile, found, provided)
             if slurm:
@@ -485,14 +488,12 @@ class Pipeline:
             ]
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             logger.info(f"to be evaluated: {', '.join(names[:SHOWN])}{more}")
-        found = checks.problems(
-            self.runs,
-            pending,
-            {name: kind() for name, kind in RUNTIMES.items()},
-            # A dry run does not say which executor it stands for.
-            "slurm" if any(run.config.execution.type == "slurm" for run in self.runs) else "local",
-        )
-        for problem in [*found, *self._too_many_gpus()]:
+        # A dry run does not say which executor it stands for.
+        types = {run.config.execution.type for run in self.runs} - {"local"}
+        executor = next(iter(types), "local")
+        runtimes = {name: kind() for name, kind in RUNTIMES.items()}
+        found = checks.problems(self.runs, pending, runtimes, executor)
+        for problem in [*found, *self._gpu_problems(executor)]:
             verdict = "" if problem.warning else "a real start would be refused: "
             logger.warning(f"{verdict}{problem}")
 

@@ -236,6 +236,16 @@ def make_run(loaded: Loaded, catalogue_dir: Path, now: datetime | None = None) -
     return _run_at(paths, new, loaded, identity, catalogue_dir)
 
 
+def config_of_run(paths: RunPaths, files: Sequence[Path], values: Mapping[str, Any]) -> Config:
+    """Of the configs of a sweep the one that the run is of; else the only or first one.
+
+    Raises InputError.
+    """
+    configs = [loaded.config for loaded in load_all(files, values)]
+    own = [each for each in configs if digest(run_identity(each), 8) == paths.id[-8:]]
+    return (own or configs)[0]
+
+
 def read_run(folder: Path, loaded: Loaded, catalogue_dir: Path) -> Run:
     """The plan of an existing run folder, from the config that was written into it."""
     run = _run_at(RunPaths(folder), False, loaded, run_identity(loaded.config), catalogue_dir)

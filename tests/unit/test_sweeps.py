@@ -13,7 +13,7 @@ import yaml
 
 from snakeval.deploy import gpus
 from snakeval.errors import InputError
-from snakeval.plan import Run, plan
+from snakeval.plan import Run, config_of_run, plan
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 EXAMPLE = Path(__file__).parents[2] / "config" / "examples" / "checkpoints.yaml"
@@ -80,6 +80,13 @@ def test_the_example_is_a_run_for_each_checkpoint() -> None:
     assert [run.tasks[0].endpoint.model_id for run in found] == ["step-1000", "step-2000"]
 
 
+def test_what_is_sent_of_a_run_goes_where_the_config_sends_its_model() -> None:
+    each = {"export": {"mlflow": {"experiment_name": "${deployment.served_model_name}"}}}
+    _, second = runs([checkpoint("a"), checkpoint("b")], **each)
+    config = config_of_run(second.paths, [Path("my.yaml")], {})
+    assert config.export.mlflow.experiment_name == "b"
+
+
 def test_the_command_line_has_the_last_word() -> None:
     found = runs([checkpoint("a"), checkpoint("b")], {"set": "[deployment.gpus=3]"})
     assert [run.servers["model"].gpus for run in found] == ["3", "3"]
@@ -128,6 +135,29 @@ def test_a_limit_below_what_a_server_needs_is_refused() -> None:
     (problem,) = gpus.problems(run, 1)
     assert "the server 'model' needs 2 GPUs, and the limit is 1" in str(problem)
     assert not list(gpus.problems(run, 2))
+
+
+@pytest.mark.parametrize(
+    ("sections", "warned"),
+    [
+        ({}, True),
+        ({"deployment": {**SERVED, "gpus": "none"}}, False),
+        ({"deployment": {"type": "process", "command": "serve {port}"}}, False),
+        ({"deployment": {"type": "process", "command": "serve {port}", "gpus": 1}}, True),
+    ],
+)
+def test_models_that_nothing_keeps_apart_on_one_machine_are_told(
+    sections: dict[str, Any], warned: bool
+) -> None:
+    assert bool(gpus.unlimited(runs([checkpoint("a"), checkpoint("b")], **sections))) is warned
+    assert not gpus.unlimited(runs([checkpoint("a")], **sections))
+
+
+def test_models_with_gpus_of_their_own_need_no_limit() -> None:
+    models = [checkpoint(name) for name in "ab"]
+    for model, own in zip(models, ("0,1", "2,3"), strict=True):
+        model["deployment"]["gpus"] = own
+    assert not gpus.unlimited(runs(models))
 
 
 def test_servers_that_are_up_together_must_fit_together() -> None:

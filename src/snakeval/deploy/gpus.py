@@ -75,6 +75,30 @@ def problems(run: Run, limit: int) -> Iterator[Problem]:
         )
 
 
+def unlimited(runs: Iterable[Run]) -> list[Problem]:
+    """A warning where servers of several models come up on one machine, and nothing says how many
+    of its GPUs each may have."""
+    models = [run for run in runs if any(_may_collide(run.servers[each]) for each in needed(run))]
+    if len(models) < 2:
+        return []
+    return [
+        Problem(
+            "",
+            f"the servers of {len(models)} models come up on this machine at the same time, on the "
+            "same GPUs",
+            f"limit what is in use at once: --resources {RESOURCE}=N, where N is the number of "
+            'GPUs here; or give each model its own, as in gpus: "0,1"',
+            warning=True,
+        )
+    ]
+
+
+def _may_collide(server: Server) -> bool:
+    """Whether it takes GPUs of this machine that another server may take too."""
+    taken = server.gpu_count != 0 and "," not in server.gpus and not server.on_lepton
+    return taken and (server.image is not None or bool(server.gpus))
+
+
 def claims_file(start: str) -> Path:
     """On the machine that drives the start, where all its `deploy` jobs run."""
     return Path(tempfile.gettempdir()) / f"snakeval-gpus-{start}.json"
