@@ -1,11 +1,13 @@
 """The calls to the service, each with a time-out, its errors sorted by what they mean.
 
 The SDK retries nothing, and waits for two minutes: so what may be tried again is told apart here
-from what may not. This is the only module that imports it.
+from what may not. This is the plugin's only module that imports it.
 """
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ TIMEOUT = 20.0
 """Seconds that a call may take."""
 PATIENCE = 300.0
 """Seconds that a creation is tried for."""
+QUESTION_PATIENCE = 30.0
+"""Seconds that a question before the start is repeated for."""
 LONGEST_LOG = 1_000_000
 """Bytes of a log that are kept, from its end."""
 
@@ -37,6 +41,10 @@ class Missing(ServiceError):
 
 class Rejected(ServiceError):
     """The request is wrong; again it would be."""
+
+
+class Conflict(Rejected):
+    """There is one of that name already."""
 
 
 class Unreachable(ServiceError):
@@ -210,14 +218,22 @@ def asked(call: Callable[[], T]) -> T:
 
 def _sorted(response: Any) -> ServiceError:
     status = int(response.status_code)
-    text = f"{status} {_line(response.text)}".strip()
+    text = f"{status}: {_line(_message(response.text))}".removesuffix(": ")
     if status in (401, 403):
         return Denied(text)
     if status in (404, 410):
         return Missing(text)
     if status in (408, 425, 429) or status >= 500:
         return Unreachable(text, _seconds(response.headers.get("Retry-After")))
-    return Rejected(text)
+    return (Conflict if status == 409 else Rejected)(text)
+
+
+def _message(text: str) -> str:
+    """What an answer says: the service's own errors have a `message`, a proxy's have not."""
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def _seconds(text: str | None) -> float:
@@ -226,6 +242,30 @@ def _seconds(text: str | None) -> float:
 
 def _line(text: object) -> str:
     return " ".join(str(text).split())[:300]
+
+
+def patiently(
+    call: Callable[[], T],
+    patience: float = QUESTION_PATIENCE,
+    ended: threading.Event | None = None,
+) -> T:
+    """Repeats a call, with longer and longer pauses, while the service does not answer it.
+
+    patience  seconds
+    ended     nobody waits any more once it is set
+    Raises ServiceError: Unreachable when nobody waits any more, others at once.
+    """
+    deadline = time.monotonic() + patience
+    pause = 0.5
+    while True:
+        try:
+            return call()
+        except Unreachable as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            if (ended or threading.Event()).wait(max(pause, error.wait)):
+                raise
+        pause = min(pause * 2, 15.0)
 
 
 def create_once(

@@ -28,6 +28,7 @@ from snakemake_executor_plugin_lepton.client import (
     ServiceError,
     Unreachable,
     create_once,
+    patiently,
 )
 from snakemake_executor_plugin_lepton.registry import Registry, Tracked, tried
 from snakemake_executor_plugin_lepton.states import Phase
@@ -458,15 +459,3 @@ def _written(job: Any) -> list[str]:
 
 def _files(job: Any) -> list[str]:
     return [*_names(job.input), *_written(job)]
-
-
-def patiently(call: Any, times: int = 5) -> Any:
-    """A question before the start, asked again where the service does not answer."""
-    for number in range(times):
-        try:
-            return call()
-        except Unreachable as error:
-            if number == times - 1:
-                raise
-            time.sleep(min(max(error.wait, 2.0**number), 30.0))
-    raise AssertionError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from snakemake_executor_plugin_lepton.client import Denied, Service
+from snakemake_executor_plugin_lepton.client import Denied, Service, patiently
 from snakemake_executor_plugin_lepton.spec import Wanted
 from snakemake_executor_plugin_lepton.storage import Unusable, seen_in_job
 
@@ -76,8 +76,6 @@ def secrets(wanted: Sequence[Wanted], service: Service, to_come: Collection[str]
     }
     if not names:
         return []
-    from snakemake_executor_plugin_lepton.executor import patiently
-
     try:
         known = patiently(service.secrets)
     except Denied:  # may create jobs, and not list secrets: the service will say

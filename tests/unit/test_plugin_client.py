@@ -6,6 +6,7 @@ import pytest
 import requests
 
 from snakemake_executor_plugin_lepton.client import (
+    Conflict,
     Denied,
     Found,
     Missing,
@@ -30,7 +31,7 @@ def response(status: int, **headers: str) -> requests.Response:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((400, Rejected), (401, Denied), (403, Denied), (404, Missing), (409, Rejected)),
+        *((400, Rejected), (401, Denied), (403, Denied), (404, Missing), (409, Conflict)),
         *((408, Unreachable), (410, Missing), (422, Rejected), (429, Unreachable)),
         *((500, Unreachable), (502, Unreachable), (503, Unreachable), (504, Unreachable)),
     ],

@@ -12,8 +12,7 @@ lepton.json         the endpoint that there is (or may be): written before it is
                     it is deleted
 address             its URL, once it is ready
 
-The SDK repeats nothing that fails, so everything here is repeated where that can help: 429, 5xx,
-connections that break, answers that nobody can read.
+The SDK repeats nothing that fails, so everything here is repeated where that can help.
 """
 
 from __future__ import annotations
@@ -31,15 +30,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from snakemake_executor_plugin_lepton.client import Conflict, Missing, ServiceError, asked
 from snakeval.deploy import lepton_calls
-from snakeval.deploy.lepton_calls import (
-    GivenUp,
-    connect,
-    family_of,
-    in_words,
-    patiently,
-    status_of,
-)
+from snakeval.deploy.lepton_calls import GivenUp, connect, family_of, in_words, patiently
 from snakeval.deploy.lepton_spec import MARK
 from snakeval.deploy.lepton_tokens import OWN_TOKEN, own_token
 from snakeval.job.attempt import write_atomically
@@ -142,27 +135,19 @@ class Endpoint:
         from leptonai.api.v2.types.secret import SecretItem
 
         for name, variable in self.wanted["secrets"].items():
-            value = self.token(variable)
+            items = [SecretItem(name=name, value=self.token(variable))]
             self._remove_secret(name)
-
-            def create(name: str = name, value: str = value) -> None:
-                try:
-                    self.client.secret.create([SecretItem(name=name, value=value)])
-                except Exception as error:
-                    if status_of(error) != 409:  # an answer that was lost
-                        raise
-
-            patiently(create, f"creating the secret {name}", ended=self.ended)
+            patiently(
+                lambda items=items: self.client.secret.create(items),  # type: ignore[misc]
+                f"creating the secret {name}",
+                ended=self.ended,
+                settled=Conflict,  # the answer to an earlier try was lost
+            )
 
     def _remove_secret(self, name: str) -> None:
-        def delete() -> None:
-            try:
-                self.client.secret.delete(name)
-            except Exception as error:
-                if status_of(error) != 404:
-                    raise
-
-        patiently(delete, f"deleting the secret {name}")
+        patiently(
+            lambda: self.client.secret.delete(name), f"deleting the secret {name}", settled=Missing
+        )
 
     def group_ids(self, spec: dict[str, Any]) -> None:
         """Node groups may be named; the service wants their ids."""
@@ -170,7 +155,9 @@ class Endpoint:
         named = affinity.get("allowed_dedicated_node_groups") or []
         if not named:
             return
-        groups = patiently(self.client.nodegroup.list_all, "listing node groups", ended=self.ended)
+        groups: Any = patiently(
+            self.client.nodegroup.list_all, "listing node groups", ended=self.ended
+        )
         ids = {group.metadata.name: group.metadata.id_ for group in groups}
         affinity["allowed_dedicated_node_groups"] = [ids.get(name) or name for name in named]
 
@@ -199,9 +186,9 @@ class Endpoint:
             if lost and self.look() is not None:
                 return
             try:
-                self.api.create_with_response(wanted)
-            except Exception as error:
-                if lost and status_of(error) == 409:
+                asked(lambda: self.api.create_with_response(wanted))
+            except ServiceError as error:
+                if lost and isinstance(error, Conflict):
                     return
                 lost = True
                 raise
@@ -210,7 +197,7 @@ class Endpoint:
             patiently(attempt, "creating the endpoint", ended=self.ended)
         except GivenUp:
             raise
-        except Exception as error:
+        except ServiceError as error:
             raise GivenUp(f"Lepton refuses the endpoint {self.name}: {in_words(error)}") from error
         self.say(f"the endpoint {self.name} is created; waiting until it is ready")
 
@@ -218,16 +205,10 @@ class Endpoint:
 
     def look(self, name: str = "", patience: float | None = None) -> Any | None:
         """The endpoint as the service has it; None where there is none of that name."""
-
-        def get() -> Any | None:
-            try:
-                return self.api.get(name or self.name)
-            except Exception as error:
-                if status_of(error) == 404:
-                    return None
-                raise
-
-        return patiently(get, f"asking for the endpoint {name or self.name}", patience)
+        name = name or self.name
+        return patiently(
+            lambda: self.api.get(name), f"asking for the endpoint {name}", patience, settled=Missing
+        )
 
     def watch(self) -> None:
         """Returns when nobody wants it any more. Raises GivenUp when it cannot go on."""
@@ -241,7 +222,7 @@ class Endpoint:
                 last = self._tell(str(trouble), last)
                 self.ended.wait(POLL)
                 continue
-            except Exception as error:
+            except ServiceError as error:
                 if not was_ready:
                     raise GivenUp(in_words(error)) from error
                 last = self._tell(in_words(error), last)
@@ -340,11 +321,16 @@ class Endpoint:
         while True:
             left = max(1.0, deadline - time.monotonic())
             try:
-                patiently(lambda: self._delete(name), f"deleting the endpoint {name}", left)
+                patiently(
+                    lambda: self.api.delete(name),
+                    f"deleting the endpoint {name}",
+                    left,
+                    settled=Missing,
+                )
                 found = self.look(name, left)
             except GivenUp as trouble:
                 raise GivenUp(f"{trouble}; {BY_HAND.format(name=name)}") from None
-            except Exception as error:
+            except ServiceError as error:
                 raise GivenUp(
                     f"the endpoint {name} could not be deleted: {in_words(error)}; "
                     f"{BY_HAND.format(name=name)}"
@@ -358,16 +344,10 @@ class Endpoint:
                 )
             time.sleep(min(2.0, POLL))
 
-    def _delete(self, name: str) -> None:
-        try:
-            self.api.delete(name)
-        except Exception as error:
-            if status_of(error) != 404:
-                raise
-
     def ours(self) -> Iterator[str]:
         """Names of all endpoints of the workspace that carry this deployment's mark."""
-        for each in patiently(self.api.list_all, "listing the endpoints"):
+        endpoints: Any = patiently(self.api.list_all, "listing the endpoints")
+        for each in endpoints:
             envs = (each.spec.envs if each.spec else None) or []
             marked = any(env.name == MARK and env.value == self.wanted["mark"] for env in envs)
             if marked and phase_of(each) != "Deleting":
@@ -404,18 +384,14 @@ def live(endpoint: Endpoint) -> str:
         endpoint.create()
         endpoint.watch()
     except Exception as trouble:
-        failed = "" if endpoint.ended.is_set() else _told(trouble)
+        failed = "" if endpoint.ended.is_set() else in_words(trouble)
     endpoint.ended.set()
     if endpoint.api is not None:
         try:
             endpoint.sweep()
         except Exception as trouble:
-            failed = "; ".join(filter(None, [failed, _told(trouble)]))
+            failed = "; ".join(filter(None, [failed, in_words(trouble)]))
     return failed
-
-
-def _told(trouble: Exception) -> str:
-    return str(trouble) if isinstance(trouble, GivenUp) else in_words(trouble)
 
 
 def _until_eof(ended: threading.Event) -> None:
@@ -431,7 +407,7 @@ def sweep(endpoint: Endpoint) -> int:
         endpoint.api = family_of(endpoint.client)
         endpoint.sweep()
     except Exception as trouble:
-        print(_told(trouble))
+        print(in_words(trouble))
         return 1
     return 0
 
