@@ -27,6 +27,19 @@ def llama(**more: Any) -> dict[str, Any]:
     return process(f"{SERVE} --model {model_file()} --served-model-name {MODEL}", **more)
 
 
+def llama_image(image: str) -> dict[str, Any]:
+    """A deployment: the same server in a container."""
+    command = "/opt/venv/bin/python /opt/serve.py --model /checkpoint/model.gguf --host {host}"
+    return {
+        "type": "generic",
+        "image": image,
+        "command": f"{command} --port {{port}} --served-model-name {MODEL}",
+        "checkpoint_path": str(model_file().parent),
+        "served_model_name": MODEL,
+        "gpus": "none",
+    }
+
+
 @dataclass
 class ServedProject(ClusterProject):
     """A cluster project with a deployment in place of an endpoint."""

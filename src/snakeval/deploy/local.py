@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from snakeval.deploy import state
+from snakeval.deploy.place import did_not_come_up
 from snakeval.deploy.script import render
 from snakeval.deploy.server import Server
-from snakeval.errors import InputError, Problem
+from snakeval.errors import Problem
 from snakeval.job.attempt import write_atomically
 from snakeval.job.supervise import is_free
 from snakeval.layout import ServerPaths
@@ -123,21 +124,8 @@ def _wait(paths: ServerPaths, supervisor: subprocess.Popen[bytes] | None) -> Non
             return
         ended = supervisor.poll() is not None if supervisor else not state.supervisor_of(paths)
         if ended:
-            _fail(paths)
+            raise did_not_come_up(paths, state.record_of(paths).get("cause") or _last_line(paths))
         time.sleep(0.1)
-
-
-def _fail(paths: ServerPaths) -> NoReturn:
-    cause = state.record_of(paths).get("cause") or _last_line(paths)
-    raise InputError(
-        [
-            Problem(
-                f"deployments/{paths.dir.name}",
-                f"the server did not come up: {cause}",
-                f"logs: {paths.logs}",
-            )
-        ]
-    )
 
 
 def _last_line(paths: ServerPaths) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from snakeval.deploy.server import LEPTON, Server
-from snakeval.errors import Problem
+from snakeval.errors import InputError, Problem
 from snakeval.layout import ServerPaths
 from snakeval.plan import Run
 
@@ -49,6 +49,19 @@ class Place(Protocol):
 
     def where(self, paths: ServerPaths) -> str:
         """Where a live server is, in a few words; empty when there is none."""
+
+
+def did_not_come_up(paths: ServerPaths, cause: str) -> InputError:
+    """What `bring_up` raises."""
+    return InputError(
+        [
+            Problem(
+                f"deployments/{paths.dir.name}",
+                f"the server did not come up: {cause}",
+                f"logs: {paths.logs}",
+            )
+        ]
+    )
 
 
 def place_for(server: Server, executor: str) -> str:

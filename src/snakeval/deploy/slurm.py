@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from snakeval.deploy import state
+from snakeval.deploy.place import did_not_come_up
 from snakeval.deploy.script import render
 from snakeval.deploy.server import Server
 from snakeval.errors import InputError, Problem
@@ -211,30 +212,20 @@ def _wait(paths: ServerPaths) -> None:
         except QueryFailed:
             continue  # not known is not ended
         if job is None and not state.supervisor_of(paths):
-            _fail(paths)
+            raise did_not_come_up(paths, _cause(paths))
         said = where(paths)
         if job and job.state == "PENDING" and said != seen:
             seen = said
             print(f"{paths.dir.name}: {said}", flush=True)
 
 
-def _fail(paths: ServerPaths) -> NoReturn:
+def _cause(paths: ServerPaths) -> str:
     number = str(_noted(paths).get("job", ""))
     record = state.record_of(paths)
     lives = record.get("lives") or [{}]
     if lives[-1].get("job") == number and record.get("state") not in ("up", "starting"):
-        cause = str(record.get("cause"))
-    else:
-        cause = f"job {number} ended{_slurms_word(number)}{_last_line(paths, number)}"
-    raise InputError(
-        [
-            Problem(
-                f"deployments/{paths.dir.name}",
-                f"the server did not come up: {cause}",
-                f"logs: {paths.logs}",
-            )
-        ]
-    )
+        return str(record.get("cause"))
+    return f"job {number} ended{_slurms_word(number)}{_last_line(paths, number)}"
 
 
 def _slurms_word(number: str) -> str:
