@@ -8,7 +8,7 @@ from on_slurm import ClusterProject
 
 def test_the_next_start_adopts_jobs_in_every_state(project: ClusterProject) -> None:
     # given a run with a published benchmark, one that was never submitted, and four jobs at work
-    questions = {"published": 3, "ends": 12, "runs": 400, "waits": 6, "stopped": 40, "rest": 3}
+    questions = {"published": 3, "ends": 12, "runs": 400, "waits": 99, "stopped": 99, "rest": 3}
     project.write_benchmarks(questions, threads=2)
     project.snakemake("--config", "tasks=published").check()
     project.endpoint.latency = 0.3
