@@ -43,9 +43,16 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 def nearest(word: str, candidates: Sequence[str]) -> str:
     """A half sentence that names the nearest candidates, or lists a few of them."""
-    close = get_close_matches(word, candidates, n=3, cutoff=0.6)
+    plain = {_plain(name): name for name in candidates}
+    found = get_close_matches(_plain(word), list(plain), n=3, cutoff=0.6)
+    close = [plain[name] for name in found]
     if close:
         return "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
     if 0 < len(candidates) <= 12:
         return "possible: " + ", ".join(sorted(candidates))
     return ""
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared: MMLU-Pro is near mmlu_pro."""
+    return name.lower().replace("-", "_")

@@ -51,6 +51,7 @@ PATHS_OF_TYPES: dict[EndpointType, str] = {
     "embedding": "/embeddings",
 }
 _KNOWN_PATH = re.compile(r"/(chat/completions|completions|embeddings)/?$")
+_BASE_URL = re.compile(r"https?://[^/?#]+(/v1)?$")
 DEFINITION_SUFFIXES = {".yaml", ".yml", ".json", ".jsonl", ".py", ".csv", ".tsv", ".txt"}
 """What defines a benchmark; lm-eval's shared parts are named `..._yaml`, without a suffix."""
 
@@ -370,6 +371,8 @@ def _task(
     params = harness["config"]["params"]
     place = loaded.where(*_name_key(number))
     endpoint = _endpoint(config, benchmark.endpoint_type(entry), place, entry.name)
+    if endpoint.url and benchmark.definition.kind != "command":
+        _check_whole_path(endpoint, loaded.where("target", "api_endpoint", "url"))
     to_harness = harness["target"]["api_endpoint"]
     dataset = Path(entry.dataset_dir).expanduser().resolve() if entry.dataset_dir else None
     mounts = [
@@ -503,6 +506,14 @@ def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> En
             ]
         )
     return Endpoint(endpoint_url(given.url, wanted), given.model_id, wanted, given.api_key_name)
+
+
+def _check_whole_path(endpoint: Endpoint, place: str) -> None:
+    """Harnesses ask exactly the URL; a command of one's own may add to it. Raises InputError."""
+    if _BASE_URL.match(url := str(endpoint.url).rstrip("/")):
+        whole = url + ("" if url.endswith("/v1") else "/v1") + PATHS_OF_TYPES[endpoint.type]
+        problem = Problem(place, "is not the whole path", f"write {whole}")
+        raise InputError([problem])
 
 
 def _definition(benchmark: Benchmark) -> dict[str, Any] | None:

@@ -250,6 +250,19 @@ def test_no_engine_no_command_no_runtime(
     ]
 
 
+def test_process_that_is_not_told_its_port() -> None:
+    server = {"type": "process", "served_model_name": "m"}
+
+    assert found(target={}, deployment={**server, "command": "serve --port {port}"}) == []
+    assert found(target={}, deployment={**server, "command": "serve --port 80", "port": 80}) == []
+    assert found(target={}, deployment={**server, "command": "serve --port 80"}) == [
+        (
+            "my.yaml: deployment.command: does not say {port}, and a process gets a free port\n"
+            "    -> write {port} where its port belongs, or give the port it listens at as `port`"
+        )
+    ]
+
+
 def test_everything_that_the_machine_lacks_is_told_at_once(endpoint: ScriptedEndpoint) -> None:
     endpoint.stop_listening()
 

@@ -264,7 +264,11 @@ def test_a_host_variable_with_a_secret_is_a_reference(mapped: str) -> None:
             {"execution": {"lepton_platform": {"deployment": {"platform_defaults": {"hlth": {}}}}}},
             "Lepton does not know 'hlth'",
         ),
-        ({"checkpoint_path": "/data/m"}, {}, "/data/m is on no storage that the endpoint sees"),
+        (
+            {"checkpoint_path": "/data/m", "hf_model_handle": None},
+            {},
+            "/data/m is on no storage that the endpoint sees",
+        ),
         (
             {},
             {"execution": {"mounts": {"deployment": {"/data": "/data"}}}},

@@ -56,6 +56,16 @@ def test_a_model_of_a_sweep_is_the_same_run_as_alone() -> None:
     assert first.tasks[0].digest == alone.tasks[0].digest
 
 
+def test_weights_of_an_entry_take_the_place_of_those_of_the_rest() -> None:
+    # One server has one model: with both names the hub's would be served under each checkpoint's.
+    first, second = runs(
+        [checkpoint("a"), {"deployment": {"hf_model_handle": "o/b"}}],
+        deployment={**SERVED, "hf_model_handle": "o/m", "served_model_name": "m"},
+    )
+    assert first.servers["model"].command.startswith("vllm serve /checkpoint ")
+    assert second.servers["model"].command.startswith("vllm serve o/b ")
+
+
 def test_hosted_models_can_be_swept_too() -> None:
     hosted = [{"target": {"api_endpoint": {"model_id": name}}} for name in "ab"]
     url = {"api_endpoint": {"url": "http://h/v1/chat/completions"}}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
 from snakeval.config.sections import (
-    LOOKS_LIKE_A_KEY,
     VARIABLE,
     EnvVars,
     Names,
@@ -16,12 +16,18 @@ from snakeval.config.sections import (
     Section,
     empty_if_null,
     fixable,
+    lepton_variables,
     names_a_variable,
     section_of_type,
 )
 
 BROUGHT_UP = ("vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic", "process")
 """Types that need a server of their own."""
+
+OF_WEIGHTS = ("vllm", "vllm_ray", "sglang", "trtllm")
+"""Types whose command names the weights: a folder, or the model's name on the hub."""
+
+GPUS = re.compile(r"^(all|none|\d+(,\d+)*)?$")
 
 
 class Endpoints(Section):
@@ -32,6 +38,13 @@ class Endpoints(Section):
     embedding: str | None = Field(None, description="Embedding requests.")
     ranking: str | None = Field(None, description="Ranking requests.")
     health: str | None = Field("/health", description="Answers 200 when the server is ready.")
+
+    @field_validator("*")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        if value and not value.startswith("/"):
+            raise fixable("does not begin with a slash", f"write /{value}")
+        return value
 
 
 class ScaleDown(Section):
@@ -105,29 +118,10 @@ def _without_values(value: Any) -> Any:
     return [token if isinstance(token, dict) else {"value": token} for token in tokens]
 
 
-def _variables(value: Any) -> Any:
-    """Variables of the endpoint: text, or a reference. A key in plain sight is refused."""
-    if not isinstance(value, dict):
-        return {} if value is None else value
-    for name, given in value.items():
-        if not isinstance(name, str) or not names_a_variable(name):
-            raise fixable(
-                "holds a key that is not the name of an environment variable",
-                "letters, digits and '_', as in NCCL_DEBUG: INFO",
-            )
-        reference = given.get("value_from") if isinstance(given, dict) else None
-        if isinstance(given, dict):
-            known = isinstance(reference, dict) and list(reference) == ["secret_name_ref"]
-            if list(given) != ["value_from"] or not known:
-                raise fixable(
-                    f"{name} is neither text nor a reference to a secret",
-                    f"write {name}: {{value_from: {{secret_name_ref: SECRET}}}}",
-                )
-        elif LOOKS_LIKE_A_KEY.match(str(given)):
-            raise fixable(
-                f"the value of {name} looks like a secret; a secret itself is never written here",
-                f"write {name}: {{value_from: {{secret_name_ref: SECRET}}}}",
-            )
+def _say_which_gpus(value: Any) -> Any:
+    text = "" if value is None else str(value)
+    if isinstance(value, bool) or not isinstance(value, int | str | None) or not GPUS.match(text):
+        raise fixable("does not say which GPUs", "write all, a number, or a list in quotes: '0,1'")
     return value
 
 
@@ -160,7 +154,7 @@ class LeptonConfig(Section):
     auto_scaler: Annotated[AutoScaler, BeforeValidator(empty_if_null)] = Field(
         default_factory=AutoScaler, description="Scaling."
     )
-    envs: Annotated[dict[str, Any], BeforeValidator(_variables)] = Field(
+    envs: Annotated[dict[str, Any], BeforeValidator(lepton_variables)] = Field(
         default_factory=dict, description="Variables, or references to Lepton secrets."
     )
     mounts: Annotated[list[LeptonMount], BeforeValidator(_as_list)] = Field(
@@ -200,9 +194,11 @@ class ServerDeployment(Section):
         description="The server's port. In a container: inside it, and a free one of the host "
         "leads there. type process: fixed on the host; null: a free one.",
     )
-    gpus: Annotated[int, Field(ge=0)] | str | None = Field(
-        None,
-        description="all, how many, or which ('0,1'); null: all that there are (ours).",
+    gpus: Annotated[Annotated[int, Field(ge=0)] | str | None, BeforeValidator(_say_which_gpus)] = (
+        Field(
+            None,
+            description="all, how many, or which ('0,1'); null: all that there are (ours).",
+        )
     )
     idle_timeout: Annotated[float, Field(gt=0)] = Field(
         600, description="Seconds without a benchmark after which the server ends (ours)."

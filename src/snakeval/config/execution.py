@@ -22,8 +22,10 @@ from snakeval.config.sections import (
     Walltime,
     empty_if_null,
     fixable,
+    lepton_variables,
     section_of_type,
 )
+from snakeval.errors import nearest
 
 IMAGE_PREFIX = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")
 
@@ -54,6 +56,12 @@ class Mounts(Section):
     )
 
 
+def _folder_or_none(value: Any) -> Any:
+    if value is not None and value is not False and not isinstance(value, str):
+        raise fixable("must be a folder, or false", "write hf_home: /a/folder, or hf_home: false")
+    return value
+
+
 class Execution(Section):
     """What every type of execution has. All of it works with every profile."""
 
@@ -76,7 +84,7 @@ class Execution(Section):
         description="Registry, with a prefix if need be, that stands for every image's own: "
         "`nvcr.io/nvidia/x:1` is pulled as `<mirror>/nvidia/x:1` (ours).",
     )
-    hf_home: str | Literal[False] | None = Field(
+    hf_home: Annotated[str | Literal[False] | None, BeforeValidator(_folder_or_none)] = Field(
         None,
         description="Folder of the Hugging Face cache that benchmarks share; false: none; null: "
         "`HF_HOME`, else `~/.cache/huggingface` where it exists (ours).",
@@ -209,13 +217,43 @@ class PlatformDeployment(Section):
     )
 
 
+def _variables_of_jobs(value: Any) -> Any:
+    """As an endpoint's, and `{value: text}`, which is the text."""
+    if isinstance(value, dict):
+        words = {
+            name: each["value"] if isinstance(each, dict) and list(each) == ["value"] else each
+            for name, each in value.items()
+        }
+        lepton_variables(words)
+    return empty_if_null(value)
+
+
+MOUNT_KEYS = ("from", "path", "mount_path", "here", "mount_options")
+
+
+def _mounts_of_jobs(value: Any) -> Any:
+    for mount in value if isinstance(value, list) else ():
+        keys = mount if isinstance(mount, dict) else {}
+        for key in keys:
+            if key not in MOUNT_KEYS:
+                raise fixable(f"unknown key '{key}' in a mount", nearest(str(key), MOUNT_KEYS))
+        for key in MOUNT_KEYS[:3]:
+            if not keys.get(key):
+                raise fixable(
+                    f"a mount has no '{key}'",
+                    "write - {from: STORAGE, path: /its/folder, mount_path: /where/jobs/see/it}",
+                )
+    return [] if value is None else value
+
+
 class PlatformTasks(Section):
     node_group: str | None = Field(None, description="Node group of the benchmarks' jobs.")
-    env_vars: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+    env_vars: Annotated[dict[str, Any], BeforeValidator(_variables_of_jobs)] = Field(
         default_factory=dict, description="Variables, or references to Lepton secrets."
     )
-    mounts: list[dict[str, Any]] = Field(
-        default_factory=list, description="Storage: from, path, mount_path."
+    mounts: Annotated[list[dict[str, Any]], BeforeValidator(_mounts_of_jobs)] = Field(
+        default_factory=list,
+        description="Storage: from, path, mount_path; here: where this machine sees it (ours).",
     )
     image_pull_secrets: Names = Field(default_factory=list, description="Names of pull secrets.")
     api_tokens: list[dict[str, Any]] = Field(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from snakeval.config.deployment import (
     BROUGHT_UP,
+    OF_WEIGHTS,
     DemoDeployment,
     NoDeployment,
     ServerDeployment,
@@ -69,12 +70,13 @@ def invalid(error: ValidationError, layers: Layers) -> Iterable[Problem]:
             yield Problem(
                 place,
                 f"must be {context['expected']}{_shown(given)}",
-                _near_only(given, re.findall(r"'([^']*)'", context["expected"])),
+                _near_only(given, re.findall(r"'([^']*)'", context["expected"]))
+                or f"write one of them: `{loc[-1]}: ...`",
             )
         else:
             what = MUST_BE.get(kind) or f"{item['msg'][:1].lower()}{item['msg'][1:]}"
             shown = "" if kind == "too_short" else _shown(given)
-            yield Problem(place, what.format(**context) + shown, _shape(kind, loc))
+            yield Problem(place, what.format(**context) + shown, _shape(kind, loc, given))
 
 
 MUST_BE = {
@@ -109,9 +111,18 @@ def _shown(value: Any) -> str:
     return f" (found {kinds.get(type(value), type(value).__name__)})"
 
 
-def _shape(kind: str, loc: Sequence[int | str]) -> str:
+def _shape(kind: str, loc: Sequence[int | str], given: Any = None) -> str:
     """How a value of the wanted shape is written at a place."""
     key = next((part for part in reversed(loc) if isinstance(part, str)), "")
+    if loc[:1] == ("models",) and len(loc) == 2:
+        return (
+            "write `- deployment: {checkpoint_path: ..., served_model_name: ...}`, "
+            "or `- target: {api_endpoint: {model_id: ...}}`"
+        )
+    if kind == "string_type" and "env_vars" in loc[:-1]:
+        return f"write {key}: host:NAME (a variable of this machine), or {key}: lit:text"
+    if kind == "string_type" and isinstance(given, int | float):
+        return f"put it in quotes: {key}: '{str(given).lower()}'"
     if loc[:2] == ("evaluation", "tasks") and len(loc) <= 3:
         return "write `- name: TASK` below `tasks:`, once for each benchmark"
     if kind in ("dict_type", "model_type"):
@@ -156,13 +167,46 @@ def _instead_of(loc: tuple[int | str, ...]) -> str:
     """For an unknown key: the nearest one at its place, else where it belongs, else what is known
     at its place."""
     key = str(loc[-1])
+    if key in ELSEWHERE and loc[-2:-1] != ("params",):
+        return ELSEWHERE[key]
     near = nearest(key, _fields_at(loc[:-1]))
+    section = section_of(key, _without_tags(loc))
+    if len(loc) == 1 and section and key not in COMMON:
+        return f"'{key}' belongs into {section}"
     if near.startswith("did"):
         return near
     if loc[-2:-1] == ("params",):
         return f"what only the harness knows goes into params.extra; {near}"
-    section = section_of(key, _without_tags(loc))
-    return f"'{key}' belongs into {section}" if section else near
+    if not section and key not in COMMON:
+        section = section_of(key, loc[-1:])
+    if section:
+        return f"'{key}' belongs into {section}"
+    return near or "docs/configuration.md lists the keys of every section"
+
+
+COMMON = (
+    *("name", "type", "description", "image", "command", "tasks", "config", "path", "samples"),
+    *("timeout", "health", "task"),
+)
+"""Keys of so many sections that none of them is meant for certain."""
+
+_OF_HARNESS = "what only the harness knows goes into nemo_evaluator_config.config.params.extra"
+_OF_PROFILE = (
+    "the profile says it; on the command line: --default-resources \"container_runtime='podman'\""
+)
+_OF_SERVER = "flags of the server's own go into extra_args: '--max-model-len 8192'"
+ELSEWHERE = {
+    "container_runtime": _OF_PROFILE,
+    "runtime": _OF_PROFILE,
+    "num_fewshot": _OF_HARNESS,
+    "batch_size": _OF_HARNESS,
+    "system_instruction": _OF_HARNESS,
+    "max_model_len": _OF_SERVER,
+    "max_num_seqs": _OF_SERVER,
+    "dtype": _OF_SERVER,
+    "quantization": _OF_SERVER,
+}
+"""Words that people write and that are no key anywhere: how the same thing is said."""
 
 
 def section_of(key: str, loc: Sequence[int | str]) -> str:
@@ -179,7 +223,12 @@ def section_of(key: str, loc: Sequence[int | str]) -> str:
             min(len(words), len(path)),
         )
 
-    best = max(places, key=lambda place: (shared(place), -len(place)), default="")
+    def plain(heading: str) -> str:
+        return re.sub(r" \(type [^)]*\)", "", heading)
+
+    best = max(places, key=lambda place: (shared(place), -len(plain(place))), default="")
+    if sum(plain(place) == plain(best) for place in places) == len(ALL_TYPES["execution"]):
+        best = plain(best)  # of all types of execution
     return best if best and (len(path) == 1 or shared(best)) else ""
 
 
@@ -325,6 +374,7 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
             "is missing and must be given",
             "write the name under which the server is to serve the model",
         )
+    yield from _two_models(("deployment",), raw.get("deployment"), layers)
     yield from _auxiliary(raw, layers)
     if not isinstance(endpoint, dict):
         return
@@ -347,6 +397,17 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
             )
 
 
+def _two_models(keys: tuple[str, ...], deployment: Any, layers: Layers) -> Iterable[Problem]:
+    """Two models for one server: the one that was not meant would be evaluated, without a word."""
+    named = [key for key in ("checkpoint_path", "hf_model_handle") if dig(deployment, key)]
+    if len(named) > 1 and not deployment.get("command") and deployment.get("type") in OF_WEIGHTS:
+        yield Problem(
+            where((*keys, named[0]), layers),
+            "is given beside hf_model_handle, and a server has one model",
+            "leave one of them out, or write null for it",
+        )
+
+
 RESERVED_PREFIXES = ("SLURM", "PRIMARY", "MODEL", "SERVER")
 """Beginnings of variables that no auxiliary deployment can have."""
 
@@ -365,6 +426,7 @@ def _auxiliary(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
                 "is missing and must be given",
                 "write the name under which the server is to serve its model",
             )
+        yield from _two_models(place, content, layers)
         if not NAME.match(str(name)):
             yield Problem(
                 where(place, layers),

@@ -72,6 +72,32 @@ def _check_env_vars(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def lepton_variables(value: Any) -> Any:
+    """Variables on Lepton: text, or a reference. A key in plain sight is refused."""
+    if not isinstance(value, dict):
+        return {} if value is None else value
+    for name, given in value.items():
+        if not isinstance(name, str) or not names_a_variable(name):
+            raise fixable(
+                "holds a key that is not the name of an environment variable",
+                "letters, digits and '_', as in NCCL_DEBUG: INFO",
+            )
+        reference = given.get("value_from") if isinstance(given, dict) else None
+        if isinstance(given, dict):
+            known = isinstance(reference, dict) and list(reference) == ["secret_name_ref"]
+            if list(given) != ["value_from"] or not known:
+                raise fixable(
+                    f"{name} is neither text nor a reference to a secret",
+                    f"write {name}: {{value_from: {{secret_name_ref: SECRET}}}}",
+                )
+        elif LOOKS_LIKE_A_KEY.match(str(given)):
+            raise fixable(
+                f"the value of {name} looks like a secret; a secret itself is never written here",
+                f"write {name}: {{value_from: {{secret_name_ref: SECRET}}}}",
+            )
+    return value
+
+
 def _check_walltime(value: str) -> str:
     if not WALLTIME.match(value):
         raise fixable("is not a time", "write it as 01:30:00 or 2-12:00:00")

@@ -14,13 +14,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snakeval.config.explain import Layers, where
+from snakeval.config.explain import Layers, dig, where
 from snakeval.config.model import SweptModel
 from snakeval.config.overrides import merge
 from snakeval.errors import InputError, Problem
 
 Overlay = tuple[Path, dict[str, Any]]
 """Who says it (`my.yaml: models.0`), and what lies over the config."""
+
+WEIGHTS = ("checkpoint_path", "hf_model_handle")
+"""Where the weights of a server are said to be: a folder, or the model's name on the hub."""
 
 
 def overlays(raw: dict[str, Any], layers: Layers) -> list[Overlay]:
@@ -52,6 +55,7 @@ def overlays(raw: dict[str, Any], layers: Layers) -> list[Overlay]:
             )
         said = swept.model_dump(exclude_unset=True, exclude={"checkpoints"})
         if not swept.checkpoints:
+            _name_one_model(said, raw)
             found.append((Path(place), said))
         for folder in folders:
             own: dict[str, Any] = {
@@ -61,10 +65,19 @@ def overlays(raw: dict[str, Any], layers: Layers) -> list[Overlay]:
                 }
             }
             merge(own, said)
+            _name_one_model(own, raw)
             found.append((Path(f"{place} ({folder.name})"), own))
     if problems:
         raise InputError(problems)
     return found
+
+
+def _name_one_model(entry: dict[str, Any], raw: dict[str, Any]) -> None:
+    """The weights that an entry names take the place of those that the rest of the file names."""
+    deployment = entry.get("deployment", {})
+    for named, other in (WEIGHTS, WEIGHTS[::-1]):
+        if deployment.get(named) and dig(raw, "deployment", other):
+            deployment.setdefault(other, None)
 
 
 def _shape(place: str) -> Problem:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 
+from snakeval.config.deployment import OF_WEIGHTS
 from snakeval.deploy.place import place_for, place_of
 from snakeval.deploy.script import runtime_of
 from snakeval.deploy.server import Server
@@ -13,10 +13,6 @@ from snakeval.errors import Problem
 from snakeval.plan import Run, Task
 from snakeval.runtime import RUNTIMES, Runtime
 from snakeval.script import Pending
-
-GPUS = re.compile(r"^(all|none|\d+(,\d+)*)?$")
-WEIGHTS = ("vllm", "sglang", "trtllm")
-"""Types that need weights named in the config."""
 
 
 def servers_of(run: Run, pending: Mapping[Task, str]) -> list[tuple[Server, str]]:
@@ -76,17 +72,25 @@ def _of(run: Run, server: Server) -> Iterable[Problem]:
         yield Problem(
             place("command"), "is missing and must be given", "write the server's command"
         )
-    if server.type in WEIGHTS and not (server.hf_model or server.checkpoint or server.own_command):
+    if (
+        server.type == "process"
+        and server.port is None
+        and server.command
+        and not any(port in server.command for port in ("{port}", "SNAKEVAL_PORT"))
+    ):
+        yield Problem(
+            place("command"),
+            "does not say {port}, and a process gets a free port",
+            "write {port} where its port belongs, or give the port it listens at as `port`",
+            warning=True,
+        )
+    if server.type in OF_WEIGHTS and not (
+        server.hf_model or server.checkpoint or server.own_command
+    ):
         yield Problem(
             place("checkpoint_path"),
             "is missing, and there is no hf_model_handle",
             "write the folder of the weights, or the model's name on the hub",
-        )
-    if not GPUS.match(server.gpus):
-        yield Problem(
-            place("gpus"),
-            f"'{server.gpus}' says not which GPUs",
-            "write all, a number, or a list in quotes: '0,1'",
         )
     for folder, target, _ in server.mounts:
         if not folder.exists():
