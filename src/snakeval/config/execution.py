@@ -133,7 +133,9 @@ class LocalExecution(Execution):
 
 
 class DeploymentTasks(Section):
-    n_tasks: Positive | None = Field(None, description="Slurm tasks of the server's job.")
+    n_tasks: Positive | None = Field(
+        None, description="Without a meaning here: ntasks_per_node says it."
+    )
     sbatch_extra_flags: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
         default_factory=dict,
         description="Flags of sbatch for the server's job, on top of the others (ours).",
@@ -257,7 +259,8 @@ class PlatformTasks(Section):
     )
     image_pull_secrets: Names = Field(default_factory=list, description="Names of pull secrets.")
     api_tokens: list[dict[str, Any]] = Field(
-        default_factory=list, description="Tokens that the endpoint takes, by reference."
+        default_factory=list,
+        description="Without a meaning here: deployment.lepton_config.api_tokens says it.",
     )
 
 

@@ -191,9 +191,7 @@ COMMON = (
 """Keys of so many sections that none of them is meant for certain."""
 
 _OF_HARNESS = "what only the harness knows goes into nemo_evaluator_config.config.params.extra"
-_OF_PROFILE = (
-    "the profile says it; on the command line: --default-resources \"container_runtime='podman'\""
-)
+_OF_PROFILE = "the profile says it: default-resources: [container_runtime='podman']"
 _OF_SERVER = "flags of the server's own go into extra_args: '--max-model-len 8192'"
 ELSEWHERE = {
     "container_runtime": _OF_PROFILE,
@@ -339,6 +337,10 @@ WITHOUT_MEANING = {
     ("execution", "auto_export", "export_mounts"): "exports run in this environment",
     ("execution", "lepton_platform", "deployment", "platform_defaults", "enable_rdma"): (
         "Lepton's SDK has no field for it"
+    ),
+    ("execution", "lepton_platform", "tasks", "api_tokens"): (
+        "an endpoint's tokens are in deployment.lepton_config.api_tokens; without any it has one "
+        "of its own"
     ),
     ("deployment", "lepton_config", "auto_scaler", "scale_down", "scale_from_zero"): (
         "Lepton's SDK has no field for it; with min_replicas: 0 the next request starts a replica"

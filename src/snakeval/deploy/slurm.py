@@ -41,7 +41,7 @@ def problems(run: Run, server: Server, runtime: str) -> Iterable[Problem]:
         yield Problem(
             run.place(*server.keys),
             f"`{server.several}` asks for several nodes, which {runtime} does not serve from",
-            "use pyxis (--default-resources container_runtime=pyxis), or one node",
+            "use pyxis (container_runtime='pyxis' in the profile's default-resources), or one node",
         )
     if server.instances > 1 and not server.proxy.image:
         yield Problem(
