@@ -212,9 +212,9 @@ def test_no_engine_no_command_no_runtime(
     (engine,) = found(served, "docker", **image)
     monkeypatch.setenv("PATH", "")
 
-    assert engine.startswith("docker: the engine cannot be reached: ")
-    assert engine.endswith(
-        " (wanted for some/image:1)\n"
+    assert engine == (
+        "docker: the engine cannot be reached: No such file or directory: "
+        f"unix://{tmp_path}/none (wanted for some/image:1)\n"
         "    -> start Docker, or set DOCKER_HOST; `docker version` must answer"
     )
     assert found(served, "docker", **image) == [

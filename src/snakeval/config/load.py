@@ -99,9 +99,7 @@ def load_all(
                 assign(mapping, key, value)
         layers.append((source, typed))  # an error in it is not told as one of the file
     make = partial(_loaded, files=paths, overrides=overrides, interpolate=interpolate)
-    swept: list[Overlay] = []
-    with told(problems):
-        swept = overlays(raw, layers)
+    swept: list[Overlay] = overlays(raw, layers, problems)
     if not swept:
         return [make(raw, layers, problems)]
     found: list[Loaded] = []
@@ -114,8 +112,9 @@ def load_all(
                 assign(own, key, value)
         with told(wrong):
             found.append(make(own, [(source, overlay), *layers], []))
-    with told(wrong):
-        _entries(raw, layers)
+    if isinstance(raw["models"], list):
+        with told(wrong):
+            _entries(raw, layers)
     if wrong:
         raise InvalidConfig(list(dict.fromkeys(wrong)), raw, tuple(layers))
     return found

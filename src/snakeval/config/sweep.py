@@ -14,10 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from snakeval.config.deployment import BROUGHT_UP
 from snakeval.config.explain import Layers, dig, where
 from snakeval.config.model import SweptModel
 from snakeval.config.overrides import merge
-from snakeval.errors import InputError, Problem
+from snakeval.errors import Problem
 
 Overlay = tuple[Path, dict[str, Any]]
 """Who says it (`my.yaml: models.0`), and what lies over the config."""
@@ -26,23 +27,25 @@ WEIGHTS = ("checkpoint_path", "hf_model_handle")
 """Where the weights of a server are said to be: a folder, or the model's name on the hub."""
 
 
-def overlays(raw: dict[str, Any], layers: Layers) -> list[Overlay]:
+def overlays(raw: dict[str, Any], layers: Layers, problems: list[Problem]) -> list[Overlay]:
     """What lies over the config for each model of a sweep; none where it is no sweep.
 
-    Raises InputError.
+    problems  gets what is wrong. Then a model that is none stands for the entry, so that the rest
+              of the config is looked at as it was meant
     """
     given = raw.get("models")
     if given is None or given == []:
         return []
     if not isinstance(given, list):
-        raise InputError([_shape(where(("models",), layers))])
+        problems.append(_shape(where(("models",), layers)))
+        return [(Path(where(("models",), layers)), _stand_in(raw))]
     found: list[Overlay] = []
-    problems: list[Problem] = []
     for number, entry in enumerate(given):
         place = where(("models", number), layers)
         try:
             swept = SweptModel.model_validate(entry)
         except ValidationError:  # told by the model of the config, in its words
+            found.append((Path(place), _stand_in(raw)))
             continue
         folders = list(_folders(swept.checkpoints)) if swept.checkpoints else []
         if swept.checkpoints and not folders:
@@ -53,6 +56,7 @@ def overlays(raw: dict[str, Any], layers: Layers) -> list[Overlay]:
                     "correct the pattern; it is relative to where you start snakemake",
                 )
             )
+            found.append((Path(place), _stand_in(raw)))
         said = swept.model_dump(exclude_unset=True, exclude={"checkpoints"})
         if not swept.checkpoints:
             _name_one_model(said, raw)
@@ -67,9 +71,16 @@ def overlays(raw: dict[str, Any], layers: Layers) -> list[Overlay]:
             merge(own, said)
             _name_one_model(own, raw)
             found.append((Path(f"{place} ({folder.name})"), own))
-    if problems:
-        raise InputError(problems)
     return found
+
+
+def _stand_in(raw: dict[str, Any]) -> dict[str, Any]:
+    """What an entry would have said that cannot be read."""
+    given = raw.get("deployment")
+    kind = given if isinstance(given, str) else dig(given, "type") or "none"
+    if kind in BROUGHT_UP:
+        return {"deployment": {"checkpoint_path": "/", "served_model_name": "a-model"}}
+    return {"target": {"api_endpoint": {"model_id": "a-model"}}}
 
 
 def _name_one_model(entry: dict[str, Any], raw: dict[str, Any]) -> None:

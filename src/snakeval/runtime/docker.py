@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +67,7 @@ class Docker:
         except Exception as error:
             return Problem(
                 "docker",
-                f"the engine cannot be reached: {_reason(error)} (wanted for {images})",
+                f"the engine cannot be reached: {_unreached(error)} (wanted for {images})",
                 "start Docker, or set DOCKER_HOST; `docker version` must answer",
             )
         return None
@@ -164,6 +166,13 @@ class Docker:
 
 def _no_image(image: str, error: Exception) -> Problem:
     return Problem("docker", *why_not(image, _reason(error), "docker"))
+
+
+def _unreached(error: Exception) -> str:
+    """What the system said, without the names of the exceptions around it, and of which address."""
+    said = re.search(r"\w+Error\(\d+, '([^']+)'\)", str(error))
+    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    return f"{said.group(1)}: {address}" if said else _reason(error)
 
 
 def _reason(error: Exception) -> str:
