@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from snakeval.catalogue import Benchmark, with_own
 from snakeval.config.deployment import ServerDeployment
-from snakeval.config.explain import dig, where
+from snakeval.config.explain import Layers, dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load_all, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry, TaskResources
 from snakeval.config.overrides import merge
@@ -51,7 +51,7 @@ PATHS_OF_TYPES: dict[EndpointType, str] = {
     "embedding": "/embeddings",
 }
 _KNOWN_PATH = re.compile(r"/(chat/completions|completions|embeddings)/?$")
-_BASE_URL = re.compile(r"https?://[^/?#]+(/v1)?$")
+_BASE_URL = re.compile(r"https?://[^/?#@${]+(/v1)?$")
 DEFINITION_SUFFIXES = {".yaml", ".yml", ".json", ".jsonl", ".py", ".csv", ".tsv", ".txt"}
 """What defines a benchmark; lm-eval's shared parts are named `..._yaml`, without a suffix."""
 
@@ -175,7 +175,7 @@ def plan(files: Sequence[Path], values: Mapping[str, Any], catalogue_dir: Path) 
         loaded = load_all(files, values)
     except InvalidConfig as error:
         unknown = _unknown_names(error, catalogue_dir)
-        raise InputError([*error.problems, *unknown]) from None
+        raise InputError(dict.fromkeys([*error.problems, *unknown])) from None
     runs: list[Run] = []
     problems: list[Problem] = []
     now = datetime.now(UTC)
@@ -202,7 +202,8 @@ def _same_run(sweep: Sequence[Loaded]) -> Iterable[Problem]:
 
 
 def _unknown_names(invalid: InvalidConfig, catalogue_dir: Path) -> Iterable[Problem]:
-    """Benchmarks that nobody knows, of a config that has other mistakes too."""
+    """Benchmarks that nobody knows, and a URL that is none for those that are known, of a config
+    that has other mistakes too."""
     own, entries = invalid.raw.get("harnesses"), dig(invalid.raw, "evaluation", "tasks")
     if own is not None and not isinstance(own, dict):
         return
@@ -213,15 +214,20 @@ def _unknown_names(invalid: InvalidConfig, catalogue_dir: Path) -> Iterable[Prob
     except ValidationError:  # a name may mean one of its benchmarks
         return
     catalogue = with_own(catalogue_dir, definitions, Path())
+    layers = invalid.layers
     for number, entry in enumerate(entries if isinstance(entries, list) else []):
         name = dig(entry, "name") if isinstance(entry, dict) else entry
         image = dig(entry, "container")
         if isinstance(name, str):
             named = TaskEntry(name=name, container=image if isinstance(image, str) else None)
             try:
-                catalogue.find(named, where(_name_key(number), invalid.layers))
+                benchmark = catalogue.find(named, where(_name_key(number), layers))
             except InputError as error:
                 yield from error.problems
+                continue
+            url = dig(invalid.raw, "target", "api_endpoint", "url")
+            if problem := _ends_early(url, benchmark, benchmark.details.endpoint_type, layers):
+                yield problem
 
 
 def _name_key(number: int) -> Keys:
@@ -371,8 +377,8 @@ def _task(
     params = harness["config"]["params"]
     place = loaded.where(*_name_key(number))
     endpoint = _endpoint(config, benchmark.endpoint_type(entry), place, entry.name)
-    if endpoint.url and benchmark.definition.kind != "command":
-        _check_whole_path(endpoint, loaded.where("target", "api_endpoint", "url"))
+    if ends_early := _ends_early(endpoint.url, benchmark, endpoint.type, loaded.layers):
+        raise InputError([ends_early])
     to_harness = harness["target"]["api_endpoint"]
     dataset = Path(entry.dataset_dir).expanduser().resolve() if entry.dataset_dir else None
     mounts = [
@@ -508,12 +514,17 @@ def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> En
     return Endpoint(endpoint_url(given.url, wanted), given.model_id, wanted, given.api_key_name)
 
 
-def _check_whole_path(endpoint: Endpoint, place: str) -> None:
-    """Harnesses ask exactly the URL; a command of one's own may add to it. Raises InputError."""
-    if _BASE_URL.match(url := str(endpoint.url).rstrip("/")):
-        whole = url + ("" if url.endswith("/v1") else "/v1") + PATHS_OF_TYPES[endpoint.type]
-        problem = Problem(place, "is not the whole path", f"write {whole}")
-        raise InputError([problem])
+def _ends_early(
+    url: Any, benchmark: Benchmark, endpoint_type: EndpointType, layers: Layers
+) -> Problem | None:
+    """A URL without the path: harnesses ask exactly it; a command of one's own may add to it."""
+    if benchmark.definition.kind == "command" or not isinstance(url, str):
+        return None
+    if not _BASE_URL.match(url := url.rstrip("/")):
+        return None
+    whole = url + ("" if url.endswith("/v1") else "/v1") + PATHS_OF_TYPES[endpoint_type]
+    place = where(("target", "api_endpoint", "url"), layers)
+    return Problem(place, "is not the whole path", f"write {whole}")
 
 
 def _definition(benchmark: Benchmark) -> dict[str, Any] | None:
