@@ -197,6 +197,8 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
         served = served_models(endpoint.url, endpoint.api_key_name)
     except urllib.error.HTTPError as error:
         key = endpoint.api_key_name
+        if error.code in (401, 403) and key and key not in os.environ:
+            return  # asked without it; what is missing is told of the variable
         if error.code in (401, 403) and key:
             yield Problem(
                 where,

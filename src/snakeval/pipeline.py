@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,7 +22,7 @@ from snakeval.errors import InputError, Problem
 if TYPE_CHECKING:
     from snakeval.controller import Hold
     from snakeval.lepton.start import LeptonStart
-    from snakeval.plan import Run
+    from snakeval.plan import Run, Task
     from snakeval.slurm.start import SlurmStart
 
 Wildcards = Any
@@ -353,7 +353,7 @@ class Pipeline:
                 *(cluster.problems() if cluster else ()),
                 *self._gpu_problems(profile.executor),
             ]
-            provided = lepton.provided if lepton else None
+            provided = self._provided(profile.executor)
             self._holds = begin(self.runs, wanted, logger, profile, found, provided)
             if slurm:
                 slurm.look_at_nodes()
@@ -376,6 +376,14 @@ class Pipeline:
             _refuse(error)
         logger.info(f"job {job} drives the run now: {self.runs[0].paths.dir}")
         raise SystemExit(0)
+
+    def _provided(self, executor: str) -> dict[Task, Collection[str]] | None:
+        """The variables that jobs get whatever this machine has; None: they get this machine's."""
+        if executor != "lepton":
+            return None
+        from snakeval.lepton.resources import provided
+
+        return provided(self.runs)
 
     def _on_slurm(self, planned: list[Any]) -> SlurmStart | None:
         """The Slurm side of this start, where the profile says `executor: slurm`."""
@@ -492,7 +500,9 @@ class Pipeline:
         types = {run.config.execution.type for run in self.runs} - {"local"}
         executor = next(iter(types), "local")
         runtimes = {name: kind() for name, kind in RUNTIMES.items()}
-        found = checks.problems(self.runs, pending, runtimes, executor)
+        found = checks.problems(
+            self.runs, pending, runtimes, executor, provided=self._provided(executor)
+        )
         for problem in [*found, *self._gpu_problems(executor)]:
             verdict = "" if problem.warning else "a real start would be refused: "
             logger.warning(f"{verdict}{problem}")

@@ -33,9 +33,12 @@ def test_a_benchmark_runs_in_the_real_image_and_nothing_is_left(project: LeptonP
         },
     )
 
+    # then a dry run, on a machine without the key, has nothing against it
+    assert "would be refused" not in project.snakemake("-n").check().output
+
     ended = project.snakemake().check()
 
-    # then it has a score, by one job that the service does not have any more
+    # and it has a score, by one job that the service does not have any more
     assert "1 of 1 benchmarks published" in ended.output
     assert len(project.endpoint.requests) == 10
     (attempt,) = project.status("mmlu_instruct")["attempts"]

@@ -192,6 +192,15 @@ def test_endpoint_that_wants_a_key_or_another(
     ]
 
 
+def test_a_key_that_is_not_here_is_told_of_the_variable_alone(
+    served: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.required_key = "right"
+    monkeypatch.delenv("MY_KEY", raising=False)
+    (missing,) = found(served, api={"api_key_name": "MY_KEY"})
+    assert "the variable MY_KEY is not set" in missing
+
+
 def test_endpoint_that_serves_another_model(served: ScriptedEndpoint) -> None:
     served.models = ["llama-a", "llama-b"]
 

@@ -7,7 +7,7 @@ The names are those of the plugin, so that a profile's `default-resources`, `--s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from snakeval.config.execution import LeptonExecution
@@ -64,6 +64,11 @@ def variables(run: Run, task: Task) -> dict[str, str]:
     for name in names:
         found.setdefault(name, f"secret:{name}")
     return found
+
+
+def provided(runs: Iterable[Run]) -> dict[Task, Collection[str]]:
+    """The variables that the benchmarks' jobs will have, whatever this machine has."""
+    return {task: variables(run, task).keys() for run in runs for task in run.tasks}
 
 
 def secrets_of_servers(run: Run) -> dict[str, str]:

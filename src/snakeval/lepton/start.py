@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snakeval.config.execution import LeptonExecution
 from snakeval.errors import Problem
 from snakeval.lepton.executor import Executor, Followed
-from snakeval.lepton.resources import variables
-from snakeval.plan import Run, Task
+from snakeval.plan import Run
 
 
 class LeptonStart:
@@ -28,14 +27,6 @@ class LeptonStart:
             if (output := str(task.paths.published(task.digest))) in jobs
         }
         self._executor = Executor.take_over(executor, self._followed)
-
-    @property
-    def provided(self) -> dict[Task, Collection[str]]:
-        """The variables that the jobs will have, whatever this machine has."""
-        return {
-            followed.task: variables(followed.run, followed.task).keys()
-            for followed in self._followed.values()
-        }
 
     def problems(self) -> list[Problem]:
         """What keeps these jobs from being created."""
