@@ -114,11 +114,11 @@ def test_after_twenty_random_kills_of_a_run_the_next_start_publishes_all_and_not
         asked = project.noted("asked")
         with project.started("--retries", "2") as snakemake:
             while len(killed) < KILLS and snakemake.poll() is None:
-                wait_until(
-                    lambda before=asked: (
-                        project.noted("asked") > before or snakemake.poll() is not None
-                    )
-                )
+                deadline = time.monotonic() + 90
+                while project.noted("asked") <= asked and snakemake.poll() is None:
+                    said = f"after {killed}: {sorted(parts_of(project))}, {project.log}"
+                    assert time.monotonic() < deadline, said
+                    time.sleep(0.1)
                 for _ in range(chance.randint(1, 4)):
                     there = parts_of(project)
                     name = chance.choice(sorted(there)) if there else ""
