@@ -177,11 +177,16 @@ class Lepton:
         self._client.job.ensure_ok(response)
         deadline = time.monotonic() + TIMEOUT
         kept = b""
-        for chunk in response.iter_content(chunk_size=65536):
-            kept = (kept + chunk)[-LONGEST_LOG:]
-            if time.monotonic() > deadline:  # the log of a job that still runs has no end
-                break
-        response.close()
+        try:
+            for chunk in response.iter_content(chunk_size=65536):
+                kept = (kept + chunk)[-LONGEST_LOG:]
+                if time.monotonic() > deadline:  # the log of a job that still runs has no end
+                    break
+        except OSError:  # cut, or silent for as long as a call may take
+            if not kept:
+                raise
+        finally:
+            response.close()
         return kept.decode(errors="replace")
 
     def secrets(self) -> set[str]:
@@ -202,8 +207,10 @@ def asked(call: Callable[[], T]) -> T:
         return call()
     except (ClientError, ServerError) as error:
         raise _sorted(error.response) from None
-    except WorkspaceError as error:
-        raise Denied(_line(error)) from None
+    except WorkspaceError as error:  # its text has the ends of the token
+        raise Denied(_line(error.args[0])) from None
+    except requests.exceptions.InvalidHeader:  # its text has the token
+        raise Denied("the token has a line break or a space at an end; write it anew") from None
     except requests.exceptions.Timeout:
         raise Unreachable("no answer in time") from None
     except requests.exceptions.RequestException as error:
@@ -261,9 +268,10 @@ def patiently(
         try:
             return call()
         except Unreachable as error:
-            if time.monotonic() + pause > deadline:
+            left = deadline - time.monotonic()
+            if pause > left:
                 raise
-            if (ended or threading.Event()).wait(max(pause, error.wait)):
+            if (ended or threading.Event()).wait(min(max(pause, error.wait), left)):
                 raise
         pause = min(pause * 2, 15.0)
 
@@ -281,8 +289,16 @@ def create_once(
     labels   of this one job, used once
     stopped  whether it is not wanted any more
     Returns the job's id, and whether an answer was lost on the way: a creation that the service
-    carries out very late may still make another one. Raises ServiceError.
+    carries out very late may still make another one. Raises ServiceError: Unreachable where
+    nobody knows whether there is a job.
     """
+
+    def unknown(error: ServiceError) -> Unreachable:
+        return Unreachable(
+            f"{error} (whether the job was made is not known; its labels: "
+            f"{', '.join(f'{name}={value}' for name, value in labels.items())})"
+        )
+
     deadline = time.monotonic() + patience
     wait, lost = 1.0, False
     while True:
@@ -290,12 +306,13 @@ def create_once(
             return service.create(body), lost
         except Unreachable as error:
             last, lost = error, True
+        except ServiceError as error:
+            if lost:
+                raise unknown(error) from None
+            raise
         while True:  # the answer may be lost, and the job be there
             if time.monotonic() > deadline or stopped():
-                raise Unreachable(
-                    f"{last} (whether the job was made is not known; its labels: "
-                    f"{', '.join(f'{name}={value}' for name, value in labels.items())})"
-                )
+                raise unknown(last)
             pause(max(wait, last.wait))
             wait = min(wait * 2, 30.0)
             try:
@@ -303,6 +320,8 @@ def create_once(
                 break
             except Unreachable as error:
                 last = error
+            except ServiceError as error:
+                raise unknown(error) from None
         if found:
             first, *others = sorted(found, key=lambda job: job.created)
             for other in others:

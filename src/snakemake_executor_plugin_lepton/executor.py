@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import platform
 import threading
 import time
 import uuid
@@ -32,7 +33,12 @@ from snakemake_executor_plugin_lepton.client import (
 )
 from snakemake_executor_plugin_lepton.registry import Registry, Tracked, tried
 from snakemake_executor_plugin_lepton.states import Phase
-from snakemake_executor_plugin_lepton.storage import Staging, seen_in_job, translated
+from snakemake_executor_plugin_lepton.storage import (
+    Staging,
+    mount_for,
+    seen_in_job,
+    translated,
+)
 from snakemake_executor_plugin_lepton.watch import Exit, Verdict, Watch
 
 AT_ONCE = 8
@@ -151,15 +157,21 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
 
     def _look_for_earlier(self, jobs: list[Any]) -> list[str]:
         """Finds what earlier starts have left for these jobs."""
-        found = patiently(lambda: self.service.find({"snakemake-workdir": self._workdir_label}))
-        for each in found:
-            self._earlier.setdefault(each.labels.get("snakemake-job", ""), []).append(each)
+        for label in {self._workdir_label(self.wanted(job)) for job in jobs}:
+            labels = {"snakemake-workdir": label}
+            for each in patiently(lambda labels=labels: self.service.find(labels)):  # type: ignore[misc]
+                self._earlier.setdefault(each.labels.get("snakemake-job", ""), []).append(each)
         return []
 
     # --- submitting ------------------------------------------------------------------------------
 
     def run_job(self, job: Any) -> None:
         """Hands a job to a thread, which creates it; from here on it is in the registry."""
+        refused = list(refusals.of(job, self.wanted))
+        if refused:  # one that a checkpoint has made, or resources of a further attempt
+            self.logger.error("\n".join(refused))
+            self.report_job_error(SubmittedJobInfo(job), msg=f"{'; '.join(refused)}. ")
+            return
         wanted = self.wanted(job)
         tracked = self._adopted(job, wanted)
         if tracked is None:
@@ -182,7 +194,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         staging = None
         on_storage = seen_in_job(workdir, wanted.mounts) is not None
         if not on_storage and any(not Path(file).is_absolute() for file in _files(job)):
-            staging = Staging(workdir, folder.with_name(f"staged-{self._job_label(job)}"))
+            place = spec.digest(self._workdir_label(wanted), self._job_label(job))
+            staging = Staging(workdir, folder.with_name(f"staged-{place}"))
         latency = min(10.0, float(self.workflow.execution_settings.latency_wait))
         return Tracked(
             job=job,
@@ -190,7 +203,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             folder=folder,
             wanted=wanted,
             labels={
-                "snakemake-workdir": self._workdir_label,
+                "snakemake-workdir": self._workdir_label(wanted),
                 "snakemake-job": self._job_label(job),
                 "snakemake-spec": self.spec_of(job, wanted),
                 "snakemake-start": self.start,
@@ -201,9 +214,13 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             staging=staging,
         )
 
-    @property
-    def _workdir_label(self) -> str:
-        return spec.digest(Path.cwd())
+    @staticmethod
+    def _workdir_label(wanted: spec.Wanted) -> str:
+        """The working directory: two of the same path on two machines' own disks are two."""
+        on_storage = mount_for(Path.cwd(), "", wanted.mounts)
+        if on_storage is None:
+            return spec.digest(platform.node(), Path.cwd())
+        return spec.digest(on_storage.source, on_storage.path)
 
     @staticmethod
     def _job_label(job: Any) -> str:
@@ -220,6 +237,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             if adopted is None and same and (found.phase.live or ended_well):
                 adopted = tracked
             else:
+                self.registry.add(tracked)
                 self._submitting.submit(self._remove, tracked)
         return adopted
 
@@ -230,6 +248,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
                 tracked.refused = "the start was stopped before it was created"
                 return
             tracked.refused = self.refusal(tracked.job)
+            tracked.refused = tracked.refused or self._earlier_attempt(tracked)
             if tracked.refused:
                 return
             if tracked.staging:
@@ -246,8 +265,22 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             self.submitted(tracked)
         except Exception as error:
             tracked.refused = f"could not be created: {error}"
+            tracked.lost_answer = tracked.lost_answer or isinstance(error, Unreachable)
         finally:
             tracked.made.set()
+
+    def _earlier_attempt(self, tracked: Tracked) -> str:
+        """Deletes what could not be deleted when it failed; why this job must not run beside it."""
+        for other in self.registry.all:
+            if other is tracked or other.labels["snakemake-job"] != tracked.labels["snakemake-job"]:
+                continue
+            why = self._delete(other, 12)  # more than a minute
+            if why:
+                return (
+                    f"was not created: an earlier attempt, {other.id or other.name}, may still "
+                    f"run ({why})"
+                )
+        return ""
 
     def _placed(self, wanted: spec.Wanted) -> spec.Wanted:
         from dataclasses import replace
@@ -391,16 +424,22 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         """Why a job could not be deleted; empty: it is gone."""
         said = ""
         job_ids = [tracked.id] if tracked.id else []
-        if tracked.lost_answer or (tracked.refused and not tracked.id):
-            with contextlib.suppress(ServiceError):
-                job_ids += [each.id for each in self.service.find(tracked.key)]
+        pause = self.stopping.wait if not self.stopping.is_set() else time.sleep
+        if tracked.lost_answer:
+            said = tried(
+                lambda: job_ids.extend(each.id for each in self.service.find(tracked.key)),
+                times,
+                pause,
+            )
         for job_id in dict.fromkeys(job_ids):
-            said = said or tried(
+            why = tried(
                 lambda job_id=job_id: self.service.delete(job_id),  # type: ignore[misc]
                 times,
-                self.stopping.wait if not self.stopping.is_set() else time.sleep,
+                pause,
             )
-        if not said:
+            said = said or why
+        may_come = tracked.lost_answer and not job_ids  # very late, from a creation without answer
+        if not said and (self.stopping.is_set() or not may_come):
             self.registry.discard(tracked)
         return said
 
@@ -426,9 +465,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             said = list(pool.map(self._end, left))
         for tracked, why in zip(left, said, strict=True):
             if why:
+                by_hand = f"remove --id {tracked.id}" if tracked.id else "list"
                 self.logger.error(
                     f"{tracked.id or tracked.name} could not be ended ({why}): it may still run, "
-                    f"and cost; `lep job remove --id {tracked.id or tracked.name}`"
+                    f"and cost; `lep job {by_hand}`"
                 )
 
     def _end(self, tracked: Tracked) -> str:

@@ -123,9 +123,17 @@ def _number(value: Any, name: str) -> int | None:
 
 
 def limit_of(resources: Mapping[str, Any]) -> float | None:
-    """The time limit in seconds; the resource `runtime` is in minutes."""
+    """The time limit in seconds; the resource `runtime` is in minutes, which Snakemake rounds to
+    whole ones. Raises Unusable."""
     value = resources.get("runtime")
-    return value * 60.0 if isinstance(value, int | float) and value > 0 else None
+    if not isinstance(value, int | float):  # without one, or one that is not known yet
+        return None
+    if value <= 0:
+        raise Unusable(
+            "has a time limit of less than half a minute: Snakemake rounds the resource runtime to "
+            "whole minutes; write 1 or more, or leave it out for a job without a limit"
+        )
+    return value * 60.0
 
 
 def parse_variables(text: str | None) -> tuple[Variable, ...]:

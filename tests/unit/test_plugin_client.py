@@ -1,5 +1,8 @@
 """Errors of the service, sorted by what they mean; creations that are never made twice."""
 
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,12 +12,14 @@ from snakemake_executor_plugin_lepton.client import (
     Conflict,
     Denied,
     Found,
+    Lepton,
     Missing,
     Rejected,
     ServiceError,
     Unreachable,
     asked,
     create_once,
+    patiently,
 )
 from snakemake_executor_plugin_lepton.states import Phase
 
@@ -142,3 +147,60 @@ def test_what_is_not_wanted_any_more_is_not_tried_again() -> None:
 def test_a_refused_creation_is_not_tried_again() -> None:
     with pytest.raises(Denied):
         created(Scripted("denied"))
+
+
+def test_the_workspace_token_is_in_no_message() -> None:
+    from leptonai.api.v2.utils import WorkspaceUnauthorizedError
+
+    def unauthorized() -> None:
+        raise WorkspaceUnauthorizedError("ws", "http://x", auth_token="ab****yz")
+
+    def broken_line() -> None:
+        requests.Request("GET", "http://127.0.0.1:9", headers={"A": "Bearer s3cret\r"}).prepare()
+
+    for call in (unauthorized, broken_line):
+        with pytest.raises(Denied) as raised:
+            asked(call)
+        assert "ab*" not in str(raised.value) and "s3cret" not in str(raised.value)
+
+
+def test_a_creation_of_unknown_outcome_is_no_refusal_whatever_comes_after() -> None:
+    # else nobody would look for the job that may be there
+    with pytest.raises(Unreachable, match="whether the job was made is not known"):
+        service = Scripted("failed", "denied")
+        created(service)
+
+
+def test_nobody_waits_longer_than_patience_whatever_the_service_asks_for() -> None:
+    def busy() -> None:
+        raise Unreachable("429", wait=3600)
+
+    begun = time.monotonic()
+    with pytest.raises(Unreachable):
+        patiently(busy, 0.6)
+    assert time.monotonic() - begun < 30
+
+
+def test_a_log_that_falls_silent_is_shown_as_far_as_it_has_come() -> None:
+    def stream(**_: int) -> Iterator[bytes]:
+        yield b"the disk "
+        yield b"is on fire"
+        raise requests.exceptions.ConnectionError("read timed out")
+
+    def silent(**_: int) -> Iterator[bytes]:
+        raise requests.exceptions.ConnectionError("read timed out")
+        yield b""
+
+    def service(chunks: Any) -> Lepton:
+        lepton: Any = object.__new__(Lepton)
+        response = SimpleNamespace(iter_content=chunks, close=lambda: None)
+        replica = SimpleNamespace(metadata=SimpleNamespace(id_="r"))
+        lepton._client = SimpleNamespace(
+            _get=lambda *_, **__: response,
+            job=SimpleNamespace(ensure_ok=lambda _: True, get_replicas=lambda _: [replica]),
+        )
+        return lepton  # type: ignore[no-any-return]
+
+    assert service(stream).log("job") == "the disk is on fire"
+    with pytest.raises(Unreachable):
+        service(silent).log("job")

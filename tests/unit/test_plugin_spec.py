@@ -101,6 +101,17 @@ def test_labels_hold_any_text(text: str) -> None:
     assert value.replace("-", "").replace(".", "").isalnum() and value.isascii()
 
 
+def test_a_time_limit_that_snakemake_rounds_to_none_is_refused() -> None:
+    from snakemake.resources import Resource
+
+    for given, seconds in ((90, 5400), ("90m", 5400), ("30s", 60), (1.5, 120)):
+        assert wanted(runtime=Resource("runtime", given).value).limit == seconds
+    assert wanted().limit is None
+    for none in (0, 0.4, -5):
+        with pytest.raises(Unusable, match="write 1 or more, or leave it out"):
+            wanted(runtime=Resource("runtime", none).value)
+
+
 def test_the_body_is_one_that_the_sdk_knows_and_retries_nothing() -> None:
     from leptonai.api.v2.job_validation import validate_job_create
     from leptonai.api.v2.types.job import LeptonJob
