@@ -211,6 +211,7 @@ def test_a_token_of_the_workspace_must_be_here_only_for_benchmarks_that_run_here
         {"api_tokens": [{"value": "aB3-this-is-the-token-itself"}]},
         {"api_token": "aB3-this-is-the-token-itself"},
         {"envs": {"HF_TOKEN": "hf_abcdefghijklmnopqrst"}},
+        {"envs": {"KEY": "sk-proj-abcdefghijklmnopqrst"}},
     ],
 )
 def test_a_secret_in_the_config_is_refused_and_not_repeated(lepton_config: dict[str, Any]) -> None:
@@ -219,6 +220,37 @@ def test_a_secret_in_the_config_is_refused_and_not_repeated(lepton_config: dict[
     said = "\n".join(map(str, refused.value.problems))
     assert "a secret itself is never written here" in said
     assert "token-itself" not in said and "abcdefgh" not in said
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        {"env_vars": {"HF_TOKEN": "hf_abcdefghijklmnopqrst"}},
+        {"env_vars": {"KEY": {"value": "sk-proj-abcdefghijklmnopqrst"}}},
+        {"env_vars": {"KEY": "host:nvapi-abcdefghijklmnopqrst"}},
+        {"api_tokens": [{"value": "aB3-abcdefgh"}]},
+    ],
+)
+def test_a_secret_among_the_jobs_words_is_refused_and_not_repeated(tasks: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        run_of(dict(VLLM), execution={"lepton_platform": {"tasks": tasks}})
+    said = "\n".join(map(str, refused.value.problems))
+    assert "a secret itself is never written here" in said and "abcdefgh" not in said
+
+
+def test_a_reference_that_names_no_secret_is_refused() -> None:
+    tasks = {"env_vars": {"HF_TOKEN": {"value_from": {"token_name_ref": "hf"}}}}
+    with pytest.raises(InvalidConfig, match="HF_TOKEN is neither text nor a reference"):
+        run_of(dict(VLLM), execution={"lepton_platform": {"tasks": tasks}})
+
+
+def test_the_words_for_variables_mean_the_same_for_endpoints_as_for_jobs() -> None:
+    run = run_of({**VLLM, "lepton_config": {"envs": {"A": "lit:x", "B": {"value": "y"}}}})
+    assert told(run) == []
+    found = envs(content_of(run)["spec"])
+    assert (found["A"], found["B"]) == ("x", "y")
+    (said,) = told(run_of({**VLLM, "lepton_config": {"envs": {"HF_TOKEN": "host:MY_HF"}}}))
+    assert "lep secret create -n MY_HF" in said
 
 
 def test_a_host_variable_needs_a_secret_and_its_name_is_told() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
+from snakeval.config.lepton import references, variables
 from snakeval.config.sections import (
     VARIABLE,
     EnvVars,
@@ -16,8 +17,6 @@ from snakeval.config.sections import (
     Section,
     empty_if_null,
     fixable,
-    lepton_variables,
-    names_a_variable,
     section_of_type,
 )
 
@@ -100,24 +99,6 @@ def _as_list(value: Any) -> Any:
     return [mount] if value.get("enabled", True) else []
 
 
-def _without_values(value: Any) -> Any:
-    """Tokens are named, never written: what is no reference is refused and not repeated."""
-    tokens = [value] if isinstance(value, str) else ([] if value is None else value)
-    if not isinstance(tokens, list):
-        return value
-    for token in tokens:
-        if isinstance(token, dict) and "value_from" in token:
-            continue
-        text = token.get("value") if isinstance(token, dict) else token
-        if not isinstance(text, str) or not names_a_variable(text.removeprefix("host:")):
-            raise fixable(
-                "holds a token that is no reference; a secret itself is never written here",
-                "write - value: host:NAME (a variable of this machine), or "
-                "- value_from: {token_name_ref: SECRET} (a secret of the Lepton workspace)",
-            )
-    return [token if isinstance(token, dict) else {"value": token} for token in tokens]
-
-
 def _say_which_gpus(value: Any) -> Any:
     text = "" if value is None else str(value)
     if isinstance(value, bool) or not isinstance(value, int | str | None) or not GPUS.match(text):
@@ -146,7 +127,7 @@ class LeptonConfig(Section):
     resource_shape: str | None = Field(None, description="Shape of a replica.")
     min_replicas: Annotated[int, Field(ge=0)] = Field(1, description="Fewest replicas.")
     max_replicas: Positive | None = Field(None, description="Most replicas; null: the fewest.")
-    api_tokens: Annotated[list[ApiToken], BeforeValidator(_without_values)] = Field(
+    api_tokens: Annotated[list[ApiToken], BeforeValidator(references)] = Field(
         default_factory=list,
         validation_alias=AliasChoices("api_tokens", "api_token"),
         description="Tokens that the endpoint takes, by reference.",
@@ -154,7 +135,7 @@ class LeptonConfig(Section):
     auto_scaler: Annotated[AutoScaler, BeforeValidator(empty_if_null)] = Field(
         default_factory=AutoScaler, description="Scaling."
     )
-    envs: Annotated[dict[str, Any], BeforeValidator(lepton_variables)] = Field(
+    envs: Annotated[dict[str, Any], BeforeValidator(variables)] = Field(
         default_factory=dict, description="Variables, or references to Lepton secrets."
     )
     mounts: Annotated[list[LeptonMount], BeforeValidator(_as_list)] = Field(

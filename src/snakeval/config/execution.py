@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
 from snakeval.config.export import Destinations
+from snakeval.config.lepton import references, variables
 from snakeval.config.sections import (
     EnvVars,
     Mounted,
@@ -22,7 +23,6 @@ from snakeval.config.sections import (
     Walltime,
     empty_if_null,
     fixable,
-    lepton_variables,
     section_of_type,
 )
 from snakeval.errors import nearest
@@ -219,17 +219,6 @@ class PlatformDeployment(Section):
     )
 
 
-def _variables_of_jobs(value: Any) -> Any:
-    """As an endpoint's, and `{value: text}`, which is the text."""
-    if isinstance(value, dict):
-        words = {
-            name: each["value"] if isinstance(each, dict) and list(each) == ["value"] else each
-            for name, each in value.items()
-        }
-        lepton_variables(words)
-    return empty_if_null(value)
-
-
 MOUNT_KEYS = ("from", "path", "mount_path", "here", "mount_options")
 
 
@@ -250,7 +239,7 @@ def _mounts_of_jobs(value: Any) -> Any:
 
 class PlatformTasks(Section):
     node_group: str | None = Field(None, description="Node group of the benchmarks' jobs.")
-    env_vars: Annotated[dict[str, Any], BeforeValidator(_variables_of_jobs)] = Field(
+    env_vars: Annotated[dict[str, Any], BeforeValidator(variables)] = Field(
         default_factory=dict, description="Variables, or references to Lepton secrets."
     )
     mounts: Annotated[list[dict[str, Any]], BeforeValidator(_mounts_of_jobs)] = Field(
@@ -258,7 +247,7 @@ class PlatformTasks(Section):
         description="Storage: from, path, mount_path; here: where this machine sees it (ours).",
     )
     image_pull_secrets: Names = Field(default_factory=list, description="Names of pull secrets.")
-    api_tokens: list[dict[str, Any]] = Field(
+    api_tokens: Annotated[list[dict[str, Any]], BeforeValidator(references)] = Field(
         default_factory=list,
         description="Without a meaning here: deployment.lepton_config.api_tokens says it.",
     )

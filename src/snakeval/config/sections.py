@@ -37,6 +37,11 @@ def names_a_variable(text: str) -> bool:
     return bool(VARIABLE.match(text)) and not LOOKS_LIKE_A_KEY.match(text)
 
 
+def looks_like_a_key(text: str) -> bool:
+    """Whether a text that may be anything has the form of a key."""
+    return bool(LOOKS_LIKE_A_KEY.match(text.replace("-", "_")))
+
+
 def prefix_of(name: str, given: str | None) -> str:
     """The beginning of an auxiliary deployment's variables: JUDGE of `judge`, or as given."""
     return given or re.sub(r"\W", "_", name).upper()
@@ -68,32 +73,6 @@ def _check_env_vars(value: dict[str, str]) -> dict[str, str]:
             raise fixable(
                 f"the value of {name} names no variable; a secret itself is never written here",
                 f"write {name}: host:NAME (a variable of this machine), runtime:NAME or lit:text",
-            )
-    return value
-
-
-def lepton_variables(value: Any) -> Any:
-    """Variables on Lepton: text, or a reference. A key in plain sight is refused."""
-    if not isinstance(value, dict):
-        return {} if value is None else value
-    for name, given in value.items():
-        if not isinstance(name, str) or not names_a_variable(name):
-            raise fixable(
-                "holds a key that is not the name of an environment variable",
-                "letters, digits and '_', as in NCCL_DEBUG: INFO",
-            )
-        reference = given.get("value_from") if isinstance(given, dict) else None
-        if isinstance(given, dict):
-            known = isinstance(reference, dict) and list(reference) == ["secret_name_ref"]
-            if list(given) != ["value_from"] or not known:
-                raise fixable(
-                    f"{name} is neither text nor a reference to a secret",
-                    f"write {name}: {{value_from: {{secret_name_ref: SECRET}}}}",
-                )
-        elif LOOKS_LIKE_A_KEY.match(str(given)):
-            raise fixable(
-                f"the value of {name} looks like a secret; a secret itself is never written here",
-                f"write {name}: {{value_from: {{secret_name_ref: SECRET}}}}",
             )
     return value
 

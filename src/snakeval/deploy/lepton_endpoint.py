@@ -183,8 +183,10 @@ class Endpoint:
 
         def attempt() -> None:
             nonlocal lost
-            if lost and self.look() is not None:
-                return
+            if lost:
+                with contextlib.suppress(Missing):
+                    asked(lambda: self.api.get(self.name))
+                    return
             try:
                 asked(lambda: self.api.create_with_response(wanted))
             except ServiceError as error:

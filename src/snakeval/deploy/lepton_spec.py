@@ -64,8 +64,13 @@ def variables_of(given: ServerDeployment, execution: LeptonExecution) -> list[Va
             secret = reference_of(mapped.get(name)) or reference_of(mapped.get(wanted))
             found[name] = Variable(name, secret=secret, unmapped=None if secret else wanted)
     for name, value in given.lepton_config.envs.items():
-        secret = reference_of(value)
-        found[name] = Variable(name, text=None if secret else _text(value), secret=secret)
+        kind, colon, rest = _text(value).partition(":")
+        if secret := reference_of(value):
+            found[name] = Variable(name, secret=secret)
+        elif colon and kind == "host":
+            found[name] = Variable(name, unmapped=rest)
+        else:
+            found[name] = Variable(name, text=rest if colon and kind == "lit" else _text(value))
     return list(found.values())
 
 

@@ -6,7 +6,14 @@ import json
 import time
 from collections.abc import Callable
 
-from snakemake_executor_plugin_lepton.client import Found, Lepton, Missing, Service, ServiceError
+from snakemake_executor_plugin_lepton.client import (
+    Found,
+    Lepton,
+    Missing,
+    Service,
+    ServiceError,
+    patiently,
+)
 from snakemake_executor_plugin_lepton.spec import label_value
 from snakemake_executor_plugin_lepton.states import Phase
 from snakeval.layout import RunPaths
@@ -15,10 +22,14 @@ from snakeval.slurm.resources import notation
 
 PATIENCE = 45.0
 """Seconds that stopped jobs have to end by themselves: run.sh needs 20."""
+DELETE_PATIENCE = 5.0
+"""Seconds for which the deletion of a job is tried."""
 
 
 def is_on_lepton(run: RunPaths) -> bool:
     """Whether a job of a run was ever created there; nobody is asked."""
+    if next(run.dir.glob("*/logs/*/job.sh"), None):  # of one that is being created, or has failed
+        return True
     for file in run.dir.glob("*/job.json"):
         try:
             if json.loads(file.read_text(encoding="utf-8")).get("on") == "lepton":
@@ -77,7 +88,7 @@ def stop_jobs(
     while True:
         here = {
             job.id: job
-            for task, jobs in jobs_of(run, service).items()
+            for task, jobs in patiently(lambda: jobs_of(run, service)).items()
             for job in jobs
             if wanted(task)
         }
@@ -87,7 +98,7 @@ def stop_jobs(
             text = f"job {job.id} ({job.labels.get('snakeval-task', '?')})"
             try:
                 if not job.phase.live or over:
-                    service.delete(job.id)
+                    patiently(lambda job=job: service.delete(job.id), DELETE_PATIENCE)  # type: ignore[misc]
                 elif job.id not in ended:
                     service.stop(job.id)
                 if job.phase.live:

@@ -1,0 +1,62 @@
+"""Tokens and variables in the config's Lepton sections: secrets are named there, never written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snakeval.config.sections import fixable, looks_like_a_key, names_a_variable
+
+
+def references(value: Any) -> Any:
+    """Tokens are named, never written: what is no reference is refused and not repeated."""
+    tokens = [value] if isinstance(value, str) else ([] if value is None else value)
+    if not isinstance(tokens, list):
+        return value
+    for token in tokens:
+        if isinstance(token, dict) and "value_from" in token:
+            continue
+        text = token.get("value") if isinstance(token, dict) else token
+        if not isinstance(text, str) or not names_a_variable(text.removeprefix("host:")):
+            raise fixable(
+                "holds a token that is no reference; a secret itself is never written here",
+                "write - value: host:NAME (a variable of this machine), or "
+                "- value_from: {token_name_ref: SECRET} (a secret of the Lepton workspace)",
+            )
+    return [token if isinstance(token, dict) else {"value": token} for token in tokens]
+
+
+def variables(value: Any) -> Any:
+    """Variables of an endpoint or a job: text, or a reference. A key in plain sight is refused."""
+    if not isinstance(value, dict):
+        return {} if value is None else value
+    return {name: _variable(name, given) for name, given in value.items()}
+
+
+def _variable(name: Any, given: Any) -> Any:
+    if not isinstance(name, str) or not names_a_variable(name):
+        raise fixable(
+            "holds a key that is not the name of an environment variable",
+            "letters, digits and '_', as in NCCL_DEBUG: INFO",
+        )
+    reference = f"{name}: {{value_from: {{secret_name_ref: SECRET}}}}"
+    if isinstance(given, dict):
+        if _names_a_secret(given):
+            return given
+        if list(given) != ["value"]:  # Lepton's own form of text
+            raise fixable(
+                f"{name} is neither text nor a reference to a secret", f"write {reference}"
+            )
+        given = given["value"]
+    if looks_like_a_key(str(given).removeprefix("host:")):
+        raise fixable(
+            f"the value of {name} looks like a secret; a secret itself is never written here",
+            f"write {reference}, or {name}: lit:TEXT where everybody may read it",
+        )
+    return given
+
+
+def _names_a_secret(given: dict[str, Any]) -> bool:
+    source = given.get("value_from")
+    if list(given) != ["value_from"] or not isinstance(source, dict):
+        return False
+    return list(source) == ["secret_name_ref"] and bool(source["secret_name_ref"])
