@@ -79,6 +79,9 @@ rule stopped:
     shell: "sleep 60"
 """
     )
+    # and a service that fails when the log is asked for
+    lepton.faults.add("GET", "/jobs/[^/]+/replicas$", status=503)
+    lepton.faults.add("GET", "/jobs/[^/]+/replicas/[^/]+/log$", drop="request")
     process = workflow.started("--keep-going")
     wait_for(lambda: len([j for j in lepton.jobs.alive if j.state == "Running"]) >= 2)
     named = {job.name.split("-")[1]: job for job in lepton.jobs.created}
@@ -111,6 +114,11 @@ rule one:
     (job,) = lepton.jobs.created
     wait_for(lambda: job.state == "Running")
 
+    # when it is in no known state for a while, and then preempted
+    job.shown = "Brooding"
+    looks = lepton.called("GET", f"/jobs/{job.id}$")
+    wait_for(lambda: lepton.called("GET", f"/jobs/{job.id}$") >= looks + 2)
+    job.shown = None
     lepton.jobs.preempt(job)
 
     output, _ = process.communicate(timeout=60)

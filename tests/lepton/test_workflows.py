@@ -110,33 +110,6 @@ rule grouped:
     assert lepton.jobs.created == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
-    [
-        ((), {"LEPTON_WORKSPACE_ID": "", "LEPTON_WORKSPACE_TOKEN": ""}, "`lep login`"),
-        ((), {"LEPTON_WORKSPACE_TOKEN": "wrong"}, "Lepton refuses the token: 401"),
-        (("--lepton-env", "KEY=secret:nowhere"), {}, "`lep secret create -n nowhere -v ...`"),
-        (("--lepton-node-group", "gpus"), {}, "there is no node group 'gpus'"),
-        (("--lepton-storage", "/not/here"), {}, "is not at /not/here on this machine"),
-    ],
-)
-def test_what_is_missing_is_told_with_what_to_do(
-    workflow: Workflow,
-    lepton: LeptonService,
-    tmp_path: Path,
-    arguments: tuple[str, ...],
-    environment: dict[str, str],
-    said: str,
-) -> None:
-    workflow.write('rule one:\n    output: "x"\n    shell: "touch {output}"\n')
-    workflow.environment = {**environment, "HOME": str(tmp_path / "home")}
-
-    output = workflow.run(*arguments).refused().output
-
-    assert said in output, output
-    assert lepton.jobs.created == []
-
-
 def test_storage_at_another_path_is_the_same_storage(
     docker_engine: DockerEngine, tmp_path: Path
 ) -> None:

@@ -14,20 +14,20 @@ from snakeval.lepton.stop import is_on_lepton, stop_jobs
 
 
 class Faltering:
-    """A service whose every second answer is none."""
+    """A service that does not answer the first call of each kind."""
 
     def __init__(self, run: RunPaths) -> None:
         self.jobs = dict.fromkeys(("arc-1", "quiz-1"), Phase.RUNNING)
         self.run = run
-        self.calls = 0
+        self.to_fail = {"find", "stop", "delete"}
 
-    def _falter(self) -> None:
-        self.calls += 1
-        if self.calls % 2:
+    def _falter(self, call: str) -> None:
+        if call in self.to_fail:
+            self.to_fail.remove(call)
             raise Unreachable("503")
 
     def find(self, labels: dict[str, str]) -> list[Found]:
-        self._falter()
+        self._falter("find")
         assert labels == {"snakeval-run": self.run.id}
         return [
             Found(name, name, phase, {"snakeval-task": name.partition("-")[0]})
@@ -35,11 +35,11 @@ class Faltering:
         ]
 
     def stop(self, job: str) -> None:
-        self._falter()
+        self._falter("stop")
         self.jobs[job] = Phase.STOPPED
 
     def delete(self, job: str) -> None:
-        self._falter()
+        self._falter("delete")
         if self.jobs.pop(job, None) is None:
             raise Missing("404")
 

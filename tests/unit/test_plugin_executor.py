@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rig.lepton_service import LeptonService
 from snakemake_executor_plugin_lepton import executor as module
 from snakemake_executor_plugin_lepton.client import (
     Denied,
@@ -174,6 +175,7 @@ def job(shellcmd: str | None = "true", **resources: Any) -> Any:
         conda_env=None,
         **dict.fromkeys(("input", "log"), ()),
         output=["one.txt"],
+        is_local=False,
         **{f"is_{flag}": False for flag in flags.split()},
     )
 
@@ -302,3 +304,38 @@ def test_files_of_two_working_directories_of_the_same_path_are_not_mixed(
         tracked = start.executor._tracked(job(), start.executor.wanted(job()), "name")
         folders.add((tracked.staging.folder, tracked.labels["snakemake-workdir"]))
     assert len({folder for folder, _ in folders}) == len({label for _, label in folders}) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "variables", "said"),
+    [
+        ({}, {"LEPTON_WORKSPACE_TOKEN": ""}, ["`lep login`"]),
+        ({}, {"LEPTON_WORKSPACE_TOKEN": "wrong"}, ["Lepton refuses the token: 401"]),
+        (
+            {"env": "KEY=secret:nowhere", "node_group": "gpus"},
+            {},
+            ["`lep secret create -n nowhere -v ...`", "there is no node group 'gpus'"],
+        ),
+        ({"storage": "/not/here"}, {}, ["is not at /not/here on this machine"]),
+        ({"mounts": "", "image": "", "env": "KEY=sk-123"}, {}, ["has no image"]),
+    ],
+)
+def test_what_is_missing_is_told_with_what_to_do(
+    begin: Begin,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    variables: dict[str, str],
+    said: list[str],
+) -> None:
+    # given the real SDK, and a service that has no secrets and no node groups
+    executor = begin().executor
+    executor._service = None
+    executor.dag = SimpleNamespace(needrun_jobs=lambda: [job(), job()])
+    for name, text in settings.items():
+        setattr(executor.executor_settings, name, text)
+    with LeptonService() as lepton:
+        for name, text in {**lepton.environment, **variables}.items():
+            monkeypatch.setenv(name, text)
+        found = executor.problems()
+    assert len(found) == len(said)
+    assert all(words in text for words, text in zip(said, found, strict=True)), found

@@ -164,6 +164,17 @@ def test_snakemake_finds_the_plugin_by_its_name() -> None:
         assert len(setting.metadata["help"]) > 20 and setting.metadata["env_var"], name
 
 
+def test_settings_are_options_and_variables_of_snakemake(monkeypatch: pytest.MonkeyPatch) -> None:
+    from snakemake.cli import get_argument_parser
+    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+    monkeypatch.setenv("SNAKEMAKE_LEPTON_NODE_GROUP", "cpus")
+    given = ["--executor", "lepton", "--lepton-resource-shape", "cpu.small"]
+    arguments = get_argument_parser().parse_args(given)
+    settings = ExecutorPluginRegistry().get_plugin("lepton").get_settings(arguments)
+    assert (settings.resource_shape, settings.node_group) == ("cpu.small", "cpus")
+
+
 def test_the_job_script_is_in_the_package() -> None:
     import snakemake_executor_plugin_lepton as plugin
 
