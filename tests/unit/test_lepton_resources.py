@@ -42,6 +42,17 @@ def test_the_endpoints_key_is_a_secret_of_the_workspace() -> None:
     assert "lepton_mounts" not in found  # the profile's
 
 
+def test_what_the_config_does_not_say_is_the_profiles(tmp_path: Path) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text(
+        "execution: {type: lepton, output_dir: out}\n"
+        "target: {api_endpoint: {url: http://m/v1/chat/completions, model_id: m}}\n"
+        "evaluation: {tasks: [{name: lm-evaluation-harness.ifeval}]}\n"
+    )
+    found = resources_of(*planned(config))
+    assert not found.keys() & {"lepton_resource_shape", "runtime", "lepton_mounts"}
+
+
 def test_a_config_for_another_place_asks_lepton_for_its_image_alone() -> None:
     run, task = planned(LAUNCHER / "local_minimal.yaml")
     assert resources_of(run, task).keys() <= {"lepton_image", "lepton_env"}

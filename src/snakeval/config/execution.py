@@ -206,8 +206,12 @@ class SlurmExecution(Execution):
 
 
 class EvaluationTasks(Section):
-    resource_shape: str = Field("cpu.small", description="Shape of a benchmark's job.")
-    timeout: Positive = Field(3600, description="Seconds that a benchmark's job may take.")
+    resource_shape: str | None = Field(
+        None, description="Shape of a benchmark's job; null: the profile's."
+    )
+    timeout: Positive | None = Field(
+        None, description="Seconds that a benchmark's job may take; null: the profile's `runtime`."
+    )
     use_shared_storage: bool | None = Field(None, description="Use the platform's storage.")
 
 

@@ -25,14 +25,13 @@ def resources_of(run: Run, task: Task) -> dict[str, Resource]:
     }
     if isinstance(execution, LeptonExecution):
         tasks = execution.lepton_platform.tasks
+        minutes = -(-(execution.evaluation_tasks.timeout or 0) // 60)
         found |= {
             "lepton_resource_shape": execution.evaluation_tasks.resource_shape,
             "lepton_node_group": tasks.node_group,
             "lepton_mounts": json.dumps(tasks.mounts) if tasks.mounts else None,
             "lepton_image_pull_secrets": " ".join(tasks.image_pull_secrets),
-            "runtime": None
-            if task.resources.walltime
-            else -(-execution.evaluation_tasks.timeout // 60),
+            "runtime": minutes if minutes and not task.resources.walltime else None,
         }
     return {name: value for name, value in found.items() if value not in (None, "")}
 
