@@ -196,7 +196,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         if not on_storage and any(not Path(file).is_absolute() for file in _files(job)):
             place = spec.digest(self._workdir_label(wanted), self._job_label(job))
             staging = Staging(workdir, folder.with_name(f"staged-{place}"))
-        latency = min(10.0, float(self.workflow.execution_settings.latency_wait))
         return Tracked(
             job=job,
             name=name,
@@ -210,7 +209,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
                 "snakemake-attempt": name,
                 **{key: spec.label_value(text) for key, text in self.labels_of(job).items()},
             },
-            watch=Watch(wanted.limit, latency),
+            watch=Watch(wanted.limit, float(self.workflow.execution_settings.latency_wait)),
             staging=staging,
         )
 
@@ -372,9 +371,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         """Brings what a job has written that was not run where its files are."""
         if not tracked.staging:
             return verdict
-        wanted = _written(tracked.job) if verdict.success else _names(tracked.job.log)
         try:
-            tracked.staging.fetch(wanted)
+            if verdict.success:
+                tracked.staging.fetch(_names(tracked.job.output), tracked.watch.latency)
+            tracked.staging.fetch(_names(tracked.job.log))
         except OSError as error:
             if verdict.success:
                 return Verdict(f"its outputs could not be copied from the storage: {error}")

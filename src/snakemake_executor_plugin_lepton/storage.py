@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -134,9 +135,15 @@ class Staging:
             remove(self.folder / name)
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
 
-    def fetch(self, outputs: Sequence[str]) -> None:
-        """Copies outputs from the storage, each complete before it has its name. Raises OSError."""
+    def fetch(self, outputs: Sequence[str], latency: float = 0.0) -> None:
+        """Copies outputs from the storage, each complete before it has its name. Raises OSError.
+
+        latency  seconds until a file that was written there must be seen here
+        """
+        deadline = time.monotonic() + latency
         for name in outputs:
+            while not (self.folder / name).exists() and time.monotonic() < deadline:
+                time.sleep(0.2)
             if (self.folder / name).exists():  # else Snakemake says that it is missing
                 copy(self.folder / name, self.workdir / name)
 

@@ -17,6 +17,9 @@ MISSING_LIMIT = 3
 """Looks in a row that do not find the job."""
 ENDING_GRACE = 180.0
 """Seconds that a job may be on its way out."""
+SOON = 10.0
+"""Seconds after which the end of a job without a written exit code is told, where the state says
+that it was no success."""
 MARGIN = 60.0
 """Seconds after the time limit at which the job is stopped from outside. Inside it is `timeout`
 that ends it, and the job can still say so."""
@@ -100,7 +103,9 @@ class Watch:
             self._ended_since = None
             return None
         self._ended_since = now if self._ended_since is None else self._ended_since
-        if now - self._ended_since < self.latency:  # the file may yet be seen
+        perhaps_well = phase in (Phase.COMPLETED, Phase.GONE)
+        latency = self.latency if perhaps_well else min(self.latency, SOON)
+        if now - self._ended_since < latency:  # the file may yet be seen
             return None
         return Verdict(_ENDED[phase])
 

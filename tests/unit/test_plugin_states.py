@@ -64,6 +64,16 @@ def test_completed_without_an_exit_code_is_no_success() -> None:
     assert seen and seen.success
 
 
+def test_a_success_may_be_seen_late_and_a_failure_is_told_soon() -> None:
+    # given storage on which a file may be seen a minute late, as on NFS
+    ended = {phase: Watch(latency=60) for phase in (Phase.COMPLETED, Phase.GONE, Phase.FAILED)}
+    told = {phase: watch.look(phase, None, 0.0) for phase, watch in ended.items()}
+    assert set(told.values()) == {None}
+    told = {phase: watch.look(phase, None, 30.0) for phase, watch in ended.items()}
+    assert told[Phase.FAILED] and not told[Phase.COMPLETED] and not told[Phase.GONE]
+    assert ended[Phase.COMPLETED].look(Phase.COMPLETED, None, 60.0)
+
+
 def test_a_quick_failure_that_was_never_running_is_told() -> None:
     watch = Watch(latency=1)
     assert watch.look(Phase.WAITING, None, 0.0) is None

@@ -68,6 +68,16 @@ def test_files_elsewhere_are_brought_and_fetched(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_an_output_that_is_seen_late_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "job").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.setattr(storage.time, "sleep", lambda _: (tmp_path / "job" / "out").write_text("x"))
+    Staging(tmp_path / "work", tmp_path / "job").fetch(["out"], latency=60)
+    assert (tmp_path / "work" / "out").read_text() == "x"
+
+
 def test_outputs_of_an_earlier_attempt_are_not_taken_for_new_ones(tmp_path: Path) -> None:
     staging = Staging(tmp_path / "work", tmp_path / "job")
     (tmp_path / "job" / "out").mkdir(parents=True)
