@@ -94,7 +94,7 @@ def _ruled(policy: Policy, comparison: Comparison) -> Iterator[tuple[Rule, Compa
 
 def _finding(rule: Rule, score: Compared, p: float | None) -> Finding:
     sign = -1 if rule.better == "higher" else 1
-    drop = sign * score.difference.value
+    drop = sign * score.difference.value + 0.0  # no minus before a drop of nothing
     limit = (
         rule.max_drop
         if rule.max_drop is not None
