@@ -110,9 +110,10 @@ def told(run: RunPaths) -> list[str]:
         cost = cost_of(paths)
         state = record.get("state") if supervisor_of(paths) else _ended(record)
         state = f"{state}{_on_lepton(paths)}"
-        healthy = ", ".join(f"{seconds:g} s" for seconds in cost["seconds_to_healthy"]) or "never"
+        waited = ", ".join(f"{seconds:g} s" for seconds in cost["seconds_to_healthy"])
+        healthy = f"healthy after {waited}" if waited else "never healthy"
         lines.append(
-            f"server {paths.dir.name}: {state}; healthy after {healthy}, in use "
+            f"server {paths.dir.name}: {state}; {healthy}, in use "
             f"{cost['seconds_in_use']:g} s, idle {cost['seconds_idle']:g} s, restarts "
             f"{cost['restarts']}"
         )
