@@ -43,14 +43,18 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 def nearest(word: str, candidates: Sequence[str]) -> str:
     """A half sentence that names the nearest candidates, or lists a few of them."""
-    plain = {_plain(name): name for name in candidates}
-    found = get_close_matches(_plain(word), list(plain), n=3, cutoff=0.6)
-    close = [plain[name] for name in found]
+    close = alike(word, candidates)
     if close:
         return "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
     if 0 < len(candidates) <= 12:
         return "possible: " + ", ".join(sorted(candidates))
     return ""
+
+
+def alike(word: str, candidates: Sequence[str]) -> list[str]:
+    """The candidates that a word may have been meant to be, the nearest first."""
+    plain = {_plain(name): name for name in candidates}
+    return [plain[name] for name in get_close_matches(_plain(word), list(plain), n=3, cutoff=0.6)]
 
 
 def _plain(name: str) -> str:

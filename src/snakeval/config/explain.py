@@ -19,7 +19,7 @@ from snakeval.config.deployment import (
 from snakeval.config.execution import LeptonExecution, LocalExecution, SlurmExecution
 from snakeval.config.model import Config, TaskEntry
 from snakeval.config.sections import NAME, prefix_of
-from snakeval.errors import Problem, nearest
+from snakeval.errors import Problem, alike, nearest
 
 Layers = Sequence[tuple[Path, dict[str, Any]]]
 """The config files, and what stands in each."""
@@ -147,6 +147,19 @@ def _near_only(given: Any, candidates: Sequence[str]) -> str:
     """The nearest candidate where there is one (the others stand in the message already)."""
     near = nearest(given, candidates) if isinstance(given, str) else ""
     return near if near.startswith("did") else ""
+
+
+def as_meant(raw: dict[str, Any], error: ValidationError) -> dict[str, Any] | None:
+    """A config in which a type that does not exist is the one that was meant; None where nobody
+    can tell."""
+    meant = dict(raw)
+    for item in error.errors(include_url=False, include_context=True):
+        section, given = str(item["loc"][0]), item.get("input")
+        if item["type"] == "union_tag_invalid" and isinstance(given, dict):
+            near = alike(str(given.get("type")), ALL_TYPES[section])
+            if len(near) == 1:
+                meant[section] = {**given, "type": near[0]}
+    return meant if meant != raw else None
 
 
 def _no_such_type(place: str, section: str, given: Any) -> Problem:

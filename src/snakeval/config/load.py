@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from snakeval.config.compose import missing, resolved, with_groups
-from snakeval.config.explain import Layers, contradictions, invalid, older, warnings, where
+from snakeval.config.explain import (
+    Layers,
+    as_meant,
+    contradictions,
+    invalid,
+    older,
+    warnings,
+    where,
+)
 from snakeval.config.model import Config, Swept
 from snakeval.config.overrides import Overrides, assign, merge, parse_overrides
 from snakeval.config.read import read_mapping
@@ -174,11 +182,22 @@ def _checked(raw: dict[str, Any], layers: Layers, unresolved: Sequence[Problem])
         config = Config.model_validate(raw)
     except ValidationError as error:
         # What is ???, or of an older version, is told once and in the words above.
-        found = [each for each in invalid(error, layers) if not _within(each.where, places)]
-        raise InvalidConfig([*found, *problems], raw, tuple(layers)) from None
+        told_ones = [*invalid(error, layers), *_behind(raw, layers, error)]
+        found = [each for each in told_ones if not _within(each.where, places)]
+        raise InvalidConfig([*dict.fromkeys(found), *problems], raw, tuple(layers)) from None
     if problems:
         raise InvalidConfig(problems, raw, tuple(layers))
     return config
+
+
+def _behind(raw: dict[str, Any], layers: Layers, error: ValidationError) -> Iterable[Problem]:
+    """What a misspelt type of a section has hidden."""
+    meant = as_meant(raw, error)
+    if meant:
+        try:
+            Config.model_validate(meant)
+        except ValidationError as hidden:
+            yield from invalid(hidden, layers)
 
 
 def _within(place: str, places: Collection[str]) -> bool:
