@@ -6,7 +6,9 @@ and only the main process reads the config at all. Jobs need nothing but their w
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -32,6 +34,12 @@ NAMES_A_RUN = {"run", "base", "candidate"}
 
 SHOWN = 20
 """Benchmarks that a dry run names."""
+
+
+OF_A_JOB = re.compile(r"\b(attempt|threads|input|wildcards|system_tmpdir)\b")
+"""What Snakemake knows only when it makes a job."""
+
+BARE_WORD = re.compile(r"^[\w./:@=,-]+$")
 
 
 COMING_UP = "servers_coming_up"
@@ -500,9 +508,9 @@ class Pipeline:
         types = {run.config.execution.type for run in self.runs} - {"local"}
         executor = next(iter(types), "local")
         runtimes = {name: kind() for name, kind in RUNTIMES.items()}
-        found = checks.problems(
-            self.runs, pending, runtimes, executor, provided=self._provided(executor)
-        )
+        elsewhere = executor != "local"
+        provided = self._provided(executor)
+        found = checks.problems(self.runs, pending, runtimes, executor, elsewhere, provided)
         for problem in [*found, *self._gpu_problems(executor)]:
             verdict = "" if problem.warning else "a real start would be refused: "
             logger.warning(f"{verdict}{problem}")
@@ -515,10 +523,27 @@ def _default_runtime(workflow: Any) -> str:
 
 
 def _default_resources(workflow: Any) -> dict[str, int | str]:
-    """The profile's `default-resources`, but for those that are computed for each job."""
-    defaults: Any = workflow.resource_settings.default_resources
-    parsed = getattr(defaults, "parsed", None) or {}
-    return {name: value for name, value in parsed.items() if isinstance(value, int | str)}
+    """The profile's `default-resources`, but for those that are computed for each job.
+
+    Snakemake keeps all but numbers as expressions, `'docker'` and `cpu` too, until a job is made.
+    """
+    given = workflow.resource_settings.default_resources or {}
+    said = {name: _said(resource.raw) for name, resource in given.items()}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _said(expression: object) -> int | str | None:
+    """What an expression of `default-resources` says for every job alike; None: it does not."""
+    if isinstance(expression, int):
+        return expression
+    if not isinstance(expression, str) or OF_A_JOB.search(expression):
+        return None
+    text = os.path.expandvars(expression)
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):  # a word without quotes, as Snakemake takes it
+        return text if BARE_WORD.match(text) else None
+    return value if isinstance(value, int | str) else None
 
 
 def _snakemake_reports(words: list[str]) -> bool:

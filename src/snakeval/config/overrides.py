@@ -27,7 +27,7 @@ RESERVED = {
     "controller": "job: on Slurm the pipeline itself runs as a job, too",
     "harness": "a harness that `ls_tasks` is narrowed to",
     "match": "text that names listed by `ls_tasks` contain",
-    "as": "json: what a utility target prints, for programs",
+    "as": "json: what `ls_tasks`, `ls_task`, `show_config` and `clean` print, for programs",
     "image": "the evaluation image that `update_catalogue` reads",
     "output": "folder that `update_catalogue` writes a changed copy of the catalogue into",
     "lines": "lines that `logs` shows first",

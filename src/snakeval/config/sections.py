@@ -84,8 +84,15 @@ def _check_walltime(value: str) -> str:
 
 
 def _colons_again(value: Any) -> Any:
-    """YAML 1.1 reads 01:30:00 as a number of seconds in base 60; this writes it back."""
+    """YAML 1.1 reads 10:30:00 as a number of seconds in base 60; this writes it back.
+
+    Below an hour nobody knows: 240 is 4:00 to YAML, and 240 minutes to Slurm.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
+        if value < 3600:
+            raise fixable(
+                f"{value} may be minutes or seconds", "write hours, minutes, seconds: '01:30:00'"
+            )
         minutes, seconds = divmod(value, 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours:02}:{minutes:02}:{seconds:02}"

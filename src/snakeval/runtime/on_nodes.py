@@ -24,14 +24,13 @@ class OnNodes:
         return [*self.lacking(images), *self._words_for_docker(tasks), *_unmountable(tasks)]
 
     def images(self, wanted: Collection[tuple[str, str | None]]) -> list[Problem]:
-        """Asked for servers, which run in an engine or as processes."""
+        """Asked for servers of this machine, which run in an engine or as processes."""
         images = ", ".join(sorted({image for image, _ in wanted}))
         return [
             Problem(
                 self.name,
-                f"runs benchmarks; this version brings no server up in it (wanted for {images})",
-                "choose docker, podman or process for the server, or start it yourself and give "
-                "its address in target.api_endpoint",
+                f"brings no server up on this machine (wanted for {images})",
+                "choose docker, podman or process, or use profiles/slurm",
             )
         ]
 

@@ -1,0 +1,40 @@
+"""The profile's `default-resources` are known before there are jobs: to a dry run, to servers."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from snakemake.resources import Resources
+
+from snakeval.pipeline import _default_resources, _default_runtime
+
+
+def workflow(*expressions: str) -> Any:
+    """What a Snakefile has of `--default-resources`, parsed by Snakemake itself."""
+    parsed = Resources.parse(list(expressions), allow_expressions=True, defaults="bare")
+    return SimpleNamespace(resource_settings=SimpleNamespace(default_resources=parsed))
+
+
+def test_what_a_profile_says_for_every_job_alike_is_known() -> None:
+    given = ["slurm_account='us'", "slurm_partition=cpu", "runtime=4h", "mem_mb=4000", "a='b c'"]
+    found = _default_resources(workflow(*given))
+    assert found == {
+        "slurm_account": "us",
+        "slurm_partition": "cpu",
+        "runtime": 240,
+        "mem_mb": 4000,
+        "a": "b c",
+    }
+
+
+def test_what_is_computed_for_each_job_is_not() -> None:
+    assert _default_resources(workflow("mem_mb=attempt*1000", "runtime=60 * threads")) == {}
+
+
+def test_the_runtime_of_containers_is_the_profiles() -> None:
+    assert _default_runtime(workflow("container_runtime='podman'")) == "podman"
+    assert _default_runtime(workflow("container_runtime=apptainer")) == "apptainer"
+    assert _default_runtime(workflow("mem_mb=1")) == "docker"
+    nothing = SimpleNamespace(resource_settings=SimpleNamespace(default_resources=None))
+    assert _default_runtime(nothing) == "docker"
