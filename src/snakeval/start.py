@@ -13,8 +13,9 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ from snakeval.runtime.probe import cannot_write
 from snakeval.script import LIB, WITHOUT_ENGINE, Pending, job_file, render, runtime_of
 
 DEFAULT_RUNTIME = "docker"
+
+Pin = Callable[[str, str, bool, str | None], str]
+"""`Runtime.pin` of the runtime that comes first."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +98,18 @@ def begin(
     for warning in warnings:
         log.warning(warning)
     holds: list[Hold] = []
+
+    @cache  # the runs of a sweep share their images: each is asked for once
+    def pin(runtime: str, image: str, again: bool, mirror: str | None) -> str:
+        return runtimes[runtime].pin(image, again, mirror)
+
     try:
         for run in runs:
             run.paths.dir.mkdir(parents=True, exist_ok=True)
             holds.append(Hold(run.paths.controller))
             atexit.register(holds[-1].release)
         for run in runs:
-            _write_run(run, pending, runtimes, warnings, log, profile)
+            _write_run(run, pending, pin, warnings, log, profile)
     except BaseException:
         for hold in holds:
             hold.release()
@@ -156,7 +165,7 @@ def _in_other_hands(runs: Sequence[Run], pending: Mapping[Task, str]) -> list[Pr
 def _write_run(
     run: Run,
     pending: Mapping[Task, str],
-    runtimes: Mapping[str, Runtime],
+    pin: Pin,
     warnings: Sequence[str],
     log: Any,
     profile: Profile,
@@ -165,7 +174,7 @@ def _write_run(
     record = _record(run)
     if pending:  # else nothing was looked at, and an earlier start's warnings still stand
         record["warnings"] = list(warnings)
-    _pin(record, run, pending, runtimes, log, profile.elsewhere)
+    _pin(record, run, pending, pin, log, profile.elsewhere)
     if not profile.elsewhere:  # else this machine need not have the image
         _try_to_write(record, run, pending, log)
     paths.lib.mkdir(exist_ok=True)
@@ -262,7 +271,7 @@ def _pin(
     record: dict[str, Any],
     run: Run,
     pending: Mapping[Task, str],
-    runtimes: Mapping[str, Runtime],
+    pin: Pin,
     log: Any,
     elsewhere: bool,
 ) -> None:
@@ -294,7 +303,7 @@ def _pin(
             known = image if again else images.get(image, image)
             if runtime in ("apptainer", "pyxis"):
                 known = reference(known, image, None)
-            pinned = runtimes[runtime].pin(known, again, run.config.execution.image_mirror)
+            pinned = pin(runtime, known, again, run.config.execution.image_mirror)
         except InputError as error:
             if elsewhere:
                 log.warning(f"image {image} is not pinned: {error.problems[0].what}")

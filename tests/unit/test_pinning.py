@@ -1,0 +1,65 @@
+"""Images at a real start: brought here once, however many models share them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from snakeval.plan import plan
+from snakeval.start import Profile, begin
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
+DIGEST = "sha256:" + "a" * 64
+PODMAN = """#!/usr/bin/env bash
+# Counts pulls; knows an image once it was pulled.
+here=$(dirname "$0")
+case "$1 $2" in
+    'image inspect')
+        grep -qxF "${3%@*}" "$here/pulled" 2>/dev/null || exit 125
+        printf '[{"Id": "1", "RepoDigests": ["%s@DIGEST"], "Config": {}}]' "${3%:*}" ;;
+    pull*) echo "${@: -1}" >>"$here/pulled" ;;
+esac
+""".replace("DIGEST", DIGEST)
+
+
+@pytest.mark.parametrize("update", [False, True])
+def test_models_of_a_sweep_share_images_that_are_pulled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: bool
+) -> None:
+    # given three models with one server's image and one benchmark's, and an engine that has none
+    engine = tmp_path / "bin" / "podman"
+    engine.parent.mkdir()
+    engine.write_text(PODMAN)
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(engine.parent), prepend=":")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    server: dict[str, Any] = {"type": "generic", "image": "r.io/server:1", "command": "serve"}
+    content = {
+        "execution": {"output_dir": "out", "min_free_gb": 0},
+        "deployment": {**server, "gpus": "none"},
+        "models": [{"deployment": {"served_model_name": name}} for name in "abc"],
+        "evaluation": {"tasks": [{"name": "gsm8k_cot_instruct", "container": "r.io/eval:1"}]},
+    }
+    Path("my.yaml").write_text(yaml.safe_dump(content))
+    runs = plan([Path("my.yaml")], {"update_images": update}, CATALOGUE)
+    outputs = [str(task.paths.published(task.digest)) for run in runs for task in run.tasks]
+    # when they are started
+    for hold in begin(
+        runs, dict.fromkeys(outputs, "podman"), logging.getLogger(), Profile("local")
+    ):
+        hold.release()
+    # then every run has both pinned, and each was pulled once
+    pulled = (engine.parent / "pulled").read_text().split()
+    assert sorted(pulled) == ["r.io/eval:1", "r.io/server:1"]
+    for run in runs:
+        assert json.loads(run.paths.record.read_text())["images"] == {
+            "r.io/eval:1": f"r.io/eval@{DIGEST}",
+            "r.io/server:1": f"r.io/server@{DIGEST}",
+        }
+        assert f"image=r.io/server@{DIGEST}" in run.paths.server("model").script.read_text()
