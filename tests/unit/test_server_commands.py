@@ -1,5 +1,8 @@
 """The commands of the launcher's types of servers, as text: none of them can be run here."""
 
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +83,37 @@ def test_a_script_has_mounts_variables_and_what_comes_before_the_command() -> No
     assert "image=vllm@sha256:1" in script
 
 
+@pytest.mark.parametrize(
+    ("runtime", "gpus", "variables", "words"),
+    [
+        ("docker", "all", {}, "--gpus all"),
+        ("docker", 2, {}, "--gpus 2"),
+        ("docker", "0,1", {}, '--gpus "device=0,1"'),
+        ("docker", 0, {}, ""),
+        ("docker", "none", {}, ""),
+        ("docker", 1, {"SNAKEVAL_DEVICES": "3"}, '--gpus "device=3"'),  # a sweep's share
+        ("docker", 2, {"SLURM_JOB_GPUS": "4,5"}, '--gpus "device=4,5"'),  # the job's own
+        ("podman", "all", {}, "--device nvidia.com/gpu=all"),
+        ("podman", 2, {}, "--device nvidia.com/gpu=0 --device nvidia.com/gpu=1"),
+        ("podman", "1,3", {}, "--device nvidia.com/gpu=1 --device nvidia.com/gpu=3"),
+        ("podman", 1, {"SLURM_JOB_GPUS": "6"}, "--device nvidia.com/gpu=6"),
+    ],
+)
+def test_a_container_gets_the_gpus_that_the_config_names(
+    runtime: str, gpus: int | str, variables: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    script = render(server(type="vllm", hf_model_handle="o/m", gpus=gpus), runtime, "vllm")
+    head = script[: script.index('cd "$start_folder"')]
+    file = tmp_path / "run" / "deployments" / "model" / "server.sh"
+    file.parent.mkdir(parents=True)
+    file.write_text(f'{head}\noptions=()\nadd_gpus\necho "${{options[@]}}"\n')
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("S")}
+    ended = subprocess.run(
+        ["bash", str(file)], env={**clean, **variables}, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.strip() == words
+
+
 def test_a_process_sees_the_hosts_folders_and_a_free_port_unless_one_is_fixed() -> None:
     given = server(type="process", command="serve /checkpoint", checkpoint_path="/weights")
     assert given.port is None
@@ -88,9 +122,24 @@ def test_a_process_sees_the_hosts_folders_and_a_free_port_unless_one_is_fixed() 
 
 
 def test_nim_is_told_its_name_and_port_by_variables() -> None:
-    nim = server(type="nim", image="i", port=9000, endpoints={"health": "/v1/health/ready"})
+    nim = server(type="nim", image="i", port=9000)
     assert nim.environment == {"NIM_SERVED_MODEL_NAME": "m/x", "NIM_HTTP_API_PORT": "9000"}
-    assert nim.health == "/v1/health/ready"
+
+
+@pytest.mark.parametrize(
+    ("deployment", "path"),
+    [
+        ({"type": "vllm"}, "/health"),
+        ({"type": "nim"}, "/v1/health/ready"),
+        ({"type": "nim", "endpoints": {"chat": "/chat"}}, "/v1/health/ready"),
+        ({"type": "nim", "endpoints": {"health": "/ok"}}, "/ok"),
+        ({"type": "generic", "endpoints": {"health": None}}, "/v1/models"),
+    ],
+)
+def test_health_is_asked_where_the_type_of_server_answers(
+    deployment: dict[str, Any], path: str
+) -> None:
+    assert server(**deployment).health == path
 
 
 @pytest.mark.parametrize(

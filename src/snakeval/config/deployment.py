@@ -36,7 +36,10 @@ class Endpoints(Section):
     completions: str | None = Field("/v1/completions", description="Completion requests.")
     embedding: str | None = Field(None, description="Embedding requests.")
     ranking: str | None = Field(None, description="Ranking requests.")
-    health: str | None = Field("/health", description="Answers 200 when the server is ready.")
+    health: str | None = Field(
+        "/health",
+        description="Answers 200 when the server is ready (default of nim: /v1/health/ready).",
+    )
 
     @field_validator("*")
     @classmethod
@@ -182,7 +185,9 @@ class ServerDeployment(Section):
         )
     )
     idle_timeout: Annotated[float, Field(gt=0)] = Field(
-        600, description="Seconds without a benchmark after which the server ends (ours)."
+        600,
+        description="Seconds without a benchmark after which the server ends; those in which other "
+        "benchmarks of the start run do not count (ours).",
     )
     tensor_parallel_size: Positive | None = Field(None, description="GPUs per layer.")
     pipeline_parallel_size: Positive | None = Field(None, description="Pipeline stages.")

@@ -35,6 +35,8 @@ IMAGES = {
     "sglang": "lmsysorg/sglang:latest",
     "trtllm": "nvcr.io/nvidia/tensorrt-llm/release:1.0.0",
 }
+HEALTH = {"nim": "/v1/health/ready"}
+"""Types whose server is not asked at `/health` where the config does not say."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeplo
         pre_cmd=given.pre_cmd or "",
         # 8000 is the launcher's default, not somebody's wish: a process then gets a free port.
         port=_port(given),
-        health=given.endpoints.health or "/v1/models",
+        health=_health(given),
         paths=given.endpoints.model_dump(include={"chat", "completions", "embedding"}),
         gpus="" if given.gpus is None else str(given.gpus),
         mounts=tuple(mounts),
@@ -209,7 +211,7 @@ def _endpoint(
         command=command(given),
         pre_cmd=given.pre_cmd or "",
         port=given.port or 8000,
-        health=given.endpoints.health or "/v1/models",
+        health=_health(given),
         paths=given.endpoints.model_dump(include={"chat", "completions", "embedding"}),
         gpus="",
         mounts=(),
@@ -227,6 +229,12 @@ def _endpoint(
         key_is_made=token.secret is None,
         several=_several(config, given),
     )
+
+
+def _health(given: ServerDeployment) -> str:
+    written = given.endpoints.health or "/v1/models"
+    named = "health" in given.endpoints.model_fields_set
+    return written if named else HEALTH.get(given.type, written)
 
 
 def _port(given: ServerDeployment) -> int | None:
