@@ -35,6 +35,7 @@ case ${1:-} in
     '') supervise ;;
     serve)
         set_variables || exit 1
+        hide_surroundings
         serve
         ;;
     address) address ;;

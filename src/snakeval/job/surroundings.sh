@@ -6,10 +6,9 @@ readonly ca_names='SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE'
 # For this script's own questions to the endpoint, for a process, and for a container alike.
 take_surroundings() {
     local name direct='localhost,127.0.0.1' ca='' proxy=''
+    hide_surroundings
     for name in $proxy_names; do
-        [ -n "${!name:-}" ] || continue
-        proxy=yes
-        case ${!name} in *@*) secret_names+=("$name") ;; esac # it holds a password
+        [ -z "${!name:-}" ] || proxy=yes
     done
     if [ -n "$proxy" ]; then
         # No proxy knows this machine's own servers. Harnesses with an adapter ask one, too.
@@ -25,6 +24,15 @@ take_surroundings() {
     done
     for name in $ca_names; do
         [ -z "$ca" ] || [ -n "${!name:-}" ] || export "$name=$ca"
+    done
+}
+
+# What of it is a secret is kept out of logs: the token of the hub, a proxy's password.
+hide_surroundings() {
+    local name
+    secret_names+=(HF_TOKEN)
+    for name in $proxy_names; do
+        case ${!name:-} in *@*) secret_names+=("$name") ;; esac
     done
 }
 
