@@ -29,6 +29,7 @@ def main() -> int:
             gpus.parsed(arguments.gpus),
             arguments.limit,
             is_up,
+            pause=1 if place is local else 10,  # seconds; a queue is asked
         )
         if place is local:  # elsewhere the queue hands GPUs out
             mine = devices.get(arguments.deployment, [])

@@ -188,7 +188,6 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
     if endpoint.url is None:
         return
     import urllib.error
-    from http.client import HTTPException
 
     from snakeval.job.attempt import served_models
 
@@ -221,7 +220,7 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
     except (TimeoutError, ConnectionError) as error:
         yield Problem(where, f"does not answer: {error}", NO_ANSWER)
         return
-    except (OSError, ValueError, KeyError, TypeError, HTTPException):
+    except (OSError, ValueError, KeyError, TypeError):
         yield _unlisted(where, "/v1/models answers something else")
         return
     if served and endpoint.model_id not in served:

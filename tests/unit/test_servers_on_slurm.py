@@ -1,5 +1,6 @@
 """A server's job on Slurm, as text: what it asks for, and how it is started on several nodes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ from snakeval.config.model import Config
 from snakeval.deploy import slurm
 from snakeval.deploy.script import render
 from snakeval.deploy.server import MODEL, Server, servers_of
-from snakeval.layout import RunPaths
+from snakeval.errors import InputError
+from snakeval.job.supervise import UNUSED
+from snakeval.layout import RunPaths, ServerPaths
 from snakeval.plan import Run
+from snakeval.slurm.queue import Job
 from snakeval.slurm.server_job import batch_script, described
 
 VLLM = {"type": "vllm", "served_model_name": "m", "hf_model_handle": "o/m"}
@@ -97,6 +101,55 @@ def test_the_batch_script_has_no_path_of_the_run(tmp_path: Path) -> None:
     text = batch_script(run, server, described(run, server, {}), "vllm@sha256:1")
     assert str(tmp_path) not in text
     assert 'exec bash "$here"/server.sh' in text
+
+
+# --- bringing it up -----------------------------------------------------------------------------
+
+
+class Up(Exception):
+    """A job was submitted; the rest is the supervisor's."""
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "recorded", "told"),
+    [
+        ("stopped", UNUSED, "7", None),
+        ("stopped", "stopped by SIGTERM", "7", "stopped by SIGTERM"),
+        ("failed", "not healthy; its last lines:\nno GPU", "7", "no GPU"),
+        ("stopped", UNUSED, "6", "job 7 ended as CANCELLED"),
+    ],
+    ids=["unused", "cancelled", "failed", "cancelled in the queue"],
+)
+def test_a_job_of_an_earlier_start_that_ends_while_it_is_waited_for(
+    state: str,
+    cause: str,
+    recorded: str,
+    told: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # given a job that is there, and then is not
+    paths = run_of({}, {}, tmp_path).paths.server(MODEL)
+    paths.logs.mkdir(parents=True)
+    for script in (paths.script, paths.batch_script):
+        script.touch()
+    digest = slurm.state.script_digest(paths)
+    paths.job.write_text(json.dumps({"job": "7", "digest": digest}))
+    job = Job("7", "RUNNING", "", "n1", "1:00", "server", paths.batch_script.resolve())
+    looks = iter([[job]])
+    monkeypatch.setattr(slurm, "LOOK_AGAIN", 0)
+    monkeypatch.setattr(slurm.queue, "jobs", lambda: next(looks, []))
+    monkeypatch.setattr(slurm.queue, "states", lambda ids: dict.fromkeys(ids, "CANCELLED"))
+
+    def submit(_: ServerPaths) -> str:
+        raise Up
+
+    monkeypatch.setattr(slurm, "submit", submit)
+    content = {"state": state, "cause": cause, "lives": [{"job": recorded}]}
+    paths.status.write_text(json.dumps(content))
+    # then another one is submitted only where it ended because nobody used it
+    with pytest.raises(InputError if told else Up, match=told):
+        slurm.bring_up(paths)
 
 
 # --- several nodes and instances: as text only --------------------------------------------------

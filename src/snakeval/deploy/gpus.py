@@ -111,10 +111,12 @@ def claim(
     limit: int,
     is_up: Callable[[str], bool],
     say: Callable[[str], None] = print,
+    pause: float = 1.0,
 ) -> dict[str, list[int]]:
     """Waits until the servers of a run fit, and claims GPUs for them: the numbers, by server.
 
     is_up  whether a server of a run is up, or on its way
+    pause  seconds between two looks
     """
     told = ""
     while True:
@@ -131,7 +133,7 @@ def claim(
         if holders != told:
             told = holders
             say(f"waiting for GPUs: all {limit} but too few are in use by {holders}")
-        time.sleep(1)
+        time.sleep(pause)
 
 
 def _holds(entry: Mapping[str, Any]) -> bool:

@@ -70,14 +70,21 @@ def bring_up(paths: ServerPaths) -> None:
         print(f"{paths.dir.name}: the server that runs is of an earlier config; it is replaced")
         take_down(paths)
         owner = None
-    if owner is None:
-        supervisor = _start(paths)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: _give_up(paths))
-    else:
-        supervisor = None
+    if owner:
         print(f"{paths.dir.name}: supervised by pid {owner.pid} since an earlier start")
-    _wait(paths, supervisor)
+        if _comes_up(paths, None):
+            return
+        if not state.ended_unasked(paths):
+            raise did_not_come_up(paths, str(state.record_of(paths).get("cause")))
+        print(f"{paths.dir.name}: that one has just ended; another one is started")
+    before = state.record_of(paths)
+    supervisor = _start(paths)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _give_up(paths))
+    if not _comes_up(paths, supervisor):
+        record = state.record_of(paths)
+        said = record.get("cause") if record != before else None  # else it is an earlier one's
+        raise did_not_come_up(paths, said or _last_line(paths))
 
 
 def take_down(paths: ServerPaths, when: str = "now") -> bool:
@@ -114,17 +121,18 @@ def _give_up(paths: ServerPaths) -> NoReturn:
     os._exit(130)
 
 
-def _wait(paths: ServerPaths, supervisor: subprocess.Popen[bytes] | None) -> None:
+def _comes_up(paths: ServerPaths, supervisor: subprocess.Popen[bytes] | None) -> bool:
+    """Waits until the server is healthy; False when nobody supervises it any more."""
     began = time.monotonic()
     while True:
         live = state.endpoint_of(paths)
         if live:
             waited = time.monotonic() - began
             print(f"{paths.dir.name}: up at {live['url']} (waited {waited:.1f} s)")
-            return
-        ended = supervisor.poll() is not None if supervisor else not state.supervisor_of(paths)
-        if ended:
-            raise did_not_come_up(paths, state.record_of(paths).get("cause") or _last_line(paths))
+            return True
+        ended = supervisor is None or supervisor.poll() is not None
+        if ended and not state.supervisor_of(paths):
+            return False
         time.sleep(0.1)
 
 

@@ -88,14 +88,20 @@ def bring_up(paths: ServerPaths) -> None:
         print(f"{paths.dir.name}: the server that runs is of an earlier config; it is replaced")
         take_down(paths)
         owner = job = None
-    if owner is None and job is None:
-        number = submit(paths)
-        print(f"{paths.dir.name}: submitted as job {number}", flush=True)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda *_: _give_up(paths))
-    elif job:
-        print(f"{paths.dir.name}: job {job.id} of an earlier start is {job.state.lower()}")
-    _wait(paths)
+    if owner or job:
+        if job:
+            print(f"{paths.dir.name}: job {job.id} of an earlier start is {job.state.lower()}")
+        if _comes_up(paths):
+            return
+        if not (_is_recorded(paths) and state.ended_unasked(paths)):
+            raise did_not_come_up(paths, _cause(paths))
+        print(f"{paths.dir.name}: that one has just ended; another one is submitted")
+    number = submit(paths)
+    print(f"{paths.dir.name}: submitted as job {number}", flush=True)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: _give_up(paths))
+    if not _comes_up(paths):
+        raise did_not_come_up(paths, _cause(paths))
 
 
 def submit(paths: ServerPaths) -> str:
@@ -194,7 +200,8 @@ def _give_up(paths: ServerPaths) -> NoReturn:
     os._exit(130)
 
 
-def _wait(paths: ServerPaths) -> None:
+def _comes_up(paths: ServerPaths) -> bool:
+    """Waits until the server is healthy; False when its job has ended."""
     began = looked = time.monotonic()
     seen = ""
     while True:
@@ -202,7 +209,7 @@ def _wait(paths: ServerPaths) -> None:
         if live:
             waited = time.monotonic() - began
             print(f"{paths.dir.name}: up at {live['url']} (waited {waited:.1f} s)")
-            return
+            return True
         time.sleep(0.2)
         if time.monotonic() - looked < LOOK_AGAIN:
             continue
@@ -212,18 +219,23 @@ def _wait(paths: ServerPaths) -> None:
         except QueryFailed:
             continue  # not known is not ended
         if job is None and not state.supervisor_of(paths):
-            raise did_not_come_up(paths, _cause(paths))
+            return False
         said = where(paths)
         if job and job.state == "PENDING" and said != seen:
             seen = said
             print(f"{paths.dir.name}: {said}", flush=True)
 
 
+def _is_recorded(paths: ServerPaths) -> bool:
+    """Whether the supervisor's record is of the job that was submitted last."""
+    lives = state.record_of(paths).get("lives") or [{}]
+    return bool(lives[-1].get("job") == _noted(paths).get("job", ""))
+
+
 def _cause(paths: ServerPaths) -> str:
     number = str(_noted(paths).get("job", ""))
     record = state.record_of(paths)
-    lives = record.get("lives") or [{}]
-    if lives[-1].get("job") == number and record.get("state") not in ("up", "starting"):
+    if _is_recorded(paths) and record.get("state") not in ("up", "starting"):
         return str(record.get("cause"))
     return f"job {number} ended{_slurms_word(number)}{_last_line(paths, number)}"
 

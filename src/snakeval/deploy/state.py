@@ -8,7 +8,7 @@ import subprocess
 import time
 from typing import Any
 
-from snakeval.job.supervise import read_text
+from snakeval.job.supervise import IDLE, UNUSED, read_text
 from snakeval.layout import RunPaths, ServerPaths
 from snakeval.lease import SILENCE, Owner, owner_of
 
@@ -77,6 +77,15 @@ def why_down(paths: ServerPaths) -> str | None:
     if record.get("state") != "failed":
         return None
     return f"the server '{paths.dir.name}': {_sentence(record)}"
+
+
+def ended_unasked(paths: ServerPaths) -> bool:
+    """Whether a supervisor that was up has ended because nobody used its server, or was killed: not
+    at somebody's request, and not because the server failed."""
+    record = record_of(paths)
+    if record.get("state") == "stopped":
+        return str(record.get("cause")).startswith((UNUSED, IDLE))
+    return record.get("state") in ("starting", "up")
 
 
 def _sentence(record: dict[str, Any]) -> str:

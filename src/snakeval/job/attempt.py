@@ -226,13 +226,19 @@ def models_url(url: str) -> str:
 def served_models(url: str, key_name: str | None, timeout: float = 10.0) -> list[str]:
     """The models that an endpoint lists. Raises OSError or ValueError where it does not."""
     import urllib.request
+    from http.client import HTTPException
 
     request = urllib.request.Request(models_url(url), headers={"Accept": "application/json"})
     key = os.environ.get(key_name) if key_name else None
     if key:
         request.add_header("Authorization", f"Bearer {key}")
-    with opener_for(url).open(request, timeout=timeout) as answer:
-        listed = json.load(answer)
+    try:
+        with opener_for(url).open(request, timeout=timeout) as answer:
+            listed = json.load(answer)
+    except HTTPException as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError(f"this is no HTTP: {error}") from None
     return [str(item["id"]) for item in listed["data"]]
 
 

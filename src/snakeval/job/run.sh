@@ -217,10 +217,7 @@ servers_have_moved() {
 server_trouble() {
     local name
     for name in "${servers[@]+"${servers[@]}"}"; do
-        if ! cmp -s "$scratch/server.$name" "$run_dir/deployments/$name/endpoint.json"; then
-            printf " (the server '%s' ended during this attempt; its log: %s)" "$name" \
-                "$run_dir/deployments/$name/logs"
-        fi
+        tool server trouble "$run_dir/deployments/$name" --seen "$scratch/server.$name" </dev/null
     done
 }
 

@@ -3,7 +3,8 @@
 Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3.9 or newer.
 
     server.py wait FOLDER [--timeout S]    prints the live address once the server answers
-    server.py last FOLDER                  prints the server's last log lines
+    server.py trouble FOLDER --seen FILE   prints what has become of the server since FILE, a copy
+                                           of its endpoint.json, was made; nothing: it is up
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__:
     from snakeval.job.slurm_job import state_of
-    from snakeval.job.supervise import answers, holder_lives, read_json, tail
+    from snakeval.job.supervise import answers, holder_lives, read_json, read_text, tail
 else:  # in a run folder's lib/, where these files lie side by side
     from slurm_job import state_of
-    from supervise import answers, holder_lives, read_json, tail
+    from supervise import answers, holder_lives, read_json, read_text, tail
 
 ASK_AGAIN = 10.0
 """Seconds between two questions to Slurm."""
@@ -94,18 +95,36 @@ def why_none(folder: Path) -> str:
     script = f"bash {folder / 'server.sh'}"
     if record.get("state") == "failed":
         return f"the server '{folder.name}' is down: {record.get('cause')}"
+    why = was_killed(folder) or record.get("cause")
     return (
-        f"no server '{folder.name}' is up: start snakeval, which brings it up, or start it by "
-        f"hand with `{script}` (it ends when it is idle)"
+        f"no server '{folder.name}' is up{f' ({why})' if why else ''}: start snakeval, which "
+        f"brings it up, or start it by hand with `{script}` (it ends when it is idle)"
     )
+
+
+def was_killed(folder: Path) -> str:
+    """That the supervisor ended without a word, and its server with it; empty: it did not."""
+    record = read_json(folder / "status.json")
+    if record.get("state") not in ("starting", "up") or holder_lives(folder / "lease"):
+        return ""
+    last = (record.get("lives") or [{}])[-1]
+    where = f"job {last['job']}" if last.get("job") else last.get("host")
+    return f"its supervisor ({where}) was killed, and the server ended with it"
 
 
 def last_lines(folder: Path) -> str:
     return tail(folder / "logs" / "server.log")
 
 
-def last(arguments: argparse.Namespace) -> int:
-    print(last_lines(arguments.folder))
+def trouble(arguments: argparse.Namespace) -> int:
+    """Prints, in brackets, what a failed attempt has to say about its server."""
+    folder: Path = arguments.folder
+    killed, live = was_killed(folder), read_text(folder / "endpoint.json")
+    if killed or not live or live != read_text(arguments.seen):
+        print(
+            f" (the server '{folder.name}' ended during this attempt"
+            f"{f': {killed}' if killed else ''}; its log: {folder / 'logs'})"
+        )
     return 0
 
 
@@ -117,9 +136,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--timeout", type=float, default=600.0)
     command.add_argument("--beginning", type=float, default=0.0)
     command.set_defaults(run=wait)
-    command = commands.add_parser("last")
+    command = commands.add_parser("trouble")
     command.add_argument("folder", type=Path)
-    command.set_defaults(run=last)
+    command.add_argument("--seen", type=Path, required=True)
+    command.set_defaults(run=trouble)
     return outer
 
 

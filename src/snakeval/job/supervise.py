@@ -48,6 +48,10 @@ OTHER_PORTS = 5
 STABLE = 600.0
 """Seconds of health after which earlier restarts no longer count."""
 TAIL = 20
+UNUSED = "no benchmark needs it any more"
+IDLE = "idle for"
+LOOK_ROUND = 20.0
+"""Seconds between two looks at what the start does elsewhere; its signs of life come more often."""
 
 
 class Ended(Exception):
@@ -83,12 +87,43 @@ class Users:
         return sorted(name for name, (_, last) in found.items() if moment - last < SILENCE)
 
 
+class Start:
+    """The start that needs the server, as far as its run folders show it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._looked = float("-inf")
+        self._seen: dict[str, float] = {}
+        self._at_work = False
+
+    def is_at_work(self) -> bool:
+        """Whether Snakemake lives and a benchmark of the start runs, of whatever model: one that
+        needs this server may be waiting for its turn."""
+        if time.monotonic() - self._looked >= LOOK_ROUND:
+            self._looked = time.monotonic()
+            self._at_work = self._look()
+        return self._at_work
+
+    def _look(self) -> bool:
+        start = read_json(self._folder / "tasks.json").get("start")
+        signs: dict[str, float] = {}
+        for driven in self._folder.parents[2].glob("*/controller.json") if start else ():
+            if read_json(driven).get("start") == start:
+                for sign in (driven, *driven.parent.glob("*/lease/beat")):
+                    with contextlib.suppress(OSError):
+                        signs[str(sign)] = sign.stat().st_mtime
+        before, self._seen = self._seen, signs
+        changed = {Path(name).name for name, _ in signs.items() - before.items()}
+        return bool(before) and changed == {"controller.json", "beat"}
+
+
 class Supervisor:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.here: Path = options.folder
         self.run: Path = options.folder.parents[1]
         self.users = Users(self.here / "users")
+        self.latest = Start(self.here)
         self.server: subprocess.Popen[bytes] | None = None
         self.lifeline: int | None = None
         self.port = 0
@@ -141,6 +176,9 @@ class Supervisor:
                         (grave / name).unlink(missing_ok=True)
                     grave.rmdir()
                 continue
+            # Before it can be seen that somebody supervises: they are of an earlier one.
+            (self.here / "stop").unlink(missing_ok=True)
+            (self.here / "endpoint.json").unlink(missing_ok=True)
             write_atomically(self.lease / "owner", self.owner)
             (self.lease / "beat").touch()
             return True
@@ -353,7 +391,7 @@ class Supervisor:
             is_done(self.run / name, digest, str(wanted.get("start")))
             for name, digest in tasks.items()
         ):
-            raise Ended("stopped", "no benchmark needs it any more")
+            raise Ended("stopped", UNUSED)
 
     def starts(self) -> set[str]:
         """The starts that have found the server up: each of them is about to use it."""
@@ -368,7 +406,7 @@ class Supervisor:
             time.sleep(TICK)
             moment = time.monotonic()
             in_use = self.users.now()
-            if in_use or starts != (starts := self.starts()):
+            if in_use or starts != (starts := self.starts()) or self.latest.is_at_work():
                 last_used = moment
             self.life["seconds_in_use" if in_use else "seconds_idle"] += moment - last
             last = moment
@@ -381,7 +419,7 @@ class Supervisor:
             self.check_tasks(in_use)
             self.check_requests()
             if moment - last_used > self.options.idle_timeout:
-                raise Ended("stopped", f"idle for {self.options.idle_timeout:g} s")
+                raise Ended("stopped", f"{IDLE} {self.options.idle_timeout:g} s")
 
     def work(self) -> None:
         """Raises Ended."""
@@ -467,8 +505,6 @@ class Supervisor:
             signal.signal(number, self.on_signal)
         if self.life["job"]:
             self.deadline = slurm_job.deadline_in(slurm_job.shown())
-        (self.here / "stop").unlink(missing_ok=True)
-        (self.here / "endpoint.json").unlink(missing_ok=True)
         state, cause = "failed", "the supervisor ended unexpectedly"
         try:
             self.work()
@@ -526,9 +562,11 @@ def holder_lives(lease: Path) -> bool:
             beat = lease.stat().st_mtime
         except OSError:
             return False
+    beats = time.time() - beat < max(SILENCE, 10)
     if fields.get("host") == host_id() and fields.get("pid", "").isdigit():
-        return is_alive(int(fields["pid"]))
-    return time.time() - beat < max(SILENCE, 10)
+        pid = int(fields["pid"])
+        return is_alive(pid) and (beats or is_supervisor(pid))
+    return beats
 
 
 def is_alive(pid: int) -> bool:
@@ -543,10 +581,21 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def is_supervisor(pid: int) -> bool:
+    """Whether a process is one of these; after a restart of the machine its pid may be another
+    program's. Without /proc only the beat tells."""
+    try:
+        return b"supervise.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def is_done(task: Path, digest: str, start: str) -> bool:
     """Whether a benchmark is published, or will not be tried again in this start."""
     if (task / "work" / digest / "snakeval" / "complete").exists():
         return True
+    if slurm_job.marked(task, start):
+        return True  # a person has cancelled it before it ran
     record = read_json(task / "status.json")
     last = (record.get("attempts") or [{}])[-1]
     if (last.get("digest"), last.get("start")) != (digest, start):
@@ -562,6 +611,7 @@ def answers(url: str, key_name: str | None = None) -> bool:
               an answer that asks for it is one.
     """
     import urllib.request
+    from http.client import HTTPException
 
     request = urllib.request.Request(url)
     key = os.environ.get(key_name) if key_name else None
@@ -572,7 +622,7 @@ def answers(url: str, key_name: str | None = None) -> bool:
             return 200 <= int(answer.status) < 300
     except urllib.error.HTTPError as error:
         return bool(key_name) and not key and error.code in (401, 403)
-    except (OSError, ValueError, urllib.error.URLError):
+    except (OSError, ValueError, HTTPException):
         return False
 
 

@@ -1,0 +1,288 @@
+"""What a server's supervisor, and those who ask about it, make of what they find."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snakeval.config.model import Config
+from snakeval.deploy import local
+from snakeval.deploy.script import render
+from snakeval.deploy.server import MODEL, servers_of
+from snakeval.errors import InputError
+from snakeval.job import attempt, server, slurm_job, supervise
+from snakeval.job.supervise import Start, Supervisor, holder_lives, host_id
+from snakeval.layout import RunPaths, ServerPaths
+from snakeval.script import LIB, job_file
+
+LONG_AGO = (1_000_000_000, 1_000_000_000)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> ServerPaths:
+    """The folder of a server that nobody supervises."""
+    paths = RunPaths(tmp_path / "2026-01-01-00-00-00-0123abcd").server(MODEL)
+    for folder in (paths.users, paths.logs):
+        folder.mkdir(parents=True)
+    return paths
+
+
+def record(paths: ServerPaths, state: str, cause: str | None = None, **life: Any) -> None:
+    content = {"state": state, "cause": cause, "lives": [{"host": "h", "job": None, **life}]}
+    paths.status.write_text(json.dumps(content))
+
+
+def held(paths: ServerPaths, pid: int, silent: bool = False) -> None:
+    """Somebody supervises it."""
+    paths.lease.mkdir()
+    (paths.lease / "owner").write_text(f"host={host_id()}\npid={pid}\ndigest=1\nstart=\n")
+    (paths.lease / "beat").touch()
+    if silent:
+        os.utime(paths.lease / "beat", LONG_AGO)
+
+
+@contextmanager
+def process(*words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lives as long as this one wants, with these words in its command line."""
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()", *words]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE) as started:
+        yield started
+
+
+def supervisor(paths: ServerPaths) -> Supervisor:
+    words = [str(paths.dir), "--digest=1", "--model=m", "--health=/health"]
+    return Supervisor(supervise.parser().parse_args(words))
+
+
+# --- one supervisor at a time -------------------------------------------------------------------
+
+
+def test_a_pid_that_is_another_programs_by_now_holds_nothing(paths: ServerPaths) -> None:
+    with process("something else") as other:
+        held(paths, other.pid, silent=True)
+        assert not holder_lives(paths.lease)
+        assert supervisor(paths).take()
+
+
+def test_a_supervisor_that_is_busy_for_long_is_not_taken_over(paths: ServerPaths) -> None:
+    with process("lib/supervise.py") as busy:
+        held(paths, busy.pid, silent=True)
+        assert holder_lives(paths.lease)
+        assert not supervisor(paths).take()
+
+
+def test_who_takes_over_a_killed_ones_server_leaves_no_address_of_it(paths: ServerPaths) -> None:
+    paths.endpoint.write_text('{"url": "http://127.0.0.1:1"}')
+    paths.stop.write_text("now")
+    assert supervisor(paths).take()
+    assert not paths.endpoint.exists() and not paths.stop.exists()
+
+
+# --- who needs it -------------------------------------------------------------------------------
+
+
+def beat(paths: ServerPaths, *names: str, of: str = "") -> None:
+    """Signs of life of benchmarks, and of the Snakemake that has started them."""
+    run = RunPaths(paths.dir.parents[2] / of) if of else RunPaths(paths.dir.parents[1])
+    files = [run.task(name).lease / "beat" for name in names]
+    for file in (run.controller, *files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            file.write_text('{"start": "s1"}')
+            os.utime(file, LONG_AGO)
+        else:
+            os.utime(file)
+
+
+@pytest.mark.parametrize("elsewhere", ["", "2026-01-01-00-00-01-0123abce"])
+def test_a_benchmark_that_waits_for_its_turn_keeps_its_server(
+    paths: ServerPaths, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a judge whose benchmark waits while another one runs, of this model or of another
+    monkeypatch.setattr(supervise, "LOOK_ROUND", 0)
+    paths.tasks.write_text('{"start": "s1", "tasks": {"judged": "d"}}')
+    start = Start(paths.dir)
+    beat(paths, "other", of=elsewhere)
+    assert not start.is_at_work()  # a first look tells nothing
+    beat(paths, "other", of=elsewhere)
+    assert start.is_at_work()
+    # when nothing moves any more
+    assert not start.is_at_work()
+    # when Snakemake lives and nothing runs
+    beat(paths, of=elsewhere)
+    assert not start.is_at_work()
+    # when another start needs the server
+    paths.tasks.write_text('{"start": "s2", "tasks": {}}')
+    beat(paths, "other", of=elsewhere)
+    assert not start.is_at_work()
+
+
+def test_a_start_at_work_is_no_idle_time(
+    paths: ServerPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "TICK", 0.01)
+    given = supervisor(paths)
+    given.options.idle_timeout = 0.05
+    assert given.take()
+    looks = iter([True] * 20)
+    monkeypatch.setattr(given.latest, "is_at_work", lambda: next(looks, False))
+    with pytest.raises(supervise.Ended, match=r"idle for 0\.05 s"):
+        given.watch()
+    assert next(looks, None) is None
+
+
+def test_a_benchmark_that_was_cancelled_before_it_ran_needs_no_server(paths: ServerPaths) -> None:
+    task = RunPaths(paths.dir.parents[1]).task("t")
+    task.dir.mkdir()
+    assert not supervise.is_done(task.dir, "d", "s1")
+    slurm_job.mark(task.dir, "s1")
+    assert supervise.is_done(task.dir, "d", "s1")
+    assert not supervise.is_done(task.dir, "d", "s2")
+
+
+# --- what is said -------------------------------------------------------------------------------
+
+
+def test_a_killed_supervisor_is_told_in_the_benchmarks_cause(
+    paths: ServerPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given an attempt that has seen the server up, and a supervisor that was killed since
+    record(paths, "up", host="gpu07", job="812")
+    paths.endpoint.write_text('{"url": "http://127.0.0.1:1", "health": "/health"}')
+    seen = paths.dir / "seen"
+    seen.write_text(paths.endpoint.read_text())
+    for words in (["trouble", str(paths.dir), "--seen", str(seen)], ["wait", str(paths.dir)]):
+        given = server.parser().parse_args(words)
+        given.run(given)
+    failed, next_one = capsys.readouterr().out.strip().split("\n")
+    assert "ended during this attempt: its supervisor (job 812) was killed" in failed
+    assert "no server 'model' is up (its supervisor (job 812) was killed" in next_one
+    assert "start snakeval, which brings it up" in next_one
+    # while it lives nothing is said
+    held(paths, os.getpid())
+    server.trouble(server.parser().parse_args(["trouble", str(paths.dir), "--seen", str(seen)]))
+    assert not capsys.readouterr().out
+
+
+def test_why_there_is_no_server_any_more_is_told(paths: ServerPaths) -> None:
+    assert "no server 'model' is up: start snakeval" in server.why_none(paths.dir)
+    record(paths, "stopped", "idle for 600 s")
+    assert "no server 'model' is up (idle for 600 s): start" in server.why_none(paths.dir)
+
+
+def test_what_speaks_no_http_is_not_healthy_and_lists_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def speak() -> None:
+            for _ in range(2):
+                connection, _ = listening.accept()
+                connection.recv(1000)
+                connection.sendall(b"\x00\x01 who are you?\r\n\r\n")
+                connection.close()
+
+        speaking = threading.Thread(target=speak)
+        speaking.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        assert not supervise.answers(f"{url}/health")
+        with pytest.raises(ValueError, match="no HTTP"):
+            attempt.served_models(f"{url}/v1", None)
+        speaking.join()
+
+
+def test_the_hubs_token_and_a_proxys_password_are_kept_out_of_the_servers_log(
+    paths: ServerPaths,
+) -> None:
+    run = RunPaths(paths.dir.parents[1])
+    run.lib.mkdir()
+    for name in LIB:
+        (run.lib / name).write_text(job_file(name))
+    command = 'echo "hub: $HF_TOKEN, proxy: $https_proxy"'
+    paths.script.write_text(render(server_of(command), "process", None))
+    secrets = {"HF_TOKEN": "hf_secret", "https_proxy": "http://u:secret@p:1"}
+    with subprocess.Popen(
+        ["bash", str(paths.script), "serve"],
+        stdin=subprocess.PIPE,  # its lifeline
+        stdout=subprocess.PIPE,
+        env={**os.environ, **secrets},
+    ) as serving:
+        assert serving.stdout and serving.stdout.read() == b"hub: ***, proxy: ***\n"
+
+
+def server_of(command: str) -> Any:
+    deployment = {"type": "process", "command": command, "served_model_name": "m"}
+    config = Config.model_validate({"deployment": deployment, "evaluation": {"tasks": ["t"]}})
+    return servers_of(config)[MODEL]
+
+
+# --- bringing it up -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process keeps its own."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+
+DIES = "#!/usr/bin/env bash\necho 'no space left' >&2\nexit 1\n"
+SERVES = """#!/usr/bin/env bash
+here=$(dirname "$0")
+mkdir "$here/lease"
+touch "$here/lease/beat"
+printf 'host=elsewhere\\npid=1\\n' >"$here/lease/owner"
+echo '{"url": "http://127.0.0.1:2"}' >"$here/endpoint.json"
+"""
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_supervisor_that_dies_at_once_is_not_told_with_an_earlier_ones_end(
+    paths: ServerPaths,
+) -> None:
+    record(paths, "stopped", "no benchmark needs it any more")
+    paths.script.write_text(DIES)
+    with pytest.raises(InputError, match="did not come up: no space left"):
+        local.bring_up(paths)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize(
+    ("state", "cause", "again"),
+    [
+        ("stopped", supervise.UNUSED, True),
+        ("stopped", "idle for 600 s", True),
+        ("up", None, True),
+        ("stopped", "stopped on request", False),
+        ("failed", "the server was not healthy after 600 s", False),
+    ],
+)
+def test_one_that_is_found_ending_by_itself_is_started_again(
+    paths: ServerPaths, state: str, cause: str | None, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a supervisor of an earlier start, which ends while it is waited for
+    paths.script.write_text(SERVES)
+    record(paths, state, cause)
+    ending = iter([True])
+    real = local.state.supervisor_of
+
+    def found(asked: ServerPaths) -> Any:
+        if next(ending, False):
+            digest = local.state.script_digest(paths)
+            return local.state.Owner("h", 1, "", "", digest, alive=True)
+        return real(asked)
+
+    monkeypatch.setattr(local.state, "supervisor_of", found)
+    if again:
+        local.bring_up(paths)
+        assert paths.endpoint.exists()
+    else:
+        with pytest.raises(InputError, match=str(cause)):
+            local.bring_up(paths)
