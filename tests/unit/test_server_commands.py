@@ -53,8 +53,12 @@ def server(**deployment: Any) -> Server:
             "/opt/nvidia/nvidia_entrypoint.sh /opt/nim/start_server.sh",
         ),
         ({"type": "generic", "image": "i", "command": "serve --p 1"}, "serve --p 1"),
+        (
+            {"type": "generic", "image": "i", "command": "export A=1\nserve \\\n  --p 1\n"},
+            "export A=1\nserve \\\n  --p 1",
+        ),
     ],
-    ids=["vllm", "sglang", "trtllm", "nim", "generic"],
+    ids=["vllm", "sglang", "trtllm", "nim", "generic", "generic of several lines"],
 )
 def test_each_type_has_the_launchers_command(deployment: dict[str, Any], command: str) -> None:
     assert server(**deployment).command == command
@@ -118,6 +122,10 @@ def test_a_process_sees_the_hosts_folders_and_a_free_port_unless_one_is_fixed() 
     given = server(type="process", command="serve /checkpoint", checkpoint_path="/weights")
     assert given.port is None
     assert "serve /weights" in render(given, "process", None)
+    near = "/opt/checkpoints/serve --model=/checkpoint/a.gguf --log ./checkpoint /checkpoint-2"
+    given = server(type="process", command=near, checkpoint_path="/weights")
+    expected = "/opt/checkpoints/serve --model=/weights/a.gguf --log ./checkpoint /checkpoint-2"
+    assert f"\n{expected}\n" in render(given, "process", None)
     assert server(type="process", command="serve", port=8001).port == 8001
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -136,8 +137,13 @@ def _command(server: Server, runtime: str) -> str:
         text = text.replace(placeholder, variable)
     if runtime == "process":  # it sees the host's folders, not where a container would have them
         for source, target, _ in server.mounts:
-            text = text.replace(target, shlex.quote(str(source)))
+            text = _with_folder(text, target, shlex.quote(str(source)))
     return _printed(text)
+
+
+def _with_folder(text: str, folder: str, other: str) -> str:
+    """A text with one folder in place of another; a path that only looks like it stays."""
+    return re.sub(rf"(?<![\w./~-]){re.escape(folder)}(?![\w.-])", lambda _: other, text)
 
 
 def _printed(text: str) -> str:

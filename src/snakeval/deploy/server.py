@@ -266,10 +266,10 @@ def _environment(given: ServerDeployment) -> dict[str, str]:
 def command(given: ServerDeployment) -> str:
     """The server's command: the config's own, else that of its type."""
     own = given.command or _from_template(given)
-    words = own or _COMMANDS.get(given.type, _none)(given)
-    # The launcher's own commands end in the extra words; one of the user's has them by itself.
-    extra = "" if own else (given.extra_args or "").strip()
-    return " ".join(f"{words} {extra}".split("\n")).strip()
+    if own:  # it may have several lines, and has the extra words by itself
+        return own.strip()
+    words = f"{_COMMANDS.get(given.type, _none)(given)} {given.extra_args or ''}"
+    return " ".join(words.strip().split("\n"))
 
 
 def _from_template(given: ServerDeployment) -> str:
