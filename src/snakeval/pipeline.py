@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from snakeval.lepton.start import LeptonStart
     from snakeval.plan import Run, Task
     from snakeval.slurm.start import SlurmStart
+    from snakeval.start import Profile
 
 Wildcards = Any
 
@@ -257,6 +258,13 @@ class Pipeline:
             return gpus.unlimited(self.runs) if executor == "local" else []
         return [each for run in self.runs for each in gpus.problems(run, self._gpu_limit)]
 
+    def _count_servers_that_are_up(self, profile: Profile) -> None:
+        """Those of an earlier start have GPUs already; elsewhere the queue counts them."""
+        from snakeval.deploy import gpus
+
+        if self._gpu_limit is not None and not profile.elsewhere:
+            gpus.found_up(gpus.claims_file(os.environ["SNAKEVAL_START"]), self.runs)
+
     # --- resources -----------------------------------------------------------------------------
 
     @cached_property
@@ -363,6 +371,7 @@ class Pipeline:
             ]
             provided = self._provided(profile.executor)
             self._holds = begin(self.runs, wanted, logger, profile, found, provided)
+            self._count_servers_that_are_up(profile)
             if slurm:
                 slurm.look_at_nodes()
         except InputError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -13,6 +14,7 @@ import yaml
 
 from snakeval.deploy import gpus
 from snakeval.errors import InputError
+from snakeval.job.supervise import host_id
 from snakeval.plan import Run, config_of_run, plan
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
@@ -197,6 +199,26 @@ def test_no_gpu_is_given_twice_and_the_next_waits_for_the_first_to_end(tmp_path:
     up.remove("a")
     waiting.join(10)
     assert found == [{"model": [0, 1]}]
+
+
+def test_gpus_of_a_server_that_an_earlier_start_has_left_are_in_use(tmp_path: Path) -> None:
+    # given two models, and a server of the first that is still up
+    first, second = runs([checkpoint("a"), checkpoint("b")])
+    server = first.paths.server("model")
+    server.lease.mkdir(parents=True)
+    (server.lease / "owner").write_text(f"host={host_id()}\npid={os.getpid()}\n")
+    (server.lease / "beat").touch()
+    server.status.write_text(json.dumps({"state": "up", "lives": [{"devices": "0,2"}]}))
+    # when both are brought up
+    file = tmp_path / "claims"
+    gpus.found_up(file, (first, second))
+
+    def claim(run: Run, **asked: str) -> dict[str, list[int]]:
+        return gpus.claim(file, str(run.paths.dir), asked, 4, lambda _: True)
+
+    # then it keeps what it has, whoever asks first
+    assert claim(second, model="1") == {"model": [1]}
+    assert claim(first, model="2", judge="1") == {"model": [0, 2], "judge": [3]}
 
 
 def forget_pids(file: Path) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from snakeval.deploy import state
 from snakeval.deploy.server import Server
 from snakeval.errors import Problem
 from snakeval.errors import count as spelled
@@ -104,6 +105,19 @@ def claims_file(start: str) -> Path:
     return Path(tempfile.gettempdir()) / f"snakeval-gpus-{start}.json"
 
 
+def found_up(file: Path, runs: Iterable[Run]) -> None:
+    """Claims the GPUs of servers that an earlier start has left: in use until those end."""
+    with _locked(file) as claims:
+        for run in runs:
+            devices = {
+                paths.dir.name: found
+                for paths in state.deployments_of(run.paths)
+                if (found := state.devices_of(paths))
+            }
+            if devices:
+                claims[str(run.paths.dir)] = {"devices": devices, "pids": []}
+
+
 def claim(
     file: Path,
     run: str,
@@ -124,10 +138,12 @@ def claim(
             for other in [each for each in claims if each != run]:
                 if not _holds(claims[other]) and not is_up(other):
                     del claims[other]
-            mine = claims.get(run) or _fitting(claims, asked, limit)
-            if mine:
-                claims[run] = {**mine, "pids": [*mine.get("pids", []), os.getpid()]}
-                found: dict[str, list[int]] = mine["devices"]
+            mine = claims.get(run, {"devices": {}, "pids": []})
+            lacking = {name: asked[name] for name in asked if name not in mine["devices"]}
+            more = _fitting(claims, lacking, limit) if lacking else {}
+            if more is not None:
+                found: dict[str, list[int]] = {**mine["devices"], **more}
+                claims[run] = {"devices": found, "pids": [*mine["pids"], os.getpid()]}
                 return found
             holders = ", ".join(sorted(Path(each).name for each in claims))
         if holders != told:
@@ -141,8 +157,8 @@ def _holds(entry: Mapping[str, Any]) -> bool:
     return any(Path(f"/proc/{pid}").exists() for pid in entry["pids"])
 
 
-def _fitting(claims: Mapping[str, Any], asked: Shares, limit: int) -> dict[str, Any] | None:
-    """A claim beside the others, or None where there is no room."""
+def _fitting(claims: Mapping[str, Any], asked: Shares, limit: int) -> dict[str, list[int]] | None:
+    """GPUs beside those that are claimed, or None where there is no room."""
     taken = {
         device
         for entry in claims.values()
@@ -162,7 +178,7 @@ def _fitting(claims: Mapping[str, Any], asked: Shares, limit: int) -> dict[str, 
                 return None
         taken |= set(devices)
         found[name] = devices
-    return {"devices": found} if len(taken) <= limit else None
+    return found if len(taken) <= limit else None
 
 
 @contextlib.contextmanager

@@ -71,6 +71,13 @@ def record_of(paths: ServerPaths) -> dict[str, Any]:
     return _read(paths, "status.json")
 
 
+def devices_of(paths: ServerPaths) -> list[int]:
+    """The GPUs that a limit has given to a live server on this machine."""
+    lives = record_of(paths).get("lives") or [{}]
+    given = str(lives[-1].get("devices") or "") if supervisor_of(paths) else ""
+    return [int(number) for number in given.split(",") if number]
+
+
 def why_down(paths: ServerPaths) -> str | None:
     """Why a server did not come up, in one line; None when that is not so."""
     record = record_of(paths)

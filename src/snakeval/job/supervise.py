@@ -148,6 +148,7 @@ class Supervisor:
             "job": os.environ.get("SLURM_JOB_ID"),
             "image": options.image or None,
             "start": os.environ.get("SNAKEVAL_START", ""),
+            "devices": os.environ.get("SNAKEVAL_DEVICES") or None,
             "loads": 0,
             "restarts": 0,
             "seconds_to_healthy": [],
