@@ -15,6 +15,15 @@ from rig.pipeline import MODEL
 from rig.slurm_cluster import ACCOUNT
 
 SCRIPTED = Path(__file__).parents[1] / "deploy" / "scripted_server.py"
+QUIZ_FILES = Path(__file__).parents[1] / "workflow" / "quiz"
+JUDGED: dict[str, Any] = {
+    "kind": "command",
+    "command": "python3 {files}/ask.py --url {url} --model {model_id} --results {results}"
+    " --limit {limit_samples} --judge-model {param.judge_model} --judge-url $JUDGE_CHAT_URL",
+    "files": str(QUIZ_FILES),
+    "tasks": {"essay": {"endpoint_type": "chat", "samples": 10}},
+}
+"""A harness that asks the auxiliary server `judge` about each answer."""
 
 
 def process(command: str, **more: Any) -> dict[str, Any]:
@@ -22,9 +31,10 @@ def process(command: str, **more: Any) -> dict[str, Any]:
     return {"type": "process", "command": command, "served_model_name": MODEL, **more}
 
 
-def llama(**more: Any) -> dict[str, Any]:
+def llama(name: str = MODEL, seed: int = 1, **more: Any) -> dict[str, Any]:
     """A deployment: the real llama.cpp server."""
-    return process(f"{SERVE} --model {model_file()} --served-model-name {MODEL}", **more)
+    command = f"{SERVE} --model {model_file(seed)} --served-model-name {name}"
+    return process(command, **more) | {"served_model_name": name}
 
 
 def llama_image(image: str) -> dict[str, Any]:
@@ -70,6 +80,27 @@ class ServedProject(ClusterProject):
             target={},
             deployment=deployment,
             execution=execution,
+        )
+
+    def configure_judged(self, models: list[dict[str, Any]], judge: dict[str, Any]) -> None:
+        """A sweep: for each of these deployments a benchmark that asks the judge, too."""
+        asked = {"judge_model": "auxiliary_deployments.judge.model_id"}
+        params = {"config": {"params": {"extra": asked}}}
+        self.write(
+            [{"name": "judged.essay", "nemo_evaluator_config": params}],
+            {"limit_samples": 3},
+            target={},
+            deployment={"type": "process"},
+            models=[{"deployment": each} for each in models],
+            auxiliary_deployments={"judge": judge},
+            harnesses={"judged": JUDGED},
+            execution={
+                "type": "slurm",
+                "account": ACCOUNT,
+                "output_dir": "out",
+                "min_free_gb": 0,
+                "gres": None,
+            },
         )
 
     def hold(self) -> Path:

@@ -1,5 +1,6 @@
 """A model's server as a job of its own: one for all benchmarks, wherever they run."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -150,6 +151,29 @@ def test_what_keeps_a_server_from_coming_up_is_told(project: ServedProject) -> N
         project.target("kill").check()
         assert snakemake.wait(30) != 0
     assert not project.cluster.jobs()
+
+
+def test_each_model_of_a_sweep_has_its_server_and_its_judge_as_jobs(project: ServedProject) -> None:
+    # given two models, and a benchmark that asks a judge about their answers
+    project.configure_judged([llama("a", seed=1), llama("b", seed=2)], llama("judge", seed=3))
+    # when they are evaluated
+    ended = project.snakemake().check()
+    # then each had a job of its own for the model and for the judge, at a node's address
+    jobs = set()
+    for run in project.runs:
+        (row,) = json.loads((run / "results" / "results.json").read_text())["rows"]
+        assert row["state"] == "published", ended.output
+        for name, model in (("model", row["model"]), ("judge", "judge")):
+            server = run / "deployments" / name
+            record = json.loads((server / "status.json").read_text())
+            assert record["cause"] == "no benchmark needs it any more"
+            assert f"serves {model}" in (server / "server.sh").read_text()
+            jobs |= {life["job"] for life in record["lives"]}
+        command = (run / "essay" / "artifacts" / "snakeval" / "command.sh").read_text()
+        assert "--judge-model judge" in command
+    assert len(jobs) == 4
+    # and nothing is left
+    project.cluster.wait(lambda: not project.cluster.jobs(), 10)
 
 
 def test_colocated_benchmarks_are_steps_of_the_servers_job(project: ServedProject) -> None:
