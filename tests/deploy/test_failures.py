@@ -34,6 +34,35 @@ def test_dead_in_the_middle_it_comes_back_and_the_same_start_goes_on(project: De
     wait_until(lambda: not project.leftovers(), 10)
 
 
+def test_a_killed_supervisor_is_told_as_the_cause_and_the_next_start_goes_on(
+    project: Deployed,
+) -> None:
+    # given a benchmark that waits for the server's answer
+    project.configure(scripted(), [quiz(seed=1)])
+    project.folder.mkdir(exist_ok=True)
+    project.file("hold").touch()
+    with project.started() as snakemake:
+        wait_until(lambda: project.noted("asked") == 1, 120)
+        # when the supervisor is killed, and with it the server
+        owner = dict(
+            line.split("=", 1)
+            for line in (project.server / "lease" / "owner").read_text().split()
+            if "=" in line
+        )
+        os.kill(int(owner["pid"]), signal.SIGKILL)
+        project.file("hold").unlink()
+        assert snakemake.wait(120) == 1, project.log
+    # then both attempts, and the end of the start, say so
+    first, second = (each["cause"] for each in project.status("quiz")["attempts"])
+    assert "ended during this attempt: its supervisor" in first
+    assert "no server 'model' is up (its supervisor" in second
+    assert "server model: its supervisor was killed; healthy after" in project.log
+    # and the next start brings the server up again
+    project.snakemake().check()
+    assert [row["state"] for row in project.rows()] == ["published"]
+    wait_until(lambda: not project.leftovers(), 10)
+
+
 def test_a_killed_controller_leaves_benchmarks_that_finish_and_a_server_that_ends(
     project: Deployed,
 ) -> None:

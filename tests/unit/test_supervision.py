@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -172,6 +173,19 @@ def test_a_killed_supervisor_is_told_in_the_benchmarks_cause(
     held(paths, os.getpid())
     server.trouble(server.parser().parse_args(["trouble", str(paths.dir), "--seen", str(seen)]))
     assert not capsys.readouterr().out
+
+
+def test_the_address_of_a_killed_one_is_not_asked_whoever_answers_there(
+    paths: ServerPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "answers", lambda *_: True)
+    waits = server.parser().parse_args(["wait", str(paths.dir)])
+    paths.endpoint.write_text(json.dumps({"url": "http://here:1", "host": platform.node()}))
+    assert server.wait(waits) == 1
+    assert "no server 'model' is up" in capsys.readouterr().out
+    held(paths, os.getpid())
+    assert server.wait(waits) == 0
+    assert capsys.readouterr().out == "http://here:1\n"
 
 
 def test_why_there_is_no_server_any_more_is_told(paths: ServerPaths) -> None:
