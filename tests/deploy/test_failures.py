@@ -6,6 +6,8 @@ import signal
 import psutil
 from deployed import Deployed, quiz, scripted, wait_until
 
+from snakeval.lease import owner_of
+
 
 def server_processes(project: Deployed) -> list[psutil.Process]:
     lines = project.file("server-starts").read_text().split("\n")
@@ -44,12 +46,10 @@ def test_a_killed_supervisor_is_told_as_the_cause_and_the_next_start_goes_on(
     with project.started() as snakemake:
         wait_until(lambda: project.noted("asked") == 1, 120)
         # when the supervisor is killed, and with it the server
-        owner = dict(
-            line.split("=", 1)
-            for line in (project.server / "lease" / "owner").read_text().split()
-            if "=" in line
-        )
-        os.kill(int(owner["pid"]), signal.SIGKILL)
+        owner = owner_of(project.server / "lease")
+        assert owner is not None
+        os.kill(owner.pid, signal.SIGKILL)
+        wait_until(lambda: not server_processes(project))
         project.file("hold").unlink()
         assert snakemake.wait(120) == 1, project.log
     # then both attempts, and the end of the start, say so
