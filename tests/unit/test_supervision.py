@@ -216,26 +216,45 @@ def test_what_speaks_no_http_is_not_healthy_and_lists_nothing() -> None:
 def test_the_hubs_token_and_a_proxys_password_are_kept_out_of_the_servers_log(
     paths: ServerPaths,
 ) -> None:
+    secrets = {"HF_TOKEN": "hf_secret", "https_proxy": "http://u:secret@p:1"}
+    said = logged(paths, 'echo "hub: $HF_TOKEN, proxy: $https_proxy"', secrets)
+    assert said == "hub: ***, proxy: ***\n"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "variables", "seen"),
+    [
+        ("0,1", {}, "0,1"),
+        (2, {}, "as it was"),
+        (1, {"SNAKEVAL_DEVICES": "3"}, "3"),  # a sweep's share
+        ("4,5", {"SLURM_JOB_GPUS": "0,1"}, "as it was"),  # the job's own
+    ],
+)
+def test_a_process_sees_the_gpus_that_the_config_or_the_cluster_names(
+    paths: ServerPaths, gpus: int | str, variables: dict[str, str], seen: str
+) -> None:
+    variables |= {"CUDA_VISIBLE_DEVICES": "as it was"}
+    assert logged(paths, "echo $CUDA_VISIBLE_DEVICES", variables, gpus=gpus) == f"{seen}\n"
+
+
+def logged(paths: ServerPaths, command: str, variables: dict[str, str], **deployment: Any) -> str:
+    """What is in the log of a server, a process."""
     run = RunPaths(paths.dir.parents[1])
     run.lib.mkdir()
     for name in LIB:
         (run.lib / name).write_text(job_file(name))
-    command = 'echo "hub: $HF_TOKEN, proxy: $https_proxy"'
-    paths.script.write_text(render(server_of(command), "process", None))
-    secrets = {"HF_TOKEN": "hf_secret", "https_proxy": "http://u:secret@p:1"}
+    given = {"type": "process", "command": command, "served_model_name": "m", **deployment}
+    config = Config.model_validate({"deployment": given, "evaluation": {"tasks": ["t"]}})
+    paths.script.write_text(render(servers_of(config)[MODEL], "process", None))
     with subprocess.Popen(
         ["bash", str(paths.script), "serve"],
         stdin=subprocess.PIPE,  # its lifeline
         stdout=subprocess.PIPE,
-        env={**os.environ, **secrets},
+        text=True,
+        env={**os.environ, **variables},
     ) as serving:
-        assert serving.stdout and serving.stdout.read() == b"hub: ***, proxy: ***\n"
-
-
-def server_of(command: str) -> Any:
-    deployment = {"type": "process", "command": command, "served_model_name": "m"}
-    config = Config.model_validate({"deployment": deployment, "evaluation": {"tasks": ["t"]}})
-    return servers_of(config)[MODEL]
+        assert serving.stdout
+        return serving.stdout.read()
 
 
 # --- bringing it up -----------------------------------------------------------------------------

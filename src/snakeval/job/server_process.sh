@@ -7,11 +7,13 @@ supervision=(--own-network)
 launch() { exec bash -c "$(server_command)"; }
 
 serve() {
-    local server watchdog code
+    local server watchdog code devices=${SNAKEVAL_DEVICES:-}
     export SNAKEVAL_HOST="${SNAKEVAL_ADDRESS:-127.0.0.1}" SNAKEVAL_PORT="${SNAKEVAL_PORT:-$port}"
-    case ${SNAKEVAL_DEVICES:+$SNAKEVAL_DEVICES,}$gpus in
-        *,*) export CUDA_VISIBLE_DEVICES="${SNAKEVAL_DEVICES:-$gpus}" ;;
+    # A cluster gives a job some of the node's GPUs, and has set the variable.
+    case $gpus in
+        *,*) [ -n "$devices${SLURM_JOB_GPUS:-}" ] || devices=$gpus ;;
     esac
+    [ -z "$devices" ] || export CUDA_VISIBLE_DEVICES="$devices"
     PATH="$(dirname "$python"):$PATH"
     export PATH
     exec 3<&0 > >(tool attempt redact "${secret_names[@]+"${secret_names[@]}"}") 2>&1
