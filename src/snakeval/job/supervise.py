@@ -50,6 +50,7 @@ STABLE = 600.0
 TAIL = 20
 UNUSED = "no benchmark needs it any more"
 IDLE = "idle for"
+"""Beginnings of the causes of an end that nobody has asked for."""
 LOOK_ROUND = 20.0
 """Seconds between two looks at what the start does elsewhere; its signs of life come more often."""
 
