@@ -33,11 +33,19 @@ while :; do
     # A signal of ours ends `wait` early; so the child is asked.
     kill -0 "$child" 2>/dev/null || break
 done
-kill -KILL -- "-$child" 2>/dev/null
-[ -z "$told" ] || exit 143
 note=''
 case $code in
     124 | 137) [ "$2" = 0 ] || [ "$SECONDS" -lt "$2" ] || note=' timeout' ;;
 esac
+# The command's own shell dies of a TERM at once; a program that it waits for may still be closing
+# its work. run.sh needs 20 seconds.
+if [ -n "$told$note" ]; then
+    since=$SECONDS
+    while kill -0 -- "-$child" 2>/dev/null && [ $((SECONDS - since)) -lt 30 ]; do
+        sleep 0.2
+    done
+fi
+kill -KILL -- "-$child" 2>/dev/null
+[ -z "$told" ] || exit 143
 printf '%s%s\n' "$code" "$note" >"$here/.exit" && mv "$here/.exit" "$here/exit"
 exit "$code"

@@ -22,6 +22,8 @@ class Owner:
     container: str
     digest: str
     alive: bool
+    here: bool
+    """Whether its pid is one of this machine's, and not of a container with the same host name."""
 
 
 def owner_of(lease: Path) -> Owner | None:
@@ -35,7 +37,8 @@ def owner_of(lease: Path) -> Owner | None:
     pid = int(fields.get("pid") or 0)
     host, _, namespace = fields.get("host", "").partition(" ")
     living = time.time() - beat < SILENCE
-    if host == platform.node() and namespace == _pid_namespace() and not _exists(pid):
+    here = host == platform.node() and namespace == _pid_namespace()
+    if here and not _exists(pid):
         living = False
     return Owner(
         host,
@@ -44,6 +47,7 @@ def owner_of(lease: Path) -> Owner | None:
         fields.get("container", ""),
         fields.get("digest", ""),
         living,
+        here,
     )
 
 

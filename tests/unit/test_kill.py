@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,16 @@ def test_a_script_on_another_machine_whose_job_lives_is_still_there(
     slurm_says(monkeypatch, tmp_path, "RUNNING")
     monkeypatch.setattr(kill, "JOB_GRACE", 0.0)
     assert kill.kill_run(run).left == ["arc: pid 7 on node-1 (another host)"]
+
+
+def test_a_pid_of_a_container_is_not_a_pid_of_this_machine(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a script in a container that has this machine's name, as with its network
+    said = f"host={platform.node()} pid:[1]\npid=7\njob=\ncontainer=\ndigest=\n"
+    (run.task("arc").lease / "owner").write_text(said)
+    (run.dir / "sbatch_arc.sh").unlink()
+    sent: list[int] = []
+    monkeypatch.setattr(kill, "_send", lambda pid, _: sent.append(pid))
+    assert kill.kill_run(run).left == [f"arc: pid 7 on {platform.node()} (in a container)"]
+    assert sent == []

@@ -93,3 +93,20 @@ def test_a_folder_that_is_not_in_the_job_is_named(folder: Path) -> None:
         ["bash", str(folder / "job.sh"), "/not/there", "0"], capture_output=True, text=True
     )
     assert done.returncode == 125 and "/not/there" in done.stderr
+
+
+INNER = "trap 'sleep 1; touch closed; exit 9' TERM; touch began; while :; do sleep 0.1; done"
+
+
+@pytest.mark.parametrize("how", ["stopped", "its time limit"])
+def test_a_program_of_the_command_can_close_its_work_too(folder: Path, how: str) -> None:
+    # given a program that the command waits for, as a rule's `bash run.sh`
+    (folder / "inner.sh").write_text(INNER)
+
+    job = start(folder, "bash inner.sh", limit=600 if how == "stopped" else 2)
+    wait_for(folder / "began")
+    if how == "stopped":
+        job.send_signal(signal.SIGTERM)
+
+    assert job.wait(30) == (143 if how == "stopped" else 124)
+    assert (folder / "closed").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import signal
 import subprocess
 import time
@@ -95,7 +94,7 @@ def take_down(paths: ServerPaths, when: str = "now") -> bool:
     owner = state.supervisor_of(paths)
     if owner is None or state.ask_to_end(paths, when, DOWN):
         return True
-    if when == "now" and owner.host == platform.node():
+    if when == "now" and owner.here:
         with contextlib.suppress(ProcessLookupError):  # its server ends with it
             os.kill(owner.pid, signal.SIGKILL)
         return state.ask_to_end(paths, when, 5)

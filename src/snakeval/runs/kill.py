@@ -106,7 +106,7 @@ def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
     owners = {
         name: owner for name in names if (owner := owner_of(run.task(name).lease)) and owner.alive
     }
-    here = {name: owner for name, owner in owners.items() if owner.host == platform.node()}
+    here = {name: owner for name, owner in owners.items() if owner.here}
     for name, owner in owners.items():
         paths = run.task(name).lease
         # A cancelled job gives its lease back when it ends; one that was shot does not.
@@ -114,7 +114,8 @@ def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
             _has_ended(run, owner.job) or _wait(lambda paths=paths: not _holds(paths), JOB_GRACE)  # type: ignore[misc]
         )
         if name not in here and not gone:
-            report.left.append(f"{name}: pid {owner.pid} on {owner.host} (another host)")
+            where = "another host" if owner.host != platform.node() else "in a container"
+            report.left.append(f"{name}: pid {owner.pid} on {owner.host} ({where})")
     for owner in here.values():
         _send(owner.pid, signal.SIGTERM)
     for name, owner in here.items():
