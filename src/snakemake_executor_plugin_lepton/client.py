@@ -101,14 +101,16 @@ class Lepton:
     def __init__(self, timeout: float = TIMEOUT) -> None:
         import logging
 
-        from leptonai.api.v2.client import APIClient
-        from leptonai.api.v2.utils import WorkspaceError
-
         logging.getLogger("urllib3").setLevel(logging.ERROR)
         try:
+            from leptonai.api.v2.client import APIClient
+
             self._client = APIClient()
-        except (WorkspaceError, TypeError, OSError, ValueError) as error:
-            # Without a token the SDK ends in a TypeError of its own.
+        except ImportError:
+            raise
+        except Exception as error:
+            # Without a token the SDK ends in a TypeError of its own; with a file of `lep login`
+            # that it cannot read, in any.
             raise Denied(
                 "no workspace and token of Lepton are known here: `lep login`, or set "
                 "LEPTON_WORKSPACE_ID and LEPTON_WORKSPACE_TOKEN"

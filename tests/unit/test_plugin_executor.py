@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -339,3 +342,28 @@ def test_what_is_missing_is_told_with_what_to_do(
         found = executor.problems()
     assert len(found) == len(said)
     assert all(words in text for words, text in zip(said, found, strict=True)), found
+
+
+def test_the_start_says_that_the_sdk_is_not_installed(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = begin().executor
+    executor._service = None
+    executor.dag = SimpleNamespace(needrun_jobs=lambda: [job()])
+    monkeypatch.setitem(sys.modules, "leptonai.api.v2.client", None)
+    (said,) = executor.problems()
+    assert "pip install 'snakeval[lepton]'" in said
+
+
+def test_a_login_that_cannot_be_read_is_told_as_none(tmp_path: Path) -> None:
+    (tmp_path / "workspace_info.yaml").write_text("}{ broken: [")
+    variables = {name: text for name, text in os.environ.items() if "LEPTON" not in name}
+    ask = "from snakemake_executor_plugin_lepton.client import Denied, Lepton\ntry: Lepton()\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{ask}except Denied as error: print(error)"],
+        env={**variables, "LEPTON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "`lep login`" in ended.stdout
