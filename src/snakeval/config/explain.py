@@ -40,7 +40,7 @@ def where(loc: Sequence[int | str], layers: Layers) -> str:
             reached += 1
         if reached >= depth:
             best, depth = file, reached
-    return f"{best}: {'.'.join(path)}"
+    return f"{best}: {'.'.join(path)}" if path else str(best)
 
 
 def dig(mapping: Any, *keys: str) -> Any:
