@@ -63,13 +63,16 @@ def test_a_creation_whose_answer_is_lost_makes_no_second_job(
 def test_jobs_that_end_badly_are_told_with_their_cause_and_log(
     workflow: Workflow, lepton: LeptonService
 ) -> None:
-    # given one that fails at once, one that vanishes, and one that is stopped from outside
+    # given one that fails at once, and asks for what cannot be had when it is tried again, one that
+    # vanishes, and one that is stopped from outside
     workflow.write(
         """
 rule all:
     input: "quick", "gone", "stopped"
 rule quick:
     output: "quick"
+    retries: 1
+    resources: runtime=lambda wildcards, attempt: 2 - attempt
     shell: "echo the disk is on fire; exit 3"
 rule gone:
     output: "gone"
@@ -95,6 +98,7 @@ rule stopped:
     assert process.returncode == 1
     assert "its command ended with exit code 3" in output
     assert "the disk is on fire" in output
+    assert "Snakemake rounds the resource runtime to whole minutes; write 1 or more" in output
     assert "has vanished: the service does not know it any more" in output
     assert "was stopped from outside" in output
     assert "Traceback" not in output
