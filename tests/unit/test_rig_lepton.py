@@ -1,0 +1,51 @@
+"""The Lepton of the tests: as strict as the SDK's own types, and it really runs what it is told."""
+
+import time
+from typing import Any
+
+import pytest
+import requests
+
+from rig.lepton_service import LeptonService
+
+JOB: dict[str, Any] = {
+    "metadata": {"name": "one"},
+    "spec": {"resource_shape": "cpu.small", "container": {"image": "i", "command": ["true"]}},
+}
+ENDPOINT: dict[str, Any] = {
+    "metadata": {"name": "one"},
+    "spec": {
+        "container": {"image": "i", "command": ["sleep", "60"]},
+        "resource_requirement": {"resource_shape": "cpu.small"},
+    },
+}
+
+
+def post(service: LeptonService, path: str, body: dict[str, Any]) -> requests.Response:
+    token = {"Authorization": f"Bearer {service.token}"}
+    return requests.post(service.url + path, json=body, headers=token, timeout=10)
+
+
+@pytest.mark.parametrize(("path", "body"), [("/jobs", JOB), ("/deployments", ENDPOINT)])
+def test_a_field_that_the_sdk_does_not_know_is_refused(path: str, body: dict[str, Any]) -> None:
+    with LeptonService() as service:
+        wrong = post(service, path, {**body, "spec": {**body["spec"], "walltime": 60}})
+        assert wrong.status_code == 400 and "unknown fields: spec.walltime" in wrong.text
+        assert post(service, path, body).status_code == 201
+
+
+def test_a_job_walks_through_the_states_of_what_really_runs() -> None:
+    with LeptonService() as service:
+        service.jobs.hold()
+        seen = []
+        command = ["sh", "-c", "sleep 1; exit 3"]
+        spec = {**JOB["spec"], "container": {"image": "i", "command": command}}
+        assert post(service, "/jobs", {**JOB, "spec": spec}).status_code == 201
+        (job,) = service.jobs.created
+        deadline = time.monotonic() + 30
+        while job.alive and time.monotonic() < deadline:
+            if not seen or seen[-1] != job.state.value:
+                seen.append(job.state.value)
+                service.jobs.release()
+            time.sleep(0.01)
+    assert [*seen, job.state.value] == ["Queueing", "Starting", "Running", "Failed"]
