@@ -309,7 +309,7 @@ def test_one_that_is_found_ending_by_itself_is_started_again(
     def found(asked: ServerPaths) -> Any:
         if next(ending, False):
             digest = local.state.script_digest(paths)
-            return local.state.Owner("h", 1, "", "", digest, alive=True)
+            return local.state.Owner("h", 1, "", "", digest, alive=True, here=True)
         return real(asked)
 
     monkeypatch.setattr(local.state, "supervisor_of", found)
