@@ -1,6 +1,8 @@
 """The Lepton of the tests: as strict as the SDK's own types, and it really runs what it is told."""
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,18 +36,24 @@ def test_a_field_that_the_sdk_does_not_know_is_refused(path: str, body: dict[str
         assert post(service, path, body).status_code == 201
 
 
-def test_a_job_walks_through_the_states_of_what_really_runs() -> None:
+def test_a_job_walks_through_the_states_of_what_really_runs(tmp_path: Path) -> None:
+    end = tmp_path / "end"
     with LeptonService() as service:
         service.jobs.hold()
-        seen = []
-        command = ["sh", "-c", "sleep 1; exit 3"]
+        command = ["sh", "-c", f"until [ -e {end} ]; do sleep 0.1; done; exit 3"]
         spec = {**JOB["spec"], "container": {"image": "i", "command": command}}
         assert post(service, "/jobs", {**JOB, "spec": spec}).status_code == 201
         (job,) = service.jobs.created
-        deadline = time.monotonic() + 30
-        while job.alive and time.monotonic() < deadline:
-            if not seen or seen[-1] != job.state.value:
-                seen.append(job.state.value)
-                service.jobs.release()
-            time.sleep(0.01)
-    assert [*seen, job.state.value] == ["Queueing", "Starting", "Running", "Failed"]
+        assert job.state.value == "Queueing"
+        service.jobs.release()
+        wait_until(lambda: job.state.value == "Running")
+        end.touch()
+        wait_until(lambda: job.state.value == "Failed")
+        assert not job.alive
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
