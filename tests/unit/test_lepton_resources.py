@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from snakeval.lepton.resources import resources_of, source_of
+from snakeval.lepton.start import told
 from snakeval.plan import plan
 
 ROOT = Path(__file__).parents[2]
@@ -71,3 +72,20 @@ def test_a_config_for_another_place_asks_lepton_for_its_image_alone() -> None:
 )
 def test_a_variable_of_the_section_is_a_secret_or_text(given: Any, source: str) -> None:
     assert source_of("NAME", given) == source
+
+
+def test_what_the_workspace_lacks_is_told_with_its_place_in_the_config(tmp_path: Path) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text(
+        "execution: {type: lepton, lepton_platform: {tasks: {node_group: my-cpus}}}\n"
+        "target: {api_endpoint: {url: http://m/v1/chat/completions, model_id: m, "
+        "api_key_name: MODEL_KEY}}\n"
+        "evaluation: {tasks: [{name: lm-evaluation-harness.ifeval}]}\n"
+    )
+    run, _ = planned(config)
+    group = told("there is no node group 'my-cpus' in this workspace", [run])
+    key = told("the workspace has no secret 'MODEL_KEY' for the variable MODEL_KEY", [run])
+    other = told("the workspace has no secret 'ELSE' for the variable ELSE", [run])
+    assert group.where.endswith("my.yaml: execution.lepton_platform.tasks.node_group")
+    assert key.where.endswith("my.yaml: target.api_endpoint.api_key_name")
+    assert other.where == "lepton"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from snakeval.config.execution import LeptonExecution
@@ -40,4 +40,21 @@ class LeptonStart:
             if isinstance(run.config.execution, LeptonExecution)
             and run.config.execution.evaluation_tasks.use_shared_storage is False
         ]
-        return found + [Problem("lepton", text) for text in self._executor.problems()]
+        return found + [told(text, self._runs) for text in self._executor.problems()]
+
+
+def told(text: str, runs: Iterable[Run]) -> Problem:
+    """A sentence of the plugin, which knows no config, with the place in the config that names
+    what it quotes."""
+    places = (place for run in runs for name, place in _named(run) if f"'{name}'" in text)
+    return Problem(next(places, "lepton"), text)
+
+
+def _named(run: Run) -> Iterator[tuple[str, str]]:
+    """What of the workspace a config names, and where."""
+    execution = run.config.execution
+    if isinstance(execution, LeptonExecution) and execution.lepton_platform.tasks.node_group:
+        keys = ("execution", "lepton_platform", "tasks", "node_group")
+        yield execution.lepton_platform.tasks.node_group, run.place(*keys)
+    if key := run.config.target.api_endpoint.api_key_name:
+        yield key, run.place("target", "api_endpoint", "api_key_name")
