@@ -99,7 +99,7 @@ def test_snakemakes_own_report_holds_our_page_and_the_table(evaluated: Evaluated
     page = base64.b64decode(found.group(1)).decode()
     assert '<p class="eyebrow">Evaluation report</p>' in page
     assert evaluated.candidate.name in page
-    assert "1 of 2 benchmarks have no result" in page
+    assert "1 of 2 benchmarks has no result" in page
     assert 'data-task="snakeval_sums" data-count="60"' in page
     assert "filename=results.csv" in text and "One row per score" in text
     # and none is written where nobody asks for one

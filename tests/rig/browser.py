@@ -9,9 +9,11 @@ with Browser() as browser:
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -32,7 +34,10 @@ class Browser:
         binary = next(filter(None, map(shutil.which, NAMES)), None)
         if binary is None:
             raise RigUnavailable("no Chromium here (apt-get install chromium)")
-        self._profile = tempfile.TemporaryDirectory(prefix="snakeval-chromium-")
+        # Helpers of Chromium outlive it for a moment, and write.
+        self._profile = tempfile.TemporaryDirectory(
+            prefix="snakeval-chromium-", ignore_cleanup_errors=True
+        )
         to_read, self._to = os.pipe()
         self._from, to_write = os.pipe()
 
@@ -55,6 +60,7 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             preexec_fn=pipes,
+            start_new_session=True,
             close_fds=False,
         )
         os.close(to_read)
@@ -70,6 +76,8 @@ class Browser:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         os.close(self._to)
         os.close(self._from)
         self._profile.cleanup()
