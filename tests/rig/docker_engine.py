@@ -147,9 +147,20 @@ def stop_engine() -> None:
         if process is None:
             return
         process.terminate()
-        # It gives its containers 15 s, then kills them.
-        process.wait(timeout=60)
+        deadline = time.monotonic() + 60  # it gives its containers 15 s, then kills them
+        while _lives(process):
+            if time.monotonic() > deadline:
+                raise RigUnavailable(f"dockerd (pid {process.pid}) does not end")
+            time.sleep(0.1)
         _session_mark().unlink(missing_ok=True)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it runs. Another test process may have started it, and not asked how it ended."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _stop_if_last() -> None:
