@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
-from snakeval.config.lepton import references, variables
+from snakeval.config.lepton import LeptonMount, as_mounts, references, variables
 from snakeval.config.sections import (
     VARIABLE,
     EnvVars,
@@ -80,28 +80,6 @@ class AutoScaler(Section):
     )
 
 
-class LeptonMount(Section):
-    """Storage of the workspace that the endpoint sees."""
-
-    from_: str | None = Field(
-        None, alias="from", description="The storage; null: that of the benchmarks' first mount."
-    )
-    path: str | None = Field(None, description="Folder on the storage.")
-    mount_path: str = Field(description="Where the endpoint sees it.")
-    mount_options: dict[str, Any] | None = Field(None, description="In Lepton's own words.")
-
-
-def _as_list(value: Any) -> Any:
-    """The launcher writes one mount as `{enabled, cache_path, mount_path}`."""
-    if value is None:
-        return []
-    if not isinstance(value, dict):
-        return value
-    words = {"cache_path": "path", "storage_source": "from"}
-    mount = {words.get(key, key): each for key, each in value.items() if key != "enabled"}
-    return [mount] if value.get("enabled", True) else []
-
-
 def _say_which_gpus(value: Any) -> Any:
     text = "" if value is None else str(value)
     if value == "0":
@@ -145,7 +123,7 @@ class LeptonConfig(Section):
     envs: Annotated[dict[str, Any], BeforeValidator(variables)] = Field(
         default_factory=dict, description="Variables, or references to Lepton secrets."
     )
-    mounts: Annotated[list[LeptonMount], BeforeValidator(_as_list)] = Field(
+    mounts: Annotated[list[LeptonMount], BeforeValidator(as_mounts)] = Field(
         default_factory=list, description="Storage."
     )
     image_pull_secrets: Names = Field(default_factory=list, description="Names of pull secrets.")

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
 from snakeval.config.export import Destinations
-from snakeval.config.lepton import references, variables
+from snakeval.config.lepton import JobMount, as_mounts, references, variables
 from snakeval.config.sections import (
     EnvVars,
     Mounted,
@@ -25,7 +25,6 @@ from snakeval.config.sections import (
     fixable,
     section_of_type,
 )
-from snakeval.errors import nearest
 
 IMAGE_PREFIX = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")
 
@@ -223,30 +222,12 @@ class PlatformDeployment(Section):
     )
 
 
-MOUNT_KEYS = ("from", "path", "mount_path", "here", "mount_options")
-
-
-def _mounts_of_jobs(value: Any) -> Any:
-    for mount in value if isinstance(value, list) else ():
-        keys = mount if isinstance(mount, dict) else {}
-        for key in keys:
-            if key not in MOUNT_KEYS:
-                raise fixable(f"unknown key '{key}' in a mount", nearest(str(key), MOUNT_KEYS))
-        for key in MOUNT_KEYS[:3]:
-            if not keys.get(key):
-                raise fixable(
-                    f"a mount has no '{key}'",
-                    "write - {from: STORAGE, path: /its/folder, mount_path: /where/jobs/see/it}",
-                )
-    return [] if value is None else value
-
-
 class PlatformTasks(Section):
     node_group: str | None = Field(None, description="Node group of the benchmarks' jobs.")
     env_vars: Annotated[dict[str, Any], BeforeValidator(variables)] = Field(
         default_factory=dict, description="Variables, or references to Lepton secrets."
     )
-    mounts: Annotated[list[dict[str, Any]], BeforeValidator(_mounts_of_jobs)] = Field(
+    mounts: Annotated[list[JobMount], BeforeValidator(as_mounts)] = Field(
         default_factory=list,
         description="Storage: from, path, mount_path; here: where this machine sees it (ours).",
     )

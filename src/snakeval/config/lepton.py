@@ -1,10 +1,48 @@
-"""Tokens and variables in the config's Lepton sections: secrets are named there, never written."""
+"""What several of the config's Lepton sections hold: storage, tokens and variables; secrets are
+named there, never written."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from snakeval.config.sections import fixable, looks_like_a_key, names_a_variable
+from pydantic import Field
+
+from snakeval.config.sections import Section, fixable, looks_like_a_key, names_a_variable
+
+Written = Annotated[str, Field(min_length=1)]
+
+
+class LeptonMount(Section):
+    """Storage of the workspace that the endpoint sees."""
+
+    from_: str | None = Field(
+        None, alias="from", description="The storage; null: that of the benchmarks' first mount."
+    )
+    path: str | None = Field(None, description="Folder on the storage.")
+    mount_path: str = Field(description="Where the endpoint sees it.")
+    mount_options: dict[str, Any] | None = Field(None, description="In Lepton's own words.")
+
+
+class JobMount(LeptonMount):
+    """Storage of the workspace that a benchmark's job sees, and this machine too."""
+
+    from_: Written = Field(alias="from", description="The storage.")
+    path: Written = Field(description="Folder on the storage.")
+    mount_path: Written = Field(description="Where the job sees it.")
+    here: str | None = Field(
+        None, description="Where this machine sees it; null: at the same path (ours)."
+    )
+
+
+def as_mounts(value: Any) -> Any:
+    """The launcher writes one mount as `{enabled, cache_path, mount_path}`."""
+    if value is None:
+        return []
+    if not isinstance(value, dict):
+        return value
+    words = {"cache_path": "path", "storage_source": "from"}
+    mount = {words.get(key, key): each for key, each in value.items() if key != "enabled"}
+    return [mount] if value.get("enabled", True) else []
 
 
 def references(value: Any) -> Any:

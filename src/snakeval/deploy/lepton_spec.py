@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from snakeval.config.deployment import LeptonMount, ServerDeployment
+from snakeval.config.deployment import ServerDeployment
 from snakeval.config.execution import LeptonExecution
+from snakeval.config.lepton import LeptonMount
 from snakeval.config.overrides import merge
 from snakeval.deploy.lepton_tokens import digest_of, reference_of
 from snakeval.deploy.server import command
@@ -120,7 +121,7 @@ def command_of(given: ServerDeployment) -> list[str] | None:
 def mounts_of(given: ServerDeployment, execution: LeptonExecution) -> list[dict[str, Any]]:
     """The storage that an endpoint sees."""
     tasks = execution.lepton_platform.tasks.mounts
-    storage = next((mount["from"] for mount in tasks if mount.get("from")), STORAGE)
+    storage = tasks[0].from_ if tasks else STORAGE
     return [_mount(mount, storage) for mount in given.lepton_config.mounts]
 
 

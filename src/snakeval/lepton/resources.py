@@ -25,11 +25,12 @@ def resources_of(run: Run, task: Task) -> dict[str, Resource]:
     }
     if isinstance(execution, LeptonExecution):
         tasks = execution.lepton_platform.tasks
+        mounts = [mount.model_dump(by_alias=True, exclude_none=True) for mount in tasks.mounts]
         minutes = -(-(execution.evaluation_tasks.timeout or 0) // 60)
         found |= {
             "lepton_resource_shape": execution.evaluation_tasks.resource_shape,
             "lepton_node_group": tasks.node_group,
-            "lepton_mounts": json.dumps(tasks.mounts) if tasks.mounts else None,
+            "lepton_mounts": json.dumps(mounts) if mounts else None,
             "lepton_image_pull_secrets": " ".join(tasks.image_pull_secrets),
             "runtime": minutes if minutes and not task.resources.walltime else None,
         }
