@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from snakeval.command_line import entry, run_at, run_parser, runs_of
+from snakeval.errors import size_in_words
 from snakeval.report.page import write_report
-from snakeval.runs.clean import in_words
 
 
 def main() -> int:
     for paths in runs_of(run_parser(__doc__).parse_args()):
         path = write_report(run_at(paths))
-        print(f"Report: {path} ({in_words(path.stat().st_size)})")
+        print(f"Report: {path} ({size_in_words(path.stat().st_size)})")
     return 0
 
 

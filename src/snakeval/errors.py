@@ -41,6 +41,16 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def size_in_words(size: int) -> str:
+    """`1.2 GB`, of bytes."""
+    number = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
 def nearest(word: str, candidates: Sequence[str]) -> str:
     """A half sentence that names the nearest candidates, or lists a few of them."""
     close = alike(word, candidates)

@@ -6,9 +6,7 @@ and only the main process reads the config at all. Jobs need nothing but their w
 
 from __future__ import annotations
 
-import ast
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -20,13 +18,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from snakeval.arguments import Arguments
 from snakeval.errors import InputError, Problem
+from snakeval.profile import DEFAULT_RUNTIME, Profile, default_resources
 
 if TYPE_CHECKING:
     from snakeval.controller import Hold
     from snakeval.lepton.start import LeptonStart
     from snakeval.plan import Run, Task
     from snakeval.slurm.start import SlurmStart
-    from snakeval.start import Profile
 
 Wildcards = Any
 
@@ -35,12 +33,6 @@ NAMES_A_RUN = {"run", "base", "candidate"}
 
 SHOWN = 20
 """Benchmarks that a dry run names."""
-
-
-OF_A_JOB = re.compile(r"\b(attempt|threads|input|wildcards|system_tmpdir)\b")
-"""What Snakemake knows only when it makes a job."""
-
-BARE_WORD = re.compile(r"^[\w./:@=,-]+$")
 
 
 COMING_UP = "servers_coming_up"
@@ -320,7 +312,7 @@ class Pipeline:
             for run in self.runs
             for task in run.tasks
         }
-        defaults = _default_resources(self._workflow)
+        defaults = default_resources(self._workflow)
 
         def of(name: str) -> Callable[[Wildcards], int | str | None]:
             # What only some tasks ask for is the profile's default for the others.
@@ -352,17 +344,17 @@ class Pipeline:
             return
         from snakemake.logging import logger
 
-        from snakeval.start import Profile, begin
+        from snakeval.start import begin
 
         wanted = {
-            str(job.output[0]): str(job.resources.get("container_runtime", "docker"))
+            str(job.output[0]): str(job.resources.get("container_runtime", DEFAULT_RUNTIME))
             for job in planned
         }
         os.environ["SNAKEVAL_RETRIES"] = str(self._workflow.execution_settings.retries)
         try:
             slurm, lepton = self._on_slurm(planned), self._on_lepton(planned)
             profile = Profile(
-                self._workflow.executor_plugin.name, _default_resources(self._workflow)
+                self._workflow.executor_plugin.name, default_resources(self._workflow)
             )
             cluster = slurm or lepton
             found = [
@@ -415,7 +407,7 @@ class Pipeline:
             self._workflow.scheduler.get_executor(planned[0]),
             self.runs,
             jobs,
-            _default_resources(self._workflow),
+            default_resources(self._workflow),
         )
 
     def _on_lepton(self, planned: list[Any]) -> LeptonStart | None:
@@ -496,10 +488,12 @@ class Pipeline:
         from snakeval.script import Pending
 
         logger.info("`snakemake show_config` (same flags) shows every task's image and command.")
-        runtime = _default_runtime(self._workflow)
+        # A dry run does not say which executor it stands for.
+        types = {run.config.execution.type for run in self.runs} - {"local"}
+        profile = Profile(next(iter(types), "local"), default_resources(self._workflow))
         pending = Pending(
             {
-                task: runtime
+                task: profile.runtime
                 for run in self.runs
                 for task in run.selected
                 if not task.published or task in run.fresh
@@ -513,46 +507,17 @@ class Pipeline:
             ]
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             logger.info(f"to be evaluated: {', '.join(names[:SHOWN])}{more}")
-        # A dry run does not say which executor it stands for.
-        types = {run.config.execution.type for run in self.runs} - {"local"}
-        executor = next(iter(types), "local")
-        runtimes = {name: kind() for name, kind in RUNTIMES.items()}
-        elsewhere = executor != "local"
-        provided = self._provided(executor)
-        found = checks.problems(self.runs, pending, runtimes, executor, elsewhere, provided)
-        for problem in [*found, *self._gpu_problems(executor)]:
+        found = checks.problems(
+            self.runs,
+            pending,
+            {name: kind() for name, kind in RUNTIMES.items()},
+            profile.executor,
+            profile.elsewhere,
+            self._provided(profile.executor),
+        )
+        for problem in [*found, *self._gpu_problems(profile.executor)]:
             verdict = "" if problem.warning else "a real start would be refused: "
             logger.warning(f"{verdict}{problem}")
-
-
-def _default_runtime(workflow: Any) -> str:
-    """The profile's container runtime, as far as it is known before the jobs are made."""
-    value = _default_resources(workflow).get("container_runtime")
-    return value if isinstance(value, str) else "docker"
-
-
-def _default_resources(workflow: Any) -> dict[str, int | str]:
-    """The profile's `default-resources`, but for those that are computed for each job.
-
-    Snakemake keeps all but numbers as expressions, `'docker'` and `cpu` too, until a job is made.
-    """
-    given = workflow.resource_settings.default_resources or {}
-    said = {name: _said(resource.raw) for name, resource in given.items()}
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def _said(expression: object) -> int | str | None:
-    """What an expression of `default-resources` says for every job alike; None: it does not."""
-    if isinstance(expression, int):
-        return expression
-    if not isinstance(expression, str) or OF_A_JOB.search(expression):
-        return None
-    text = os.path.expandvars(expression)
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):  # a word without quotes, as Snakemake takes it
-        return text if BARE_WORD.match(text) else None
-    return value if isinstance(value, int | str) else None
 
 
 def _snakemake_reports(words: list[str]) -> bool:

@@ -14,7 +14,6 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,32 +31,14 @@ from snakeval.layout import run_configs_home, runs_in
 from snakeval.lease import owner_of
 from snakeval.plan import Run, Task
 from snakeval.prefetch import archives
+from snakeval.profile import DEFAULT_RUNTIME, Profile
 from snakeval.runtime import RUNTIMES, Runtime
 from snakeval.runtime.on_nodes import reference
 from snakeval.runtime.probe import cannot_write
 from snakeval.script import LIB, WITHOUT_ENGINE, Pending, job_file, render, runtime_of
 
-DEFAULT_RUNTIME = "docker"
-
 Pin = Callable[[str, str, bool, str | None], str]
 """`Runtime.pin` of the runtime that comes first."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What a start needs to know of Snakemake's profile.
-
-    executor  Snakemake's, which says where jobs and servers run
-    defaults  `default-resources`
-    """
-
-    executor: str
-    defaults: Mapping[str, int | str] = field(default_factory=dict)
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether the jobs run on other machines, which have container engines of their own."""
-        return self.executor in ("slurm", "lepton")
 
 
 def begin(

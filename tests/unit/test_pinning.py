@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from snakeval.plan import plan
-from snakeval.start import Profile, begin
+from snakeval.profile import Profile
+from snakeval.start import begin
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 DIGEST = "sha256:" + "a" * 64

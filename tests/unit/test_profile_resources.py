@@ -7,7 +7,7 @@ from typing import Any
 
 from snakemake.resources import Resources
 
-from snakeval.pipeline import _default_resources, _default_runtime
+from snakeval.profile import Profile, default_resources
 
 
 def workflow(*expressions: str) -> Any:
@@ -18,7 +18,7 @@ def workflow(*expressions: str) -> Any:
 
 def test_what_a_profile_says_for_every_job_alike_is_known() -> None:
     given = ["slurm_account='us'", "slurm_partition=cpu", "runtime=4h", "mem_mb=4000", "a='b c'"]
-    found = _default_resources(workflow(*given))
+    found = default_resources(workflow(*given))
     assert found == {
         "slurm_account": "us",
         "slurm_partition": "cpu",
@@ -29,12 +29,17 @@ def test_what_a_profile_says_for_every_job_alike_is_known() -> None:
 
 
 def test_what_is_computed_for_each_job_is_not() -> None:
-    assert _default_resources(workflow("mem_mb=attempt*1000", "runtime=60 * threads")) == {}
+    assert default_resources(workflow("mem_mb=attempt*1000", "runtime=60 * threads")) == {}
+
+
+def runtime(*expressions: str) -> str:
+    return Profile("local", default_resources(workflow(*expressions))).runtime
 
 
 def test_the_runtime_of_containers_is_the_profiles() -> None:
-    assert _default_runtime(workflow("container_runtime='podman'")) == "podman"
-    assert _default_runtime(workflow("container_runtime=apptainer")) == "apptainer"
-    assert _default_runtime(workflow("mem_mb=1")) == "docker"
+    assert runtime("container_runtime='podman'") == "podman"
+    assert runtime("container_runtime=apptainer") == "apptainer"
+    assert runtime("mem_mb=1") == "docker"
     nothing = SimpleNamespace(resource_settings=SimpleNamespace(default_resources=None))
-    assert _default_runtime(nothing) == "docker"
+    assert default_resources(nothing) == {}
+    assert Profile("local").runtime == "docker"

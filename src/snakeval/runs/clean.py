@@ -19,7 +19,7 @@ from typing import Any
 
 from snakeval import controller
 from snakeval.config.load import load_resolved
-from snakeval.errors import InputError
+from snakeval.errors import InputError, size_in_words
 from snakeval.job import answer_cache, verify
 from snakeval.layout import RUN_FOLDER_NAMES, RunPaths, TaskPaths
 from snakeval.lease import owner_of
@@ -103,7 +103,7 @@ def _superseded(
             continue
         elif paths.published(digest).exists() or paths.complete(digest).exists():
             kept.append(
-                f"{paths.dir.name}/work/{digest}: {in_words(size_of(folder))}, the published "
+                f"{paths.dir.name}/work/{digest}: {size_in_words(size_of(folder))}, the published "
                 "result of an earlier spec"
             )
             continue
@@ -301,12 +301,12 @@ def print_found(found: Sequence[Found], removed: bool, as_json: bool) -> None:
     for each in found:
         print(f"{each.run.dir}:")
         for item in each.leftovers:
-            print(f"  {in_words(item.size):>9}  {item.where}  ({item.what})")
+            print(f"  {size_in_words(item.size):>9}  {item.where}  ({item.what})")
         for line in each.kept:
             print(f"  {'stays':>9}  {line}")
         if not each.leftovers and not each.kept:
             print("  nothing can go")
-    total = in_words(sum(item.size for each in found for item in each.leftovers))
+    total = size_in_words(sum(item.size for each in found for item in each.leftovers))
     if removed:
         print(f"{total} removed")
     elif any(each.leftovers for each in found):
@@ -323,16 +323,6 @@ def size_of(path: Path) -> int:
         except OSError:
             continue
     return total
-
-
-def in_words(size: int) -> str:
-    """`1.2 GB`."""
-    number = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from typing import Any
 from snakeval.config.execution import SlurmExecution
 from snakeval.errors import InputError, Problem
 from snakeval.plan import Run, Task
+from snakeval.profile import DEFAULT_RUNTIME
 from snakeval.script import runtime_of
 from snakeval.slurm import nodes, queue, scripts
 from snakeval.slurm.executor import Executor, Followed, command_words
@@ -88,7 +89,7 @@ class SlurmStart:
                 if followed.run is run and not hosting(run, followed.task):
                     job = self._jobs[output]
                     asked = scripts.flags(self._executor.describe(job), job.resources)
-                    runtime = str(job.resources.get("container_runtime", "docker"))
+                    runtime = str(job.resources.get("container_runtime", DEFAULT_RUNTIME))
                     runtime = runtime_of(followed.task, runtime)
                     needs.append(nodes.Need(nodes.placing(asked), runtime))
             nodes.look(run.paths, needs, self._executor.logger)
