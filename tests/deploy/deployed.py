@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 
-from rig.model_server import SERVE, SERVER_IMAGE, model_file
 from rig.pipeline import HARNESSES, MODEL, Finished, Project
 
 QUIZ_FILES = Path(__file__).parents[1] / "workflow" / "quiz"
@@ -51,26 +50,6 @@ def essay() -> dict[str, Any]:
     }
     params = {"config": {"params": {"extra": asked}}}
     return {"name": "judged.essay", "nemo_evaluator_config": params}
-
-
-def llama(name: str = MODEL, seed: int = 1, **more: Any) -> dict[str, Any]:
-    """A deployment: the real llama.cpp server as a process."""
-    command = f"{sys.executable} {SERVE} --model {model_file(seed)} --host {{host}} --port {{port}}"
-    given = process(f"{command} --served-model-name {name}", **more)
-    return {**given, "served_model_name": name}
-
-
-def llama_image(**more: Any) -> dict[str, Any]:
-    """A deployment: the real llama.cpp server in a container."""
-    command = "/opt/venv/bin/python /opt/serve.py --model /checkpoint/model.gguf --host {host}"
-    return {
-        "type": "generic",
-        "image": SERVER_IMAGE,
-        "command": f"{command} --port {{port}} --served-model-name {MODEL}",
-        "checkpoint_path": str(model_file().parent),
-        "served_model_name": MODEL,
-        **more,
-    }
 
 
 def scripted(*arguments: str, **more: Any) -> dict[str, Any]:

@@ -9,11 +9,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from deployed import Deployed, llama_image, wait_until
+from deployed import Deployed, wait_until
 from supervised import Supervised
 
 from rig.docker_engine import DockerEngine, RigUnavailable
 from rig.image import BASE_IMAGE, ensure_base_image
+from rig.model_server import llama_image
 from rig.other_user import other_user
 from rig.pipeline import nemo_sums
 from rig.unavailable import unavailable

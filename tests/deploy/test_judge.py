@@ -2,8 +2,9 @@
 
 import json
 
-from deployed import Deployed, essay, llama, quiz, wait_until
+from deployed import Deployed, essay, quiz, wait_until
 
+from rig.model_server import llama
 from rig.pipeline import MODEL
 
 

@@ -1,7 +1,8 @@
 """One server for all benchmarks of a model: up when it is needed, down when it is not."""
 
-from deployed import Deployed, llama, quiz, scripted, wait_until
+from deployed import Deployed, quiz, scripted, wait_until
 
+from rig.model_server import llama
 from rig.pipeline import SUMS
 
 

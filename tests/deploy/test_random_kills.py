@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import psutil
-from deployed import Deployed, llama_image, quiz, scripted, wait_until
+from deployed import Deployed, quiz, scripted, wait_until
 from supervised import Supervised
 
+from rig.model_server import llama_image
 from snakeval.layout import RunPaths
 
 SEED = 20261122

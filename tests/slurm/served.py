@@ -10,7 +10,6 @@ from typing import Any
 
 from on_slurm import ClusterProject
 
-from rig.model_server import SERVE, model_file
 from rig.pipeline import MODEL
 from rig.slurm_cluster import ACCOUNT
 
@@ -29,25 +28,6 @@ JUDGED: dict[str, Any] = {
 def process(command: str, **more: Any) -> dict[str, Any]:
     command = f"{sys.executable} {command} --host {{host}} --port {{port}}"
     return {"type": "process", "command": command, "served_model_name": MODEL, **more}
-
-
-def llama(name: str = MODEL, seed: int = 1, **more: Any) -> dict[str, Any]:
-    """A deployment: the real llama.cpp server."""
-    command = f"{SERVE} --model {model_file(seed)} --served-model-name {name}"
-    return process(command, **more) | {"served_model_name": name}
-
-
-def llama_image(image: str) -> dict[str, Any]:
-    """A deployment: the same server in a container."""
-    command = "/opt/venv/bin/python /opt/serve.py --model /checkpoint/model.gguf --host {host}"
-    return {
-        "type": "generic",
-        "image": image,
-        "command": f"{command} --port {{port}} --served-model-name {MODEL}",
-        "checkpoint_path": str(model_file().parent),
-        "served_model_name": MODEL,
-        "gpus": "none",
-    }
 
 
 @dataclass

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from on_slurm import ClusterProject
-from served import ServedProject, llama_image
+from served import ServedProject
 
 from rig.docker_engine import DockerEngine
+from rig.model_server import llama_image
 from rig.pipeline import nemo_sums
 from rig.podman import Podman
 
@@ -40,7 +41,7 @@ def test_a_server_in_podman_on_one_node_serves_a_benchmark_in_podman_on_another(
     benchmark = {"container": podman.ensure_image(docker_engine, nemo_image)}
     served = ServedProject(project.folder, "", cluster=project.cluster, endpoint=project.endpoint)
     served.configure_tasks(
-        llama_image(podman.ensure_image(docker_engine, server_image)),
+        llama_image(podman.ensure_image(docker_engine, server_image), gpus="none"),
         [nemo_sums() | benchmark | {"resources": {"cpus": 4}}],
     )
 

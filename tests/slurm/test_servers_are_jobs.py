@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from served import ServedProject, llama
+from served import ServedProject
 
 from rig.endpoint import ScriptedEndpoint
+from rig.model_server import llama
 from rig.pipeline import SUMS, nemo_sums
 from rig.slurm_cluster import SlurmCluster
 
