@@ -175,6 +175,26 @@ def test_a_killed_supervisor_is_told_in_the_benchmarks_cause(
     assert not capsys.readouterr().out
 
 
+def test_a_server_whose_supervisor_says_so_a_moment_later_is_gone(
+    paths: ServerPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster ends both at once, and a harness that asks at that moment ends before both."""
+    seen = paths.dir / "seen"
+    for file in (paths.endpoint, seen):
+        file.write_text('{"url": "http://127.0.0.1:1", "health": "/health"}')
+    asks = server.parser().parse_args(["gone", str(paths.dir), "--seen", str(seen)])
+    said_late = threading.Timer(0.5, paths.endpoint.unlink)
+    said_late.start()
+    assert server.gone(asks) == 0
+    # one that answers is not, and nobody waits; nor is one of which nothing more is heard
+    paths.endpoint.write_text(seen.read_text())
+    monkeypatch.setattr(server, "LAST_WORD", 0.0)
+    assert server.gone(asks) == 1
+    monkeypatch.setattr(server, "LAST_WORD", 600.0)
+    monkeypatch.setattr(server, "answers", lambda *_: True)
+    assert server.gone(asks) == 1
+
+
 def test_the_address_of_a_killed_one_is_not_asked_whoever_answers_there(
     paths: ServerPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

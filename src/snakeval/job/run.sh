@@ -202,13 +202,27 @@ use_auxiliary() {
     done
 }
 
+is_a_job() { grep -q '"job": "' "$scratch/server.$1" 2>/dev/null; }
+
 # Whether a server that is a job of a cluster has gone, or has another address now: it is not the
 # benchmark that has failed. Only an attempt that has begun has noted an address.
 servers_have_moved() {
     local name
     for name in "${servers[@]+"${servers[@]}"}"; do
-        grep -q '"job": "' "$scratch/server.$name" 2>/dev/null || continue
+        is_a_job "$name" || continue
         cmp -s "$scratch/server.$name" "$run_dir/deployments/$name/endpoint.json" || return 0
+    done
+    return 1
+}
+
+# The same, after a failure: a cluster ends a server and its supervisor together, and the harness may
+# have ended before the supervisor has said so.
+servers_are_gone() {
+    local name
+    for name in "${servers[@]+"${servers[@]}"}"; do
+        is_a_job "$name" || continue
+        tool server gone "$run_dir/deployments/$name" --seen "$scratch/server.$name" </dev/null &&
+            return 0
     done
     return 1
 }
@@ -447,7 +461,7 @@ while IFS= read -r name; do logs+=(--log "$name"); done < <(attempt logs "$here"
 tool verify "$work" --spec "$own/check_spec.json" --exit-code "$code" \
     "${logs[@]+"${logs[@]}"}" >"$scratch/cause" || {
     [ -z "$stopped_by" ] || fail "$(why_stopped) while the result was checked"
-    if servers_have_moved; then
+    if servers_are_gone; then
         stopped_by=moved
         fail "$(why_stopped)"
     fi

@@ -3,8 +3,10 @@
 Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3.9 or newer.
 
     server.py wait FOLDER [--timeout S]    prints the live address once the server answers
-    server.py trouble FOLDER --seen FILE   prints what has become of the server since FILE, a copy
-                                           of its endpoint.json, was made; nothing: it is up
+    server.py gone FOLDER --seen FILE      succeeds where the server has gone, or is elsewhere
+    server.py trouble FOLDER --seen FILE   prints what has become of it; nothing: it is up
+
+FILE is a copy of the server's endpoint.json, made when the attempt began.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ ASK_AGAIN = 10.0
 """Seconds between two questions to Slurm."""
 SUCCESSOR = 120.0
 """Seconds that the controller has to submit another job for one that Slurm did not let go on."""
+
+LAST_WORD = 10.0
+"""Seconds until a supervisor that is ended together with its server has taken the address away."""
 
 
 def wait(arguments: argparse.Namespace) -> int:
@@ -117,6 +122,20 @@ def last_lines(folder: Path) -> str:
     return tail(folder / "logs" / "server.log")
 
 
+def gone(arguments: argparse.Namespace) -> int:
+    """0: the server has gone, or has another address; 1: it is where it was."""
+    address = arguments.folder / "endpoint.json"
+    seen = read_text(arguments.seen)
+    live = read_json(arguments.seen)
+    health = f"{live.get('url', '')}{live.get('health', '')}"
+    deadline = time.monotonic() + LAST_WORD
+    while read_text(address) == seen:
+        if time.monotonic() > deadline or answers(health, live.get("key_name")):
+            return 1
+        time.sleep(0.2)
+    return 0
+
+
 def trouble(arguments: argparse.Namespace) -> int:
     """Prints, in brackets, what a failed attempt has to say about its server."""
     folder: Path = arguments.folder
@@ -136,10 +155,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("folder", type=Path)
     command.add_argument("--timeout", type=float, default=600.0)
     command.set_defaults(run=wait)
-    command = commands.add_parser("trouble")
-    command.add_argument("folder", type=Path)
-    command.add_argument("--seen", type=Path, required=True)
-    command.set_defaults(run=trouble)
+    for name, run in (("gone", gone), ("trouble", trouble)):
+        command = commands.add_parser(name)
+        command.add_argument("folder", type=Path)
+        command.add_argument("--seen", type=Path, required=True)
+        command.set_defaults(run=run)
     return outer
 
 
