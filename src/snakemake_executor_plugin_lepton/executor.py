@@ -484,7 +484,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
                 except (Missing, Denied):
                     break
                 except ServiceError:
-                    pass
+                    pass  # asked again; after the deadline it is deleted all the same
                 time.sleep(0.5)
         return self._delete(tracked, 4)
 

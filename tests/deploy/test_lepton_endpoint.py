@@ -223,7 +223,7 @@ def test_it_says_what_it_waits_for(
     wait_until(lambda: "NoCapacity: no free node" in capsys.readouterr().out)
     older.deployments.release()
     wait_until(lambda: living.address)
-    living.stop()
+    assert living.stop() == ""
 
 
 def test_stopped_while_it_is_created_nothing_is_left(older: LeptonService, make: Make) -> None:
