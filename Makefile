@@ -39,7 +39,7 @@ bench: $(VENV)/dev
 
 # The JSON Schema and the tables of docs/configuration.md, from the config model.
 reference: $(VENV)/run
-	$(BIN)/python -m snakeval.config.reference
+	$(BIN)/python -m snakeval.reference.schema
 
 $(VENV)/run: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

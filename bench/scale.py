@@ -17,7 +17,8 @@ import yaml
 from bench.side_by_side import PROFILE, ROOT, SNAKEMAKE, Cost, compare, cost, in_turns
 from snakeval.config.load import load
 from snakeval.job import attempt
-from snakeval.plan import Task, make_run
+from snakeval.plan.make import make_run
+from snakeval.plan.run import Task
 from snakeval.results.tables import write_tables
 
 EMPTY = """

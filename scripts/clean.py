@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from snakeval.command_line import CATALOGUE, entry, run_parser, runs_of
+from snakeval.cli.entry import CATALOGUE, entry, run_parser, runs_of
 from snakeval.runs.clean import Found, look, print_found, remove
 from snakeval.runs.find import known_runs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snakeval.command_line import compare_parser, compared_runs, entry
+from snakeval.cli.entry import compare_parser, compared_runs, entry
 from snakeval.compare.comparison import compare, write
 from snakeval.compare.table import print_comparison
 

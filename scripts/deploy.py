@@ -6,10 +6,12 @@ import argparse
 import os
 from pathlib import Path
 
-from snakeval.command_line import entry
-from snakeval.deploy import gpus, local, state
-from snakeval.deploy.place import place_at
-from snakeval.layout import RunPaths
+from snakeval.cli.entry import entry
+from snakeval.executors.local import server as local
+from snakeval.executors.places import place_at
+from snakeval.run_folder import servers as state
+from snakeval.run_folder.layout import RunPaths
+from snakeval.start import gpus
 
 
 def main() -> int:

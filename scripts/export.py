@@ -9,15 +9,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from snakeval.command_line import add_config, entry, run_at, run_parser, runs_of
+from snakeval.cli.entry import add_config, entry, run_at, run_parser, runs_of
 from snakeval.config.export import DESTINATIONS
 from snakeval.config.load import load
 from snakeval.config.model import Config
 from snakeval.errors import InputError, Problem
 from snakeval.export.destinations import destinations_of, export_run
 from snakeval.export.stamps import write_stamp
-from snakeval.layout import RunPaths, runs_in
-from snakeval.plan import Run, config_of_run
+from snakeval.plan.make import config_of_run
+from snakeval.plan.run import Run
+from snakeval.run_folder.layout import RunPaths, runs_in
 
 
 def main() -> int:

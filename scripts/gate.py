@@ -10,13 +10,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from snakeval.command_line import compare_parser, compared_runs
+from snakeval.cli.entry import compare_parser, compared_runs
 from snakeval.compare.comparison import compare
 from snakeval.compare.comparison import write as write_comparison
+from snakeval.compare.policy import read_policy
+from snakeval.compare.verdict import decide, write
+from snakeval.compare.verdict_table import print_verdict
 from snakeval.errors import InputError
-from snakeval.gate.policy import read_policy
-from snakeval.gate.table import print_verdict
-from snakeval.gate.verdict import decide, write
 
 NOTHING_DECIDED = 3
 DEFAULT = Path(__file__).resolve().parents[1] / "config" / "policies" / "release.yaml"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snakeval.command_line import entry, run_parser, runs_of
+from snakeval.cli.entry import entry, run_parser, runs_of
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.runs.kill import kill_run
 from snakeval.runs.status import task_names

@@ -7,10 +7,10 @@ import time
 from collections import deque
 from pathlib import Path
 
-from snakeval.command_line import entry, run_parser, runs_of
+from snakeval.cli.entry import entry, run_parser, runs_of
 from snakeval.errors import InputError, Problem, nearest
-from snakeval.layout import TaskPaths
-from snakeval.lease import owner_of
+from snakeval.run_folder.layout import TaskPaths
+from snakeval.run_folder.lease import owner_of
 from snakeval.runs.status import task_names
 
 PAUSE = 0.5

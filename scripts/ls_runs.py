@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snakeval.command_line import entry, run_parser
+from snakeval.cli.entry import entry, run_parser
 from snakeval.runs.find import known_runs
 from snakeval.runs.status_table import print_runs
 

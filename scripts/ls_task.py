@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from snakeval.catalogue import with_own
-from snakeval.command_line import CATALOGUE, config_of, config_parser, entry
+from snakeval.cli.entry import CATALOGUE, config_of, config_parser, entry
 from snakeval.errors import InputError, Problem
-from snakeval.listing import print_task
+from snakeval.plan.catalogue import with_own
+from snakeval.reference.listing import print_task
 
 
 def main() -> int:

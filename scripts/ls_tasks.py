@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from snakeval.catalogue import with_own
-from snakeval.command_line import CATALOGUE, config_of, config_parser, entry
-from snakeval.listing import listed, print_tasks
+from snakeval.cli.entry import CATALOGUE, config_of, config_parser, entry
+from snakeval.plan.catalogue import with_own
+from snakeval.reference.listing import listed, print_tasks
 
 
 def main() -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snakeval.command_line import config_parser, entry
+from snakeval.cli.entry import config_parser, entry
 from snakeval.errors import InputError, Problem
-from snakeval.plan import plan
+from snakeval.plan.make import plan
 from snakeval.prefetch import datasets, images
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"

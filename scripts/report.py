@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snakeval.command_line import entry, run_at, run_parser, runs_of
+from snakeval.cli.entry import entry, run_at, run_parser, runs_of
 from snakeval.errors import size_in_words
 from snakeval.report.page import write_report
 

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from snakeval.command_line import run_at
-from snakeval.layout import RunPaths
+from snakeval.cli.entry import run_at
 from snakeval.results.samples import write_if_possible
 from snakeval.results.tables import write_stamp, write_tables
+from snakeval.run_folder.layout import RunPaths
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from snakeval.command_line import CATALOGUE, config_parser, entry
-from snakeval.listing import print_config
-from snakeval.plan import plan
+from snakeval.cli.entry import CATALOGUE, config_parser, entry
+from snakeval.plan.make import plan
+from snakeval.reference.listing import print_config
 
 
 def main() -> int:

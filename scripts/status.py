@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snakeval.command_line import entry, run_parser, runs_of
+from snakeval.cli.entry import entry, run_parser, runs_of
 from snakeval.runs.status_table import print_status
 
 

@@ -6,9 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from snakeval.command_line import CATALOGUE, entry
+from snakeval.cli.entry import CATALOGUE, entry
 from snakeval.errors import InputError, Problem
-from snakeval.update_catalogue import read_image, update
+from snakeval.reference.update_catalogue import read_image, update
 
 
 def main() -> int:

@@ -16,15 +16,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from snakeval.arguments import Arguments
+from snakeval.cli.arguments import Arguments
 from snakeval.errors import InputError, Problem
-from snakeval.profile import DEFAULT_RUNTIME, Profile, default_resources
+from snakeval.executors.profile import DEFAULT_RUNTIME, Profile, default_resources
 
 if TYPE_CHECKING:
-    from snakeval.controller import Hold
-    from snakeval.lepton.start import LeptonStart
-    from snakeval.plan import Run, Task
-    from snakeval.slurm.start import SlurmStart
+    from snakeval.executors.lepton.start import LeptonStart
+    from snakeval.executors.slurm.start import SlurmStart
+    from snakeval.plan.run import Run, Task
+    from snakeval.run_folder.controller import Hold
 
 Wildcards = Any
 
@@ -85,8 +85,8 @@ class Pipeline:
         """The runs of this start; none in a job, and none for a target that names its run."""
         if not self._workflow.is_main_process or self._values.keys() & NAMES_A_RUN:
             return ()
-        from snakeval import checks
-        from snakeval.plan import plan
+        from snakeval.plan.make import plan
+        from snakeval.start import checks
 
         try:
             runs = plan(self.files, self._values, self.catalogue)
@@ -185,7 +185,7 @@ class Pipeline:
     @cached_property
     def _gpu_limit(self) -> int | None:
         """GPUs that servers may use at once: Snakemake's resource `gpu`; None: no limit."""
-        from snakeval.deploy.gpus import RESOURCE
+        from snakeval.start.gpus import RESOURCE
 
         given: Any = self._workflow.global_resources.get(RESOURCE)
         value = getattr(given, "value", given)
@@ -194,7 +194,7 @@ class Pipeline:
     @cached_property
     def _gpu_shares(self) -> dict[str, dict[str, str]]:
         """For each run what its servers of this start take, the first one first."""
-        from snakeval.deploy import gpus
+        from snakeval.start import gpus
 
         return {
             str(run.paths.dir): gpus.shares(run, self._gpu_limit or 0)
@@ -219,7 +219,7 @@ class Pipeline:
         """What the jobs hold that bring servers up."""
         if not any(run.servers for run in self.runs):
             return {}
-        from snakeval.deploy.gpus import RESOURCE, count
+        from snakeval.start.gpus import RESOURCE, count
 
         # They wait without a core, and Snakemake keeps five more workers than cores for such jobs.
         self._workflow.register_resource(COMING_UP, 4)
@@ -244,7 +244,7 @@ class Pipeline:
 
     def _gpu_problems(self, executor: str) -> list[Problem]:
         """Servers that the limit never lets up, or that nothing keeps apart."""
-        from snakeval.deploy import gpus
+        from snakeval.start import gpus
 
         if self._gpu_limit is None:
             return gpus.unlimited(self.runs) if executor == "local" else []
@@ -252,7 +252,7 @@ class Pipeline:
 
     def _count_servers_that_are_up(self, profile: Profile) -> None:
         """Those of an earlier start have GPUs already; elsewhere the queue counts them."""
-        from snakeval.deploy import gpus
+        from snakeval.start import gpus
 
         if self._gpu_limit is not None and not profile.elsewhere:
             gpus.found_up(gpus.claims_file(os.environ["SNAKEVAL_START"]), self.runs)
@@ -273,7 +273,7 @@ class Pipeline:
     @cached_property
     def _resource_of(self) -> dict[tuple[str, str], str]:
         """The name of the resource that stands for the endpoint of a run's task."""
-        from snakeval.plan import digest
+        from snakeval.plan.identity import digest
 
         return {
             (
@@ -301,8 +301,8 @@ class Pipeline:
         """What the config asks a cluster for, by the names of Snakemake's resources."""
         if not self.runs:
             return {}
-        from snakeval.lepton import resources as lepton
-        from snakeval.slurm import resources as slurm
+        from snakeval.executors.lepton import resources as lepton
+        from snakeval.executors.slurm import resources as slurm
 
         asked = {
             (str(run.paths.dir), task.name): {
@@ -344,7 +344,7 @@ class Pipeline:
             return
         from snakemake.logging import logger
 
-        from snakeval.start import begin
+        from snakeval.start.begin import begin
 
         wanted = {
             str(job.output[0]): str(job.resources.get("container_runtime", DEFAULT_RUNTIME))
@@ -390,7 +390,7 @@ class Pipeline:
         """The variables that jobs get whatever this machine has; None: they get this machine's."""
         if executor != "lepton":
             return None
-        from snakeval.lepton.resources import provided
+        from snakeval.executors.lepton.resources import provided
 
         return provided(self.runs)
 
@@ -398,7 +398,7 @@ class Pipeline:
         """The Slurm side of this start, where the profile says `executor: slurm`."""
         if self._workflow.executor_plugin.name != "slurm" or not planned:
             return None
-        from snakeval.slurm.start import SlurmStart
+        from snakeval.executors.slurm.start import SlurmStart
 
         if self._slurm_conf:
             os.environ["SLURM_CONF"] = self._slurm_conf
@@ -414,7 +414,7 @@ class Pipeline:
         """The Lepton side of this start, where the profile says `executor: lepton`."""
         if self._workflow.executor_plugin.name != "lepton" or not planned:
             return None
-        from snakeval.lepton.start import LeptonStart
+        from snakeval.executors.lepton.start import LeptonStart
 
         jobs = {str(job.output[0]): job for job in planned}
         return LeptonStart(self._workflow.scheduler.get_executor(planned[0]), self.runs, jobs)
@@ -462,9 +462,9 @@ class Pipeline:
         """What was brought up ends now, unless a benchmark that outlived its start still runs."""
         if not any(run.servers for run in self.runs):
             return
-        from snakeval.deploy import state
-        from snakeval.deploy.gpus import claims_file
-        from snakeval.deploy.place import place_at
+        from snakeval.executors.places import place_at
+        from snakeval.run_folder import servers as state
+        from snakeval.start.gpus import claims_file
 
         for run in self.runs:
             for paths in state.deployments_of(run.paths):
@@ -483,9 +483,9 @@ class Pipeline:
         self._warned = True
         from snakemake.logging import logger
 
-        from snakeval import checks
+        from snakeval.render.task import Pending
         from snakeval.runtime import RUNTIMES
-        from snakeval.script import Pending
+        from snakeval.start import checks
 
         logger.info("`snakemake show_config` (same flags) shows every task's image and command.")
         # A dry run does not say which executor it stands for.

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from snakeval.config.load import load
 from snakeval.config.model import Config
-from snakeval.deploy.script import render as render_server
-from snakeval.deploy.server import MODEL, servers_of
-from snakeval.plan import make_run
-from snakeval.script import BODIES, render
-from snakeval.slurm.server_job import batch_script, described
-from snakeval.start import run_all
+from snakeval.executors.slurm.server_job import batch_script, described
+from snakeval.plan.make import make_run
+from snakeval.plan.server import MODEL, servers_of
+from snakeval.render.server import render as render_server
+from snakeval.render.task import BODIES, render
+from snakeval.start.begin import run_all
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,10 +16,10 @@ import psutil
 
 from rig.pipeline import as_in_a_terminal
 from snakeval.config.model import Config
-from snakeval.deploy.script import render
-from snakeval.deploy.server import MODEL, servers_of
-from snakeval.layout import RunPaths, ServerPaths
-from snakeval.script import LIB, job_file
+from snakeval.plan.server import MODEL, servers_of
+from snakeval.render.server import render
+from snakeval.render.task import LIB, job_file
+from snakeval.run_folder.layout import RunPaths, ServerPaths
 
 
 @dataclass

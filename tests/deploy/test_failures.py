@@ -6,7 +6,7 @@ import signal
 import psutil
 from deployed import Deployed, quiz, scripted, wait_until
 
-from snakeval.lease import owner_of
+from snakeval.run_folder.lease import owner_of
 
 
 def server_processes(project: Deployed) -> list[psutil.Process]:

@@ -18,7 +18,7 @@ from rig.model_server import llama_image
 from rig.other_user import other_user
 from rig.pipeline import nemo_sums
 from rig.unavailable import unavailable
-from snakeval.layout import RunPaths
+from snakeval.run_folder.layout import RunPaths
 
 
 def containers(run: str) -> list[str]:

@@ -15,11 +15,12 @@ from supervised import Supervised
 
 from rig.lepton_service import LeptonService
 from rig.pipeline import MODEL as MODEL_NAME
-from snakeval.deploy import lepton_calls, lepton_endpoint
-from snakeval.deploy.lepton_calls import GivenUp, family_of
-from snakeval.deploy.lepton_endpoint import Endpoint, verdict
-from snakeval.deploy.lepton_spec import MARK
-from snakeval.layout import RunPaths
+from snakeval.executors.lepton import calls as lepton_calls
+from snakeval.executors.lepton import endpoint as lepton_endpoint
+from snakeval.executors.lepton.calls import GivenUp, family_of
+from snakeval.executors.lepton.endpoint import Endpoint, verdict
+from snakeval.executors.lepton.endpoint_spec import MARK
+from snakeval.run_folder.layout import RunPaths
 
 
 @pytest.fixture(params=[False, True], ids=["deployments", "endpoints"])

@@ -13,7 +13,7 @@ from deployed import Deployed, quiz, scripted, wait_until
 from supervised import Supervised
 
 from rig.model_server import llama_image
-from snakeval.layout import RunPaths
+from snakeval.run_folder.layout import RunPaths
 
 SEED = 20261122
 KILLS = 20

@@ -12,7 +12,7 @@ from deployed import scripted, taken_port, wait_until
 from supervised import Supervised
 
 from snakeval.job import supervise
-from snakeval.layout import RunPaths
+from snakeval.run_folder.layout import RunPaths
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from rig.image import BASE_IMAGE, ensure_base_image
 from rig.pipeline import ROOT, Project
 from rig.registry import registry
 from rig.unavailable import unavailable
-from snakeval.layout import RunPaths
+from snakeval.run_folder.layout import RunPaths
 from snakeval.runs.clean import Found, look, remove
 
 pytestmark = pytest.mark.docker

@@ -5,7 +5,7 @@ from pathlib import Path
 import published
 import pytest
 
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import yaml
 
 from snakeval.config.load import load
 from snakeval.job import attempt
-from snakeval.plan import Run, Task, make_run
-from snakeval.start import resolved_text
+from snakeval.plan.make import make_run
+from snakeval.plan.run import Run, Task
+from snakeval.start.begin import resolved_text
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 

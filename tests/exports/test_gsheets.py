@@ -11,7 +11,7 @@ from published import make, publish, publish_all
 from rig.sheets import GoogleSheets
 from snakeval.config.export import GsheetsExport
 from snakeval.export.destinations import Outcome, export_run
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 
 
 @pytest.fixture(scope="module")

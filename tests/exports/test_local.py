@@ -13,7 +13,7 @@ from published import make, publish, publish_all, unpublish
 from rig.every_eval_ever import validate
 from snakeval.config.export import LocalExport
 from snakeval.export.destinations import Outcome, export_run
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 from snakeval.results.tables import COLUMNS
 
 

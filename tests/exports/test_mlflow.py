@@ -16,7 +16,7 @@ from rig.refusing import refusing_server
 from snakeval.config.export import MlflowExport
 from snakeval.export.destinations import Outcome, export_run
 from snakeval.export.mlflow import NAME_LENGTH, metric_name
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from rig.wandb_files import records
 from snakeval.config.export import WandbExport
 from snakeval.export import wandb as wandb_export
 from snakeval.export.destinations import Outcome, export_run
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ import psutil
 from rig.endpoint import ScriptedEndpoint, answer_sums
 from rig.image import BENCHMARK
 from rig.pipeline import HARNESSES, SUMS, Finished, Project, as_in_a_terminal, nemo_sums
-from snakeval.lease import owner_of
+from snakeval.run_folder.lease import owner_of
 
 SAMPLES = 48
 PARALLELISM = 4

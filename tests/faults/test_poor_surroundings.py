@@ -15,8 +15,8 @@ from rig.endpoint import ScriptedEndpoint
 from rig.machine import TOOLS
 from rig.pipeline import ROOT
 from snakeval.config.load import load
-from snakeval.plan import make_run
-from snakeval.script import render
+from snakeval.plan.make import make_run
+from snakeval.render.task import render
 
 NEWER_THAN_BASH_3_2 = {
     "associative arrays": r"(declare|local|typeset)\s+-A",

@@ -12,7 +12,7 @@ from built_runs import built_run, publish, records
 
 from snakeval.compare.comparison import Comparison, compare, write
 from snakeval.errors import InputError
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 
 ROOT = Path(__file__).parents[2]
 RIGHT, WRONG = 1.0, 0.0

@@ -12,10 +12,10 @@ import yaml
 from built_runs import built_run, records
 
 from snakeval.compare.comparison import compare
+from snakeval.compare.policy import Policy, read_policy
+from snakeval.compare.verdict import Verdict, decide
 from snakeval.errors import InputError
-from snakeval.gate.policy import Policy, read_policy
-from snakeval.gate.verdict import Verdict, decide
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 
 ROOT = Path(__file__).parents[2]
 N = 1000

@@ -15,9 +15,9 @@ from built_runs import built_run, records
 from rig.browser import Browser, Page
 from rig.docker_engine import RigUnavailable
 from rig.unavailable import unavailable
-from snakeval.command_line import run_at
+from snakeval.cli.entry import run_at
 from snakeval.compare.comparison import compare, write
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 from snakeval.report.figures import figures
 from snakeval.report.page import write_report
 from snakeval.results.tables import print_table, write_tables

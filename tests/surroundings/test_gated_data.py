@@ -12,9 +12,10 @@ from in_container import QUIZ, RETRIES, cause, harness, write
 
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import Project
-from snakeval import needs
 from snakeval.config.load import load
-from snakeval.plan import Task, make_run
+from snakeval.plan.make import make_run
+from snakeval.plan.run import Task
+from snakeval.start import variables as needs
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 

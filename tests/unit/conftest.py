@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from snakeval.config.load import load
-from snakeval.plan import Run, make_run
+from snakeval.plan.make import make_run
+from snakeval.plan.run import Run
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from snakeval.config.load import load
-from snakeval.deploy.server import servers_of
 from snakeval.errors import InputError
-from snakeval.plan import Run, make_run
-from snakeval.script import render
+from snakeval.plan.make import make_run
+from snakeval.plan.run import Run
+from snakeval.plan.server import servers_of
+from snakeval.render.task import render
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 JUDGE = {"type": "generic", "image": "i", "command": "serve", "served_model_name": "org/judge"}

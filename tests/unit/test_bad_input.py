@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from rig.endpoint import ScriptedEndpoint
-from snakeval import checks
 from snakeval.errors import InputError
-from snakeval.plan import plan
+from snakeval.plan.make import plan
 from snakeval.runtime import RUNTIMES
+from snakeval.start import checks
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 TABLE = Path(__file__).parent / "data" / "broken_configs.yaml"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from snakeval.catalogue import shipped, with_own
 from snakeval.config.model import HarnessDefinition, TaskEntry
 from snakeval.errors import InputError
+from snakeval.plan.catalogue import shipped, with_own
 
 FOLDER = Path(__file__).parents[2] / "config" / "catalogue"
 

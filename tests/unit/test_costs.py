@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from snakeval.config.prices import Prices
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 from snakeval.results.costs import Costs, costs
 
 TOKENS = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snakeval.images import (
+from snakeval.runtime.images import (
     apptainer_name,
     digest_of,
     enroot_name,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snakeval.layout import RunPaths
+from snakeval.run_folder.layout import RunPaths
 from snakeval.runs import kill
 
 

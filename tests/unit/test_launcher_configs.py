@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from snakeval.config.load import load, load_resolved
-from snakeval.plan import make_run
+from snakeval.plan.make import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = ROOT / "config" / "catalogue"

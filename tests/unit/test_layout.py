@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from snakeval.layout import RUN_ID, RunPaths, TaskPaths, run_configs_home, runs_in
-from snakeval.script import job_file
+from snakeval.render.task import job_file
+from snakeval.run_folder.layout import RUN_ID, RunPaths, TaskPaths, run_configs_home, runs_in
 
 TASK = TaskPaths(Path("ifeval"))
 DIGEST = "0123456789ab"

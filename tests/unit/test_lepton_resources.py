@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from snakeval.lepton.resources import resources_of, source_of
-from snakeval.lepton.start import told
-from snakeval.plan import plan
+from snakeval.executors.lepton.resources import resources_of, source_of
+from snakeval.executors.lepton.start import told
+from snakeval.plan.make import plan
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(__file__).parent / "data" / "launcher"

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from snakeval import checks
 from snakeval.config.load import InvalidConfig, load
-from snakeval.deploy import lepton
-from snakeval.deploy.lepton_tokens import OWN_TOKEN
-from snakeval.deploy.server import MODEL
-from snakeval.plan import Run, make_run
+from snakeval.executors.lepton import server as lepton
+from snakeval.executors.lepton.tokens import OWN_TOKEN
+from snakeval.plan.make import make_run
+from snakeval.plan.run import Run
+from snakeval.plan.server import MODEL
+from snakeval.start import checks
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config" / "catalogue"
 LAUNCHER = Path(__file__).parent / "data" / "launcher"

@@ -9,8 +9,8 @@ import pytest
 
 from snakemake_executor_plugin_lepton.client import Denied, Found, Missing, Unreachable
 from snakemake_executor_plugin_lepton.states import Phase
-from snakeval.layout import RunPaths
-from snakeval.lepton.stop import is_on_lepton, stop_jobs
+from snakeval.executors.lepton.stop import is_on_lepton, stop_jobs
+from snakeval.run_folder.layout import RunPaths
 
 
 class Faltering:

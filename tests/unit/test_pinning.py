@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from snakeval.plan import plan
-from snakeval.profile import Profile
-from snakeval.start import begin
+from snakeval.executors.profile import Profile
+from snakeval.plan.make import plan
+from snakeval.start.begin import begin
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 DIGEST = "sha256:" + "a" * 64

@@ -13,15 +13,9 @@ import yaml
 
 from snakeval.config.load import load
 from snakeval.errors import InputError
-from snakeval.plan import (
-    Run,
-    Task,
-    dataset_revision,
-    digest,
-    endpoint_url,
-    files_revision,
-    make_run,
-)
+from snakeval.plan.identity import dataset_revision, digest, files_revision
+from snakeval.plan.make import endpoint_url, make_run
+from snakeval.plan.run import Run, Task
 
 Config = dict[str, Any]
 Plan = Callable[..., Run]
@@ -431,7 +425,7 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
         "evaluation: {tasks: [gsm8k]}\n"
     )
     plan = (
-        "import sys; from pathlib import Path; import snakeval.pipeline, snakeval.checks;"
+        "import sys; from pathlib import Path; import snakeval.pipeline, snakeval.start.checks;"
         "from snakeval.config.load import load; from snakeval.plan import make_run;"
         f"make_run(load([Path('my.yaml')], {{}}), Path({str(CATALOGUE)!r}));"
         "print(*sys.modules)"

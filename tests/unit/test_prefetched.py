@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from snakeval.prefetch import archives
-from snakeval.prefetch.archives import Prefetched
-from snakeval.runtime import RUNTIMES
+from snakeval.render.task import BODIES
+from snakeval.runtime import RUNTIMES, archives
+from snakeval.runtime.archives import Prefetched
 from snakeval.runtime.on_nodes import reference
-from snakeval.script import BODIES
 
 IMAGE = "nvcr.io/nvidia/eval-factory/simple-evals:26.03"
 PINNED = "nvcr.io/nvidia/eval-factory/simple-evals@sha256:0f"

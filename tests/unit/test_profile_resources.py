@@ -7,7 +7,7 @@ from typing import Any
 
 from snakemake.resources import Resources
 
-from snakeval.profile import Profile, default_resources
+from snakeval.executors.profile import Profile, default_resources
 
 
 def workflow(*expressions: str) -> Any:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from referencing import Registry, Resource
 
-from snakeval.config import reference
+from snakeval.reference import schema as reference
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_OURS = ("custom_executor", "benchmarks", "lm_eval_tasks", "defaults")

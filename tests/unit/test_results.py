@@ -10,7 +10,7 @@ import pytest
 
 from snakeval.export.items import score_name
 from snakeval.job import attempt
-from snakeval.plan import Run, Task
+from snakeval.plan.run import Run, Task
 from snakeval.results.tables import COLUMNS, coverage, metric_name, print_table, rows, write_tables
 from snakeval.runs.status_table import duration
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from snakeval.plan import Task
+from snakeval.plan.run import Task
 from snakeval.runtime.docker import Docker
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from snakeval.job import attempt
-from snakeval.plan import Run, Task
+from snakeval.plan.run import Run, Task
 from snakeval.results import samples
 from snakeval.results.sample_formats import Sample, read_samples
 from snakeval.results.samples import members, write_samples

@@ -10,9 +10,10 @@ import yaml
 
 from snakeval.config.load import load
 from snakeval.errors import InputError
-from snakeval.plan import Run, Task, make_run
-from snakeval.script import render, runtime_of
-from snakeval.start import resolved_text, run_all, spec_text
+from snakeval.plan.make import make_run
+from snakeval.plan.run import Run, Task
+from snakeval.render.task import render, runtime_of
+from snakeval.start.begin import resolved_text, run_all, spec_text
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 NASTY = """it's "two" $HOME `id` $(id) \\ %s {url} END"""

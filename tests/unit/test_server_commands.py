@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from snakeval.config.model import Config
-from snakeval.deploy.script import render
-from snakeval.deploy.server import MODEL, Server, servers_of
+from snakeval.plan.server import MODEL, Server, servers_of
+from snakeval.render.server import render
 
 
 def server(**deployment: Any) -> Server:

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from snakeval.config.model import Config
-from snakeval.deploy import slurm
-from snakeval.deploy.script import render
-from snakeval.deploy.server import MODEL, Server, servers_of
 from snakeval.errors import InputError
+from snakeval.executors.slurm import server as slurm
+from snakeval.executors.slurm.queue import Job
+from snakeval.executors.slurm.server_job import batch_script, described
 from snakeval.job.supervise import UNUSED
-from snakeval.layout import RunPaths, ServerPaths
-from snakeval.plan import Run
-from snakeval.slurm.queue import Job
-from snakeval.slurm.server_job import batch_script, described
+from snakeval.plan.run import Run
+from snakeval.plan.server import MODEL, Server, servers_of
+from snakeval.render.server import render
+from snakeval.run_folder.layout import RunPaths, ServerPaths
 
 VLLM = {"type": "vllm", "served_model_name": "m", "hf_model_handle": "o/m"}
 

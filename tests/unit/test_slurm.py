@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from snakeval.config.load import load
+from snakeval.executors.slurm import nodes, queue, resources, scripts
 from snakeval.job import attempt, slurm_job
-from snakeval.layout import RunPaths
-from snakeval.plan import Run, make_run
-from snakeval.slurm import nodes, queue, resources, scripts
+from snakeval.plan.make import make_run
+from snakeval.plan.run import Run
+from snakeval.run_folder.layout import RunPaths
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 OWN = {"kind": "command", "command": "true", "tasks": {"quiz": None, "other": None}}

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from snakeval.config.load import load
+from snakeval.executors.slurm import executor as module
+from snakeval.executors.slurm.executor import FORGOTTEN_AFTER, IN_VAIN, Executor, Followed
+from snakeval.executors.slurm.submit import Refused
 from snakeval.job import slurm_job
-from snakeval.plan import make_run
-from snakeval.slurm import executor as module
-from snakeval.slurm.executor import FORGOTTEN_AFTER, IN_VAIN, Executor, Followed
-from snakeval.slurm.submit import Refused
+from snakeval.plan.make import make_run
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 START = "0123456789ab"

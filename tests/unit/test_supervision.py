@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 
 from snakeval.config.model import Config
-from snakeval.deploy import local
-from snakeval.deploy.script import render
-from snakeval.deploy.server import MODEL, servers_of
 from snakeval.errors import InputError
+from snakeval.executors.local import server as local
 from snakeval.job import attempt, server, slurm_job, supervise
 from snakeval.job.supervise import Start, Supervisor, holder_lives, host_id
-from snakeval.layout import RunPaths, ServerPaths
-from snakeval.script import LIB, job_file
+from snakeval.plan.server import MODEL, servers_of
+from snakeval.render.server import render
+from snakeval.render.task import LIB, job_file
+from snakeval.run_folder.layout import RunPaths, ServerPaths
 
 LONG_AGO = (1_000_000_000, 1_000_000_000)
 

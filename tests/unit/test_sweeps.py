@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from snakeval.deploy import gpus
 from snakeval.errors import InputError
 from snakeval.job.supervise import host_id
-from snakeval.plan import Run, config_of_run, plan
+from snakeval.plan.make import config_of_run, plan
+from snakeval.plan.run import Run
+from snakeval.start import gpus
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 EXAMPLE = Path(__file__).parents[2] / "config" / "examples" / "checkpoints.yaml"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snakeval.catalogue import shipped
 from snakeval.config.model import TaskEntry
 from snakeval.errors import InputError
-from snakeval.listing import print_task
-from snakeval.update_catalogue import MARK, default_params, harnesses, update
+from snakeval.plan.catalogue import shipped
+from snakeval.reference.listing import print_task
+from snakeval.reference.update_catalogue import MARK, default_params, harnesses, update
 
 FOLDER = Path(__file__).parents[2] / "config" / "catalogue"
 FRAMEWORK = """

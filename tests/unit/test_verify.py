@@ -23,7 +23,7 @@ import pytest
 
 from snakeval.job import answer_cache, verify
 from snakeval.job.result_formats import CheckFailed, Coverage, Score
-from snakeval.script import LIB
+from snakeval.render.task import LIB
 
 DATA = Path(__file__).parent / "data" / "verify"
 SIZE = 20

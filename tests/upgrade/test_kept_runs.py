@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rig.pipeline import Finished, Project
-from snakeval.plan import plan
+from snakeval.plan.make import plan
 
 KEPT = sorted((Path(__file__).parent / "kept").iterdir())
 NOWHERE = "http://127.0.0.1:9/v1/chat/completions"

@@ -11,8 +11,8 @@ import pytest
 from quiz_project import contents, edit, params_of, target
 
 from rig.pipeline import Project
-from snakeval import controller
-from snakeval.layout import RunPaths
+from snakeval.run_folder import controller
+from snakeval.run_folder.layout import RunPaths
 from snakeval.runs import clean
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"

@@ -12,7 +12,7 @@ import yaml
 from quiz_project import clone, clone_path
 
 from rig.pipeline import ROOT, Finished, Project
-from snakeval.plan import plan
+from snakeval.plan.make import plan
 
 PAGE = (ROOT / "docs" / "own-benchmark.md").read_text()
 EXAMPLE = ROOT / "config" / "examples" / "own_benchmark" / "own_benchmark.yaml"

@@ -9,7 +9,8 @@ import yaml
 from rig.hub import Hub
 from rig.pipeline import NEMO_IMAGE, ROOT
 from snakeval.errors import InputError
-from snakeval.plan import Run, plan
+from snakeval.plan.make import plan
+from snakeval.plan.run import Run
 from snakeval.prefetch import datasets
 
 TASKS = ROOT / "tests" / "rig" / "hub_benchmark"

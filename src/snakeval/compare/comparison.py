@@ -16,7 +16,8 @@ from snakeval.compare.pairs import TEXTS, NotComparable, Pairs, pairs, samples_o
 from snakeval.compare.statistics import CONFIDENCE, Difference
 from snakeval.errors import InputError, Problem
 from snakeval.job.attempt import now, write_atomically
-from snakeval.plan import HOW_NOT_WHAT, Run, Task
+from snakeval.plan.identity import HOW_NOT_WHAT
+from snakeval.plan.run import Run, Task
 from snakeval.results.samples import write_samples
 from snakeval.results.tables import rows
 from snakeval.runs.status import task_state

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from snakeval.errors import count
-from snakeval.plan import Run, Task
+from snakeval.plan.run import Run, Task
 from snakeval.results.samples import members
 
 if TYPE_CHECKING:

@@ -222,7 +222,7 @@ ELSEWHERE = {
 
 def section_of(key: str, loc: Sequence[int | str]) -> str:
     """The section that a key belongs into which is unknown at its place: the nearest one, or ''."""
-    from snakeval.config.reference import sections_of
+    from snakeval.reference.schema import sections_of
 
     places = [heading for heading, model in sections_of(Config) if key in model.model_fields]
     path = [str(part) for part in loc]

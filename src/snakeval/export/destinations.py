@@ -16,7 +16,7 @@ from snakeval.export import gsheets, local, mlflow, wandb
 from snakeval.export.items import Item, items
 from snakeval.export.receipts import Receipts
 from snakeval.export.shipment import ExportFailed, Shipment
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 
 
 @dataclass(frozen=True)

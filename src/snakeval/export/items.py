@@ -7,7 +7,8 @@ from typing import Any
 
 from snakeval.config.export import Destination
 from snakeval.job import attempt
-from snakeval.plan import Run, Task, digest
+from snakeval.plan.identity import digest
+from snakeval.plan.run import Run, Task
 from snakeval.results.tables import part_of, rows
 
 

@@ -19,7 +19,7 @@ from snakeval.export import every_eval_ever
 from snakeval.export.items import Item, score_name
 from snakeval.export.shipment import ExportFailed, Shipment
 from snakeval.job.attempt import now, write_atomically
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 from snakeval.results.tables import as_table
 
 WIDE = ("Model Name", "Harness", "Task Name", "Executor", "Container", "Invocation ID", "Job ID")

@@ -24,7 +24,7 @@ from snakeval.config.export import MlflowExport
 from snakeval.config.sections import names_a_variable
 from snakeval.export.items import Item
 from snakeval.export.shipment import ExportFailed, Shipment
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

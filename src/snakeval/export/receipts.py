@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from snakeval.job.attempt import now, write_atomically
-from snakeval.layout import RunPaths
+from snakeval.run_folder.layout import RunPaths
 
 
 class Receipts:

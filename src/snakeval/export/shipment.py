@@ -9,7 +9,7 @@ from pathlib import Path
 from snakeval.config.export import Destination
 from snakeval.export import files
 from snakeval.export.items import Item
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 
 
 class ExportFailed(Exception):

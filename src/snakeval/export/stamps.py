@@ -6,7 +6,8 @@ Cheap to import: it is asked while the Snakefile is parsed.
 from __future__ import annotations
 
 from snakeval.job.attempt import now, write_atomically
-from snakeval.plan import Run, digest
+from snakeval.plan.identity import digest
+from snakeval.plan.run import Run
 
 
 def stamp(run: Run) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from snakeval.config.export import WandbExport
 from snakeval.export.items import Item
 from snakeval.export.shipment import ExportFailed, Shipment, missing_package
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 
 if TYPE_CHECKING:
     import wandb

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from snakeval.harness import command, lm_eval, nemo
 from snakeval.harness.recipe import Recipe
-from snakeval.plan import Task
+from snakeval.plan.run import Task
 
 __all__ = ["Recipe", "check", "recipe_for"]
 

@@ -8,7 +8,7 @@ import shlex
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.harness import lm_eval, nemo
 from snakeval.harness.recipe import Recipe, words
-from snakeval.plan import Task
+from snakeval.plan.run import Task
 
 PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+(?:\.[A-Za-z0-9_.]+)?)\}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from snakeval.errors import InputError, Problem
 from snakeval.harness.recipe import Recipe, words
-from snakeval.plan import Task
+from snakeval.plan.run import Task
 
 MODELS = {"chat": "local-chat-completions", "completions": "local-completions"}
 DEFAULT_CONCURRENCY = 8

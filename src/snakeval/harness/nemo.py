@@ -13,7 +13,7 @@ import yaml
 
 from snakeval.errors import InputError, Problem
 from snakeval.harness.recipe import Recipe
-from snakeval.plan import Task
+from snakeval.plan.run import Task
 
 RUN_CONFIG = "run_config.yaml"
 

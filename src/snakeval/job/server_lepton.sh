@@ -3,7 +3,7 @@
 
 supervision=(--key "$key_name")
 
-endpoint() { PYTHONSAFEPATH='' "$python" -B -m snakeval.deploy.lepton_endpoint "$@"; }
+endpoint() { PYTHONSAFEPATH='' "$python" -B -m snakeval.executors.lepton.endpoint "$@"; }
 
 serve() {
     server_command >"$here/endpoint_spec.json" || exit 1

@@ -20,9 +20,9 @@ from snakeval.errors import InputError, Problem, count
 from snakeval.harness import recipe_for
 from snakeval.harness.nemo import RUN_CONFIG
 from snakeval.job.attempt import CA_VARIABLES, is_local
-from snakeval.plan import Run, Task
-from snakeval.prefetch import archives
+from snakeval.plan.run import Run, Task
 from snakeval.prefetch.lm_eval_tasks import MARK
+from snakeval.runtime import archives
 
 NEMO_LM_EVAL = "lm-evaluation-harness"
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")

@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from snakeval.errors import InputError, Problem
-from snakeval.images import apptainer_name, enroot_name, why_not
-from snakeval.plan import Run, Task
-from snakeval.prefetch import archives
-from snakeval.prefetch.archives import Prefetched
-from snakeval.runtime import RUNTIMES, on_nodes
+from snakeval.plan.run import Run, Task
+from snakeval.runtime import RUNTIMES, archives, on_nodes
+from snakeval.runtime.archives import Prefetched
+from snakeval.runtime.images import apptainer_name, enroot_name, why_not
 from snakeval.runtime.on_nodes import Apptainer
 from snakeval.runtime.progress import run_with_progress
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from snakeval.compare import statistics
 from snakeval.compare.statistics import Interval
-from snakeval.deploy import state as deployments
 from snakeval.job import attempt
-from snakeval.plan import Run, Task
+from snakeval.plan.run import Run, Task
 from snakeval.results.costs import Costs, costs
 from snakeval.results.tables import coverage, metric_name, rows
+from snakeval.run_folder import servers as deployments
 from snakeval.runs.status import TaskState, task_state
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from snakeval.plan import Run
+from snakeval.plan.run import Run
 from snakeval.results.samples import Member, members
 
 LIMIT = 100_000

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakeval.config.prices import Prices
-from snakeval.deploy.state import cost_of, deployments_of
-from snakeval.plan import Run
+from snakeval.plan.run import Run
+from snakeval.run_folder.servers import cost_of, deployments_of
 
 TOKENS = 1_000_000
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeval.job.result_formats import CheckFailed
-from snakeval.plan import Run, Task
+from snakeval.plan.run import Run, Task
 from snakeval.results.sample_formats import Sample, read_samples
 
 if TYPE_CHECKING:

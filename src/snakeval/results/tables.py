@@ -15,11 +15,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snakeval.deploy import state as servers
 from snakeval.job import verify
 from snakeval.job.attempt import now, write_atomically
-from snakeval.layout import RunPaths
-from snakeval.plan import Run, Task
+from snakeval.plan.run import Run, Task
+from snakeval.run_folder import servers as servers
+from snakeval.run_folder.layout import RunPaths
 from snakeval.runs.status import task_state
 
 if TYPE_CHECKING:

@@ -17,14 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snakeval import controller
 from snakeval.config.load import load_resolved
 from snakeval.errors import InputError, size_in_words
 from snakeval.job import answer_cache, verify
-from snakeval.layout import RUN_FOLDER_NAMES, RunPaths, TaskPaths
-from snakeval.lease import owner_of
-from snakeval.plan import Run, read_run
+from snakeval.plan.make import read_run
+from snakeval.plan.run import Run
 from snakeval.results.samples import write_samples
+from snakeval.run_folder import controller
+from snakeval.run_folder.layout import RUN_FOLDER_NAMES, RunPaths, TaskPaths
+from snakeval.run_folder.lease import owner_of
 from snakeval.runs.kill import ENGINES
 from snakeval.runs.status import task_state
 

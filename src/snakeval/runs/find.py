@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from snakeval.errors import InputError, Problem, nearest
-from snakeval.layout import RUN_ID, RunPaths, run_configs_home, runs_in
+from snakeval.run_folder.layout import RUN_ID, RunPaths, run_configs_home, runs_in
 
 
 def known_runs(output_dirs: list[Path]) -> list[RunPaths]:

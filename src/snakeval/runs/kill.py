@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from snakeval import controller
-from snakeval.deploy import state
-from snakeval.deploy.place import place_at
+from snakeval.executors.places import place_at
 from snakeval.job.slurm_job import mark
-from snakeval.layout import RunPaths
-from snakeval.lease import owner_of
+from snakeval.run_folder import controller
+from snakeval.run_folder import servers as state
+from snakeval.run_folder.layout import RunPaths
+from snakeval.run_folder.lease import owner_of
 from snakeval.runs.status import task_names
 
 SCRIPT_GRACE = 25.0
@@ -72,8 +72,8 @@ def _signal_controller(run: RunPaths) -> None:
 
 
 def _stop_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
-    from snakeval.slurm.queue import QueryFailed
-    from snakeval.slurm.stop import is_on_slurm, stop_jobs
+    from snakeval.executors.slurm.queue import QueryFailed
+    from snakeval.executors.slurm.stop import is_on_slurm, stop_jobs
 
     if not is_on_slurm(run):
         return
@@ -89,7 +89,7 @@ def _stop_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
 def _stop_lepton_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
     from snakemake_executor_plugin_lepton.client import ServiceError
     from snakemake_executor_plugin_lepton.spec import label_value
-    from snakeval.lepton.stop import is_on_lepton, stop_jobs
+    from snakeval.executors.lepton.stop import is_on_lepton, stop_jobs
 
     if not is_on_lepton(run):
         return
@@ -129,8 +129,8 @@ def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
 
 def _has_ended(run: RunPaths, job: str) -> bool:
     """Whether Slurm knows a job as ended."""
-    from snakeval.slurm import queue
-    from snakeval.slurm.stop import is_on_slurm
+    from snakeval.executors.slurm import queue
+    from snakeval.executors.slurm.stop import is_on_slurm
 
     try:
         return is_on_slurm(run) and queue.states([job]).get(job) in queue.ENDED

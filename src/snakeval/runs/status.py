@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from snakeval.job import attempt, verify
-from snakeval.layout import RunPaths, TaskPaths
-from snakeval.lease import Owner, owner_of
+from snakeval.run_folder.layout import RunPaths, TaskPaths
+from snakeval.run_folder.lease import Owner, owner_of
 
 if TYPE_CHECKING:
-    from snakeval.slurm.queue import Job
+    from snakeval.executors.slurm.queue import Job
 
 STATES = ("published", "running", "failed", "cancelled", "interrupted", "pending", "unknown")
 
@@ -51,8 +51,8 @@ class SlurmView:
 
 def slurm_view(run: RunPaths) -> SlurmView:
     """One query, and none for a run that never was on Slurm."""
-    from snakeval.slurm import queue
-    from snakeval.slurm.stop import is_on_slurm
+    from snakeval.executors.slurm import queue
+    from snakeval.executors.slurm.stop import is_on_slurm
 
     if not is_on_slurm(run):
         return _lepton_view(run)
@@ -65,12 +65,12 @@ def slurm_view(run: RunPaths) -> SlurmView:
 
 def _lepton_view(run: RunPaths) -> SlurmView:
     """One query, and none for a run that never was on Lepton."""
-    from snakeval.lepton.stop import is_on_lepton
+    from snakeval.executors.lepton.stop import is_on_lepton
 
     if not is_on_lepton(run):
         return SlurmView()
     from snakemake_executor_plugin_lepton.client import ServiceError
-    from snakeval.lepton.stop import connected, live_jobs
+    from snakeval.executors.lepton.stop import connected, live_jobs
 
     try:
         return SlurmView(live_jobs(run, connected()), by="Lepton")

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snakeval import controller
-from snakeval.deploy.place import place_at
-from snakeval.deploy.state import deployments_of, told
-from snakeval.layout import RunPaths
+from snakeval.executors.places import place_at
+from snakeval.run_folder import controller
+from snakeval.run_folder.layout import RunPaths
+from snakeval.run_folder.servers import deployments_of, told
 from snakeval.runs.status import STATES, TaskState, run_states
 
 COLOURS = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from snakeval.errors import Problem
-from snakeval.plan import Task
+from snakeval.plan.run import Task
 from snakeval.runtime.docker import Docker
 from snakeval.runtime.image import InImage
 from snakeval.runtime.on_nodes import Apptainer, Pyxis

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from snakeval.errors import InputError, Problem
-from snakeval.images import digest_of, mirrored, why_not
 from snakeval.job.attempt import is_local
-from snakeval.plan import Task
+from snakeval.plan.run import Task
+from snakeval.runtime.images import digest_of, mirrored, why_not
 
 
 class Docker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from snakeval.errors import Problem
-from snakeval.plan import Task
+from snakeval.plan.run import Task
 
 
 class InImage:

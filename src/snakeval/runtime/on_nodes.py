@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Collection, Iterable, Sequence
 
 from snakeval.errors import Problem
-from snakeval.images import mirrored
-from snakeval.plan import Task
+from snakeval.plan.run import Task
+from snakeval.runtime.images import mirrored
 
 SEPARATORS = ","
 """Both programs take a list of mounts with commas between them."""

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Collection, Sequence
 
 from snakeval.errors import InputError, Problem
-from snakeval.images import digest_of, mirrored, why_not
-from snakeval.plan import Task
+from snakeval.plan.run import Task
+from snakeval.runtime.images import digest_of, mirrored, why_not
 from snakeval.runtime.progress import run_with_progress
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from snakeval.errors import Problem
 from snakeval.job.harness_log import around
 from snakeval.job.verify import NOT_STARTED
-from snakeval.plan import Task
+from snakeval.plan.run import Task
 
 NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p", "fuse.")
 """Beginnings of the types of file systems on which another machine decides who may write."""

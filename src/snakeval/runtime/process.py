@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snakeval.errors import Problem
 from snakeval.harness import recipe_for
-from snakeval.plan import Task
+from snakeval.plan.run import Task
 
 
 class Process:

@@ -1,0 +1,106 @@
+"""The arguments that the rules of utility targets give to their scripts.
+
+What `--config` said becomes command-line arguments again, as it was typed.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from snakeval.plan.run import Run
+
+
+class Arguments:
+    """Of one start; each property is a piece of a command line, quoted for the shell.
+
+    settings  Snakemake's config settings
+    files     the config files in force
+    runs      the runs of this start; none when a target names its run
+    """
+
+    def __init__(self, settings: Any, files: Sequence[Path], runs: Sequence[Run]) -> None:
+        self._settings = settings
+        self._files = files
+        self._runs = runs
+        self._given: dict[str, Any] = dict(settings.config)
+
+    @property
+    def runs(self) -> str:
+        """The command-line arguments that name the runs of a utility target."""
+        words: list[str] = []
+        if "run" in self._given:
+            words += ["--run", self._typed("run")]
+        elif self._settings.configfiles:
+            words += [word for run in self._runs for word in ("--folder", str(run.paths.dir))]
+        folders = [str(run.paths.dir.parent) for run in self._runs] or [self._output_dir]
+        return shlex.join(
+            [*words, *(word for folder in folders for word in ("--output-dir", folder))]
+        )
+
+    @property
+    def export(self) -> str:
+        """The runs of an export, and the config that says where to, if one is given."""
+        given = self._settings.configfiles
+        files = [word for file in given for word in ("--configfile", str(file))]
+        values = json.dumps(self._given, default=str)
+        return f"{self.runs} {shlex.join([*files, '--values', values])}"
+
+    def _typed(self, key: str) -> str:
+        """A value of `--config` as it was typed: Snakemake makes numbers of `0012` and `12e4`."""
+        typed = [str(word) for word in self._settings.config_args or ()]
+        given = [word.removeprefix(f"{key}=") for word in typed if word.startswith(f"{key}=")]
+        return given[-1] if given else str(self._given[key])
+
+    @property
+    def comparison(self) -> str:
+        """The arguments of `compare` and `gate`."""
+        words = [
+            word
+            for key in ("base", "candidate", "policy")
+            if key in self._given
+            for word in (f"--{key}", self._typed(key))
+        ]
+        return shlex.join([*words, "--output-dir", self._output_dir])
+
+    @property
+    def _output_dir(self) -> str:
+        """Where to look for runs when `run=` is given: a broken config must not be in the way."""
+        execution = self._settings.overwrite_config.get("execution")
+        given = execution.get("output_dir") if isinstance(execution, dict) else None
+        return str(Path(given).expanduser()) if isinstance(given, str) else "results"
+
+    @property
+    def task(self) -> str:
+        """`task=`, for a utility target that may be about one task."""
+        return shlex.join([f"--task={self._given['task']}"] if "task" in self._given else [])
+
+    @property
+    def logs(self) -> str:
+        """The arguments of `logs`."""
+        words = [f"--{key}={self._given[key]}" for key in ("task", "lines") if key in self._given]
+        if str(self._given.get("follow", "true")).lower() in ("false", "no", "0"):
+            words.append("--no-follow")
+        return shlex.join(words)
+
+    @property
+    def clean(self) -> str:
+        """The arguments of `clean`; only a plain yes removes anything."""
+        sure = str(self._given.get("yes", "")).lower() in ("true", "yes")
+        shown = self._given.get("as") == "json"
+        return shlex.join([*(["--yes"] if sure else []), *(["--json"] if shown else [])])
+
+    @property
+    def config(self) -> str:
+        """The config in force, as arguments: its files and what `--config` says."""
+        files = [word for file in self._files for word in ("--configfile", str(file))]
+        return f"{shlex.join(files)} {self.values}"
+
+    @property
+    def values(self) -> str:
+        """What `--config` says, as arguments."""
+        return shlex.join(["--values", json.dumps(self._given, default=str)])

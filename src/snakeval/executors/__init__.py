@@ -1,0 +1,1 @@
+"""The places where benchmarks and servers run, each behind the same interface."""

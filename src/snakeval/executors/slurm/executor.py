@@ -1,0 +1,447 @@
+"""Submits the batch scripts of benchmarks and follows their jobs.
+
+The executor plugin for Slurm does the rest: its settings, its resources, the threads that submit.
+It is taken over at a real start, because it has no place for what is decided here:
+
+- what is submitted is the task's own `sbatch_<task>.sh`, the same file that a person would submit;
+- a live job of an earlier start is waited for, not submitted again;
+- a time limit, a preemption or a failed node is no failure of the benchmark: it is submitted again
+  until `max_walltime` is used up, whatever `retries` says (the plugin would wait for ever for a
+  preempted job that does not come back, and for a job that Slurm has forgotten);
+- a cancelled task does not come back in this start, whatever `retries` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snakemake_executor_plugin_slurm import Executor as Plugin
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+
+from snakeval.errors import InputError
+from snakeval.executors.slurm import queue, scripts
+from snakeval.executors.slurm import server as slurm
+from snakeval.executors.slurm.resources import max_walltime
+from snakeval.executors.slurm.steps import Step, hosting, log_of
+from snakeval.executors.slurm.submit import Refused, note, sbatch
+from snakeval.job import attempt, slurm_job
+from snakeval.job.supervise import read_json
+from snakeval.plan.run import Run, Task
+from snakeval.run_folder.layout import ServerPaths
+
+FORGOTTEN_AFTER = 120.0
+"""Seconds without a word of Slurm about a job after which the run folder decides."""
+TOLD_AFTER = 3
+"""Failed queries in a row after which the person who waits is told."""
+
+IN_VAIN = 10
+"""Jobs in a row that Slurm may end before the benchmark has begun in them."""
+
+BY_SLURM = {
+    "BOOT_FAIL": "a node that did not start",
+    "NODE_FAIL": "a failed node",
+    "PREEMPTED": "a preemption",
+    "REVOKED": "Slurm",
+    "TIMEOUT": "its time limit",
+}
+"""Ends that are no fault of the benchmark, and not a person's wish."""
+
+
+@dataclass
+class Followed:
+    """A task of this start.
+
+    live     its live job of an earlier start, if there is one
+    in_vain  jobs in a row that Slurm has ended before the benchmark began
+    seen     when Slurm has said something about its job
+    """
+
+    run: Run
+    task: Task
+    live: queue.Job | None = None
+    cancelled: bool = False
+    step: Step | None = None
+    in_vain: int = 0
+    seen: float = field(default_factory=time.monotonic)
+
+    @property
+    def complete(self) -> bool:
+        return self.task.paths.complete(self.task.digest).exists()
+
+
+class Executor(Plugin):  # type: ignore[misc] # the plugin has no type information
+    """The plugin's executor, with benchmarks handled as said above."""
+
+    followed: dict[str, Followed]
+    start: str
+    stopping: bool
+    failures: int
+
+    @classmethod
+    def take_over(cls, plugin: Plugin, followed: dict[str, Followed], start: str) -> Executor:
+        """Makes the plugin's executor, which Snakemake has made already, one of this class.
+
+        followed  by the output of the task's job
+        start     the id of this start
+        """
+        plugin.__class__ = cls
+        executor: Executor = plugin
+        executor.followed, executor.start = followed, start
+        executor.stopping, executor.failures = False, 0
+        return executor
+
+    # --- submitting ------------------------------------------------------------------------------
+
+    def describe(self, job: Any) -> str:
+        """The sbatch command of a job, as the plugin makes it from the job's resources."""
+        followed = self.followed[str(job.output[0])]
+        resources = job.resources
+        account = resources.get("slurm_account")
+        partition = resources.get("slurm_partition")
+        params = {
+            "run_uuid": scripts.name_of(followed.task),
+            "slurm_logfile": followed.task.paths.logs.absolute() / "slurm-%j.log",
+            "comment_str": scripts.comment_of(followed.run, followed.task),
+            "account": f"-A {_quoted(account)}" if account else "",
+            "partition": f"-p {_quoted(partition)}" if partition else "",
+            "workdir": self.workflow.workdir_init,
+        }
+        command: str = get_submit_command(
+            job, params, settings=self.workflow.executor_settings, failed_nodes=self._failed_nodes
+        )
+        return command + str(set_gres_string(job))
+
+    def run_job(self, job: Any) -> None:
+        """In a thread of the plugin's: adopts a live job, or submits one."""
+        followed = self.followed.get(str(job.output[0])) if job.output else None
+        if followed is None:
+            super().run_job(job)
+            return
+        try:
+            if self.stopping:
+                raise Refused("the start was stopped before it was submitted")
+            refused = self._refused(followed)
+            if refused:
+                raise Refused(refused)
+            if server := hosting(followed.run, followed.task):
+                followed.step = Step(followed.run, followed.task, server, job.attempt)
+                self._begin(followed)
+                self._follow(job, followed.step.job)
+                return
+            live, followed.live = followed.live, None
+            if live:
+                self.logger.info(
+                    f"{followed.task.name}: job {live.id} of an earlier start is "
+                    f"{live.state.lower()}; waiting for it"
+                )
+            self._follow(job, live.id if live else self._submit(job, followed))
+        except Refused as refusal:
+            self._not_submitted(job, followed, str(refusal))
+        except Exception as error:
+            self._not_submitted(job, followed, f"could not be submitted: {error}")
+
+    def _not_submitted(self, job: Any, followed: Followed, why: str) -> None:
+        self.logger.error(f"{followed.task.name}: {why}")
+        self._report_job_error_threadsafe(SubmittedJobInfo(job), why)
+
+    def _refused(self, followed: Followed) -> str:
+        """Why a task is not to be submitted in this start; empty: nothing against it."""
+        if followed.cancelled or slurm_job.marked(followed.task.paths.dir, self.start):
+            return "was cancelled; the next start continues it"
+        if followed.in_vain >= IN_VAIN:
+            return f"{IN_VAIN} jobs in a row were ended by Slurm before the benchmark began"
+        return slurm_job.used_up(
+            attempt.read(followed.task.paths.dir), followed.task.digest, max_walltime(followed.run)
+        )
+
+    def _submit(self, job: Any, followed: Followed) -> str:
+        """Submits the task's script; returns the job's id. Raises Refused with Slurm's words."""
+        paths = followed.task.paths
+        paths.logs.mkdir(parents=True, exist_ok=True)
+        script = followed.run.paths.batch_script(followed.task.name).absolute()
+        # Not an argument of the script: Slurm would show it as part of the script's name.
+        words = [
+            f"{word},SNAKEVAL_ATTEMPT={job.attempt}" if word == "--export=ALL" else word
+            for word in command_words(self.describe(job), job.resources)
+        ]
+        said = sbatch([*words, str(script)])
+        note(paths.job, said, followed.task.digest, self.start)
+        self.logger.info(f"{followed.task.name}: submitted as job {said}")
+        return said
+
+    def _follow(self, job: Any, slurm_id: str) -> None:
+        followed = self.followed[str(job.output[0])]
+        followed.seen = time.monotonic()
+        self._report_job_submission_threadsafe(self._info(job, slurm_id))
+
+    def _info(self, job: Any, slurm_id: str) -> SubmittedJobInfo:
+        log = self._log(self.followed[str(job.output[0])], slurm_id)
+        return SubmittedJobInfo(job, external_jobid=slurm_id, aux={"slurm_logfile": log})
+
+    @staticmethod
+    def _log(followed: Followed, slurm_id: str) -> Path:
+        return followed.task.paths.logs / f"slurm-{slurm_id}.log"
+
+    # --- following -------------------------------------------------------------------------------
+
+    async def check_active_jobs(
+        self, active_jobs: list[SubmittedJobInfo]
+    ) -> AsyncGenerator[SubmittedJobInfo, None]:
+        """One query for all jobs; yields those that go on."""
+        ours = []
+        for info in active_jobs:
+            if _output(info) not in self.followed:
+                continue
+            if self.followed[_output(info)].step is None:
+                ours.append(info)
+            elif onward := await asyncio.to_thread(self._onward_step, info):
+                yield onward
+        await asyncio.to_thread(self._revive_servers)
+        others = [info for info in active_jobs if _output(info) not in self.followed]
+        if others:
+            async for info in super().check_active_jobs(others):
+                yield info
+        if not ours:
+            return
+        try:
+            states = await asyncio.to_thread(
+                queue.states, [str(info.external_jobid) for info in ours]
+            )
+            self.failures = 0
+        except queue.QueryFailed as error:
+            self.failures += 1
+            if self.failures == TOLD_AFTER:
+                self.logger.warning(f"Slurm does not answer ({error}); the jobs go on")
+            for info in ours:
+                yield info
+            return
+        for info in ours:
+            onward = await asyncio.to_thread(self._onward, info, states)
+            if onward:
+                yield onward
+
+    def _revive_servers(self) -> None:
+        """Submits another job for a server whose job Slurm has ended and does not let come back."""
+        for paths in self._servers():
+            try:
+                number = str(read_json(paths.job).get("job", ""))
+                ended = {
+                    job: state for job, state in queue.states([number]).items() if state in BY_SLURM
+                }
+                successor = slurm.revive(paths, ended) if ended and not self.stopping else ""
+            except (InputError, queue.QueryFailed) as error:
+                self.logger.error(f"server {paths.dir.name}: {error}")
+            else:
+                if successor:
+                    self.logger.info(
+                        f"server {paths.dir.name}: job {number} was ended by "
+                        f"{BY_SLURM[ended[number]]}; job {successor} takes its place"
+                    )
+
+    def _servers(self) -> list[ServerPaths]:
+        """The deployments that this start's benchmarks need and that were submitted."""
+        found = {
+            (str(each.run.paths.dir), name): each.run.paths.server(name)
+            for each in self.followed.values()
+            for name in each.task.servers
+        }
+        return [paths for paths in found.values() if paths.job.exists()]
+
+    def _onward(self, info: SubmittedJobInfo, states: dict[str, str]) -> SubmittedJobInfo | None:
+        """What to follow after a look at a job: the job, a job in its place, or nothing."""
+        followed = self.followed[_output(info)]
+        state = states.get(str(info.external_jobid))
+        if state is not None:
+            followed.seen = time.monotonic()
+        elif time.monotonic() - followed.seen > FORGOTTEN_AFTER:
+            state = "FORGOTTEN"  # the run folder decides
+        if state is None or (state != "FORGOTTEN" and state not in queue.ENDED):
+            return info
+        if followed.complete or state == "COMPLETED":
+            self._publish(followed)
+            self.report_job_success(info)
+            self._log(followed, str(info.external_jobid)).unlink(missing_ok=True)
+            return None
+        return self._after(info, followed, state)
+
+    # --- steps inside a server's job -------------------------------------------------------------
+
+    def _begin(self, followed: Followed) -> None:
+        """Begins a step whose server's job runs. Raises Refused."""
+        step = followed.step
+        if step and not step.begun and step.begin():
+            self.logger.info(f"{followed.task.name}: a step of the server's job {step.job}")
+
+    def _onward_step(self, info: SubmittedJobInfo) -> SubmittedJobInfo | None:
+        """As `_onward`."""
+        followed = self.followed[_output(info)]
+        step = followed.step
+        assert step is not None
+        if not step.begun:
+            try:
+                self._begin(followed)
+            except Refused as refusal:
+                self._failed(info, str(refusal))
+                return None
+            return self._info(info.job, step.job) if step.begun else info
+        if step.ended() is None:
+            return info
+        if followed.complete:
+            self._publish(followed)
+            self.report_job_success(info)
+            log_of(followed.task, step.job).unlink(missing_ok=True)
+            return None
+        last = slurm_job.last_of(attempt.read(followed.task.paths.dir), step.job)
+        if last.get("state") in ("interrupted", "running") or step.is_displaced():
+            # Its allocation was taken away; the server comes back with another one.
+            slurm_job.correct(followed.task.paths.dir, step.job, "interrupted")
+            refused = "the start is being stopped" if self.stopping else self._refused(followed)
+            if not refused:
+                followed.step = step.again()
+                return info
+            self._failed(info, refused)
+        elif last.get("state") == "cancelled":
+            followed.cancelled = True
+            slurm_job.mark(followed.task.paths.dir, self.start)
+            self._failed(info, "was cancelled; the next start continues it")
+        else:
+            self._failed(info, self._cause(info, followed, "FAILED", last))
+        return None
+
+    def _after(
+        self, info: SubmittedJobInfo, followed: Followed, state: str
+    ) -> SubmittedJobInfo | None:
+        """A job has ended without a result."""
+        record = attempt.read(followed.task.paths.dir)
+        last = slurm_job.last_of(record, str(info.external_jobid))
+        if state in BY_SLURM or (state != "CANCELLED" and last.get("state") == "interrupted"):
+            # Slurm knows better than the script, to which every end is a TERM.
+            slurm_job.correct(followed.task.paths.dir, str(info.external_jobid), "interrupted")
+            followed.in_vain = 0 if last else followed.in_vain + 1
+            refused = "the start is being stopped" if self.stopping else self._refused(followed)
+            if not refused:
+                try:
+                    slurm_id = self._submit(info.job, followed)
+                except Refused as refusal:
+                    refused = str(refusal)
+                else:
+                    ended_by = BY_SLURM.get(state, "Slurm")
+                    self.logger.info(
+                        f"{followed.task.name}: job {info.external_jobid} was ended by {ended_by}; "
+                        f"job {slurm_id} continues it"
+                    )
+                    return self._info(info.job, slurm_id)
+            self._failed(info, refused)
+        elif state == "CANCELLED" or last.get("state") == "cancelled":
+            followed.cancelled = True
+            slurm_job.mark(followed.task.paths.dir, self.start)
+            self._failed(info, f"job {info.external_jobid} was cancelled; the next start continues")
+        else:
+            self._failed(info, self._cause(info, followed, state, last))
+        return None
+
+    def _cause(
+        self, info: SubmittedJobInfo, followed: Followed, state: str, last: dict[str, Any]
+    ) -> str:
+        """Why a job has failed: what the attempt has recorded, else what its log says."""
+        if last.get("state") in ("failed", "cancelled") and last.get("cause"):
+            return str(last["cause"])
+        log = self._log(followed, str(info.external_jobid))
+        what = f"job {info.external_jobid} ended as {state}"
+        if last.get("state") == "running":
+            return f"{what} (Slurm ended it before it could say why; see {log})"
+        with contextlib.suppress(OSError):
+            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            if said:
+                return f"{what}: {said[-1]} (see {log})"
+        return (
+            f"{what} before it could write anything: do the nodes see {followed.run.paths.dir}? "
+            "execution.output_dir must be on a file system that all nodes share"
+        )
+
+    def _failed(self, info: SubmittedJobInfo, why: str) -> None:
+        followed = self.followed[_output(info)]
+        record = attempt.read(followed.task.paths.dir)
+        if not slurm_job.last_of(record, str(info.external_jobid)):  # else it has said so itself
+            note(
+                followed.task.paths.job,
+                str(info.external_jobid),
+                followed.task.digest,
+                self.start,
+                cause=why,
+            )
+        # Told here: with `quiet: [rules]` Snakemake keeps a job's error to itself.
+        self.logger.error(f"{followed.task.name}: {why}")
+        self.report_job_error(info, msg=why)
+
+    @staticmethod
+    def _publish(followed: Followed) -> None:
+        """Links a finished result whose job was ended before it could."""
+        if followed.complete and not followed.task.paths.published(followed.task.digest).exists():
+            subprocess.run(
+                ["bash", str(followed.task.paths.script), followed.task.digest],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            )
+
+    # --- stopping --------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Ctrl-C: nothing more is submitted, and no job of these runs is left."""
+        self.stopping = True
+        self._job_submission_executor.shutdown(wait=True)
+        try:
+            known = queue.jobs()
+        except queue.QueryFailed as error:
+            self.logger.error(f"the jobs could not be cancelled: {error}; `snakemake kill` does it")
+        else:
+            ids = [
+                job.id
+                for run in {id(each.run): each.run for each in self.followed.values()}.values()
+                for task, jobs in queue.jobs_of(run.paths, known).items()
+                for job in jobs
+                if task  # not the one that this very process may be running in
+            ]
+            working = {each.step.job for each in self.followed.values() if each.step}
+            names = {scripts.name_of(each.task) for each in self.followed.values()}
+            ids += [
+                step for job in working if job for step, name in queue.steps(job) if name in names
+            ]
+            refused = queue.cancel(ids)
+            if refused:
+                self.logger.error(f"jobs could not be cancelled: {refused}")
+        super().cancel()
+
+
+def command_words(command: str, resources: Any) -> list[str]:
+    """The whole sbatch command of one submission, without the script."""
+    import shlex
+
+    words = [word for group in scripts.flags(command, resources) for word in group]
+    given = shlex.split(command)
+    kept = ["sbatch", "--parsable", "--export=ALL"]
+    for index, word in enumerate(given):
+        if word in ("--output", "-D"):
+            kept += [word, given[index + 1]]
+    return [*kept, *words]
+
+
+def _output(info: SubmittedJobInfo) -> str:
+    output = info.job.output
+    return str(output[0]) if output else ""
+
+
+def _quoted(value: Any) -> str:
+    import shlex
+
+    return shlex.quote(str(value))

@@ -1,0 +1,148 @@
+"""What the job of a benchmark asks for: the launcher's `execution` fields as Snakemake resources.
+
+The names of the resources are those of snakemake-executor-plugin-slurm, so that a profile's
+`default-resources` and `--set-resources` mean the same things.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from snakeval.config.execution import SlurmExecution
+from snakeval.plan.run import Run, Task
+
+Resource = int | str
+
+OWNED = {
+    "account": "execution.account",
+    "array": None,
+    "chdir": None,
+    "comment": "execution.sbatch_comment",
+    "error": None,
+    "export": None,
+    "export-file": None,
+    "job-name": None,
+    "output": None,
+    "parsable": None,
+    "partition": "execution.partition or cpu_partition",
+    "test-only": None,
+    "time": "execution.walltime",
+    "wait": None,
+    "wrap": None,
+}
+"""Flags of sbatch that are set here, and the key of the config that sets them (None: nobody's)."""
+
+
+def seconds(walltime: str) -> int:
+    """Slurm's notations: `90` (minutes), `30:00`, `01:30:00`, `2-12`, `2-12:00:00`."""
+    days, dash, clock = walltime.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if dash:
+        hours, minutes, rest = [*parts, 0, 0][:3]
+    elif len(parts) == 3:
+        hours, minutes, rest = parts
+    else:
+        hours, (minutes, rest) = 0, [*parts, 0][:2]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + rest
+
+
+def notation(duration: float) -> str:
+    """`1-02:03:04`, `2:03:04`: seconds as Slurm writes them."""
+    minutes, rest = divmod(int(duration), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    clock = f"{hours:02}:{minutes:02}:{rest:02}"
+    return f"{days}-{clock}" if days else clock
+
+
+def resources_of(run: Run, task: Task) -> dict[str, Resource]:
+    """The resources that the config asks for; the profile's defaults stand for the others, also
+    for those that our model of the config has a default for.
+
+    The model is elsewhere, so no GPU is asked for, whatever `execution.gres` says; what a task
+    itself names under `resources` is asked for as it stands.
+    """
+    execution, own = run.config.execution, task.resources
+    found: dict[str, Resource | None] = {}
+    if isinstance(execution, SlurmExecution):
+        written = "partition" in execution.model_fields_set
+        walltime = written_walltime(run)
+        found = {
+            "slurm_account": execution.account,
+            "slurm_partition": execution.cpu_partition or (execution.partition if written else ""),
+            "runtime": _minutes(walltime) if walltime else None,
+            "slurm_extra": extra_flags(execution.sbatch_extra_flags),
+        }
+    found |= {
+        name: value
+        for name, value in {
+            "slurm_account": own.account,
+            "slurm_partition": own.partition,
+            "runtime": _minutes(seconds(own.walltime)) if own.walltime else None,
+            "mem_mb": own.mem_mb,
+            "cpus_per_task": own.cpus,
+            "gres": own.gres,
+        }.items()
+        if value is not None
+    }
+    return {name: value for name, value in found.items() if value not in (None, "")}
+
+
+def written_walltime(run: Run) -> int | None:
+    """Seconds of `execution.walltime`, where the config has it; else the profile's limit holds."""
+    execution = run.config.execution
+    if isinstance(execution, SlurmExecution) and "walltime" in execution.model_fields_set:
+        return seconds(execution.walltime)
+    return None
+
+
+def _minutes(duration: int) -> int:
+    return max(1, -(-duration // 60))
+
+
+def extra_flags(flags: Mapping[str, Any]) -> str:
+    """`sbatch_extra_flags` as words of a command line: true is a bare flag, false or null none."""
+    words = []
+    for name, value in flags.items():
+        flag = f"--{str(name).lstrip('-').replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False:
+            words.append(shlex.quote(f"{flag}={value}"))
+    return " ".join(words)
+
+
+def owned_flags(flags: Mapping[str, Any]) -> dict[str, str | None]:
+    """Those of the extra flags that are not the user's to set, and the key that sets them."""
+    names = {name: str(name).lstrip("-").replace("_", "-") for name in flags}
+    return {name: OWNED[flag] for name, flag in names.items() if flag in OWNED}
+
+
+def max_walltime(run: Run) -> int | None:
+    """Seconds that all attempts of a benchmark may take together; None: without an end, which
+    only a config can want (`max_walltime: null`)."""
+    execution = run.config.execution
+    if not isinstance(execution, SlurmExecution):
+        execution = SlurmExecution()  # the profile alone says that it is Slurm
+    return seconds(execution.max_walltime) if execution.max_walltime else None
+
+
+def lead(limit: float | None) -> int:
+    """Seconds before a job's time limit at which it is told: 120, less where the limit is short.
+
+    limit  seconds
+    """
+    return 120 if limit is None else max(10, min(120, int(limit // 10)))
+
+
+def limit_of(resources: Mapping[str, Any]) -> int | None:
+    """The time limit in seconds that a job's resources come to; None: the partition's."""
+    value = resources.get("runtime")
+    if isinstance(value, int | float) and value > 0:
+        return int(value * 60)
+    match = re.fullmatch(r"(\d+)([smhd])", str(value or ""))
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    return int(match.group(1)) * units[match.group(2)] if match else None

@@ -1,0 +1,185 @@
+"""The batch scripts of a run: what the pipeline submits, and what a person submits by hand."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from snakeval import __version__
+from snakeval.executors.slurm.resources import (
+    lead,
+    limit_of,
+    max_walltime,
+    notation,
+    written_walltime,
+)
+from snakeval.plan.run import Run, Task
+
+PER_SUBMISSION = ("--parsable", "--output", "--export", "-D")
+"""Flags that are about one submission; they do not stand in the script."""
+
+
+def name_of(task: Task) -> str:
+    """The name of a task's jobs, which ends in the digest of the spec they are for."""
+    return f"{task.name}.{task.digest}"
+
+
+def comment_of(run: Run, task: Task) -> str:
+    """`execution.sbatch_comment`, else what the job is."""
+    given = getattr(run.config.execution, "sbatch_comment", None)
+    return given or f"snakeval {run.paths.id} {task.name}"
+
+
+def flags(command: str, resources: Mapping[str, Any]) -> list[list[str]]:
+    """The flags of an sbatch command that describe the job, each with its value.
+
+    command  as the executor plugin makes it from the job's resources
+    """
+    grouped: list[list[str]] = []
+    for word in shlex.split(command)[1:]:
+        if word.startswith("-") or not grouped:
+            grouped.append([word])
+        else:
+            grouped[-1].append(word)
+    kept = [words for words in grouped if words[0].partition("=")[0] not in PER_SUBMISSION]
+    names = {words[0].partition("=")[0] for words in kept}
+    if "--signal" not in names:
+        kept.append([f"--signal=B:TERM@{lead(limit_of(resources))}"])
+    return [*kept, ["--open-mode=append"]]  # a requeued job goes on in the same log
+
+
+def batch_script(run: Run, task: Task, described: Sequence[Sequence[str]], image: str) -> str:
+    """`sbatch_<task>.sh`: runs the task's `run.sh` on a node. No path of the run is in it.
+
+    described  see `flags`
+    """
+    limit = max_walltime(run)
+    lines = [
+        "#!/usr/bin/env bash",
+        *(f"#SBATCH {shlex.join(words)}" for words in described),
+        "#",
+        f"# run:       {run.paths.id}",
+        f"# task:      {task.name} ({task.benchmark.id}), spec {task.digest}",
+        f"# model:     {task.endpoint.model_id}",
+        f"# image:     {image or 'none: a process of the Python environment'}",
+        f"# created:   {_now()} by snakeval {__version__}",
+        f"# By hand:   sbatch sbatch_{task.name}.sh",
+        "# After a time limit, a preemption or a requeue it continues (see run.sh).",
+        "",
+        _HERE.format(task=shlex.quote(f"{task.name}/run.sh")),
+        f"export SNAKEVAL_LEAD={lead(_limit(described))}   # seconds of notice before the limit",
+        f"export SNAKEVAL_MAX_WALLTIME={limit or ''}   # seconds of all attempts together",
+        f'exec bash "$run"/{shlex.quote(task.name)}/run.sh {task.digest} "${{SNAKEVAL_ATTEMPT:-}}"',
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def controller_script(run: Run, described: Sequence[Sequence[str]], cwd: Path) -> str:
+    """`sbatch_controller.sh`: the pipeline itself as a job, which hands over before its limit.
+
+    described  the flags of one of the run's tasks: account, partition and so on are the same here;
+               the time limit is `execution.walltime`, where there is one
+    cwd        where this start was made: paths of the command line are relative to it
+    """
+    kept = [
+        words
+        for words in described
+        if words[0].partition("=")[0] in ("-A", "-p", "-t", "--qos", "--reservation")
+    ]
+    walltime = written_walltime(run)
+    if walltime:
+        kept = [words for words in kept if words[0] != "-t"] + [["-t", notation(walltime)]]
+    notice = lead(walltime or _limit(described))
+    lines = [
+        "#!/usr/bin/env bash",
+        f"#SBATCH --job-name controller.{run.paths.id}",
+        *(f"#SBATCH {shlex.join(words)}" for words in kept),
+        "#SBATCH --ntasks=1 --cpus-per-task=1 --mem=2000",
+        f"#SBATCH --signal=B:USR1@{notice} --requeue --open-mode=append",
+        f"#SBATCH --comment {shlex.quote(f'snakeval {run.paths.id} controller')}",
+        "#",
+        f"# run:       {run.paths.id}",
+        f"# created:   {_now()} by snakeval {__version__}",
+        "# By hand:   sbatch sbatch_controller.sh",
+        "# Drives the run as `snakemake` on a login node does. Before its time limit it hands over",
+        "# to itself; the benchmarks' jobs go on meanwhile.",
+        "",
+        f"cd {shlex.quote(str(cwd))} || exit 1",
+        _CONTROLLER_HERE,
+        f"{shlex.join(command_line(sys.argv))} &",
+        _CONTROLLER,
+    ]
+    return "\n".join(lines)
+
+
+def command_line(arguments: Sequence[str]) -> list[str]:
+    """This start's command, without what is meant for one start only."""
+    keys = ("fresh=", "new_run=", "controller=")
+    once = (*keys, *(f"--config={key}" for key in keys))
+    kept = [word for word in arguments[1:] if not word.startswith(once)]
+    following = [*kept[1:], "-"]
+    words = [
+        word
+        for word, after in zip(kept, following, strict=False)
+        if word not in ("--config", "-C") or not after.startswith("-")
+    ]
+    return [sys.executable, "-m", "snakemake", *words]
+
+
+_CONTROLLER_HERE = """\
+run=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *Command=//p')
+run=$(dirname "${run:-$SLURM_SUBMIT_DIR/.}")"""
+_CONTROLLER = """\
+snakemake=$!
+
+# Killed, so that it cancels no job: the next start finds them, and waits for them.
+let_go() {
+    trap '' TERM USR1
+    kill -KILL "$snakemake" 2>/dev/null
+    wait "$snakemake" 2>/dev/null
+    rm -f "$run/controller.json"
+}
+hand_over() {
+    let_go
+    echo "the time limit is near: handing over"
+    scontrol requeue "$SLURM_JOB_ID" || sbatch --dependency="afterany:$SLURM_JOB_ID" \\
+        --output="$run/controller-%j.log" "$run/sbatch_controller.sh"
+    exit 0
+}
+end() {
+    let_go
+    echo "ended; the benchmarks' jobs go on: start again, or snakemake kill"
+    exit 143
+}
+trap hand_over USR1
+trap end TERM
+while kill -0 "$snakemake" 2>/dev/null; do wait "$snakemake"; code=$?; done
+exit "${code:-0}"
+"""
+
+# sbatch copies the script away; Slurm says where it was, also after the run folder has moved.
+_HERE = """\
+run=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *Command=//p')
+run=$(dirname "${{run:-.}}")
+[ -e "$run"/{task} ] || run=$SLURM_SUBMIT_DIR
+[ -e "$run"/{task} ] || {{
+    echo "the run folder is not on this node ($(uname -n)): $run" >&2
+    echo "execution.output_dir must be a folder that all nodes see" >&2
+    exit 1
+}}"""
+
+
+def _limit(described: Sequence[Sequence[str]]) -> int | None:
+    for words in described:
+        if words[0] in ("-t", "--time") and len(words) > 1:
+            return limit_of({"runtime": int(words[1]) if words[1].isdigit() else words[1]})
+    return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,262 @@
+"""A server as a Slurm job of its own: its supervisor is the job, on the node that serves.
+
+Everything after the submission is the supervisor's, as on one machine; here is what Slurm adds: a
+queue to wait in, a job to cancel, and a job that comes back after its time limit or a preemption.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from snakeval.errors import InputError, Problem
+from snakeval.executors.places import did_not_come_up
+from snakeval.executors.slurm import queue
+from snakeval.executors.slurm.queue import Job, QueryFailed
+from snakeval.executors.slurm.server_job import batch_script, described
+from snakeval.executors.slurm.submit import Refused, note, sbatch
+from snakeval.job.attempt import write_atomically
+from snakeval.plan.run import Run
+from snakeval.plan.server import Server
+from snakeval.render.server import render
+from snakeval.run_folder import servers as state
+from snakeval.run_folder.layout import ServerPaths
+
+LOOK_AGAIN = 5.0
+"""Seconds between two looks at the queue."""
+DOWN = 20.0
+"""Seconds that a supervisor has to end its server."""
+GONE = 45.0
+"""Seconds that a cancelled job has to leave the queue: KillWait is 30 s on most clusters."""
+
+
+def problems(run: Run, server: Server, runtime: str) -> Iterable[Problem]:
+    """What Slurm itself refuses is told with the benchmarks' jobs (`slurm/start.py`)."""
+    if server.nodes * server.instances > 1 and runtime != "pyxis":
+        yield Problem(
+            run.place(*server.keys),
+            f"`{server.several}` asks for several nodes, which {runtime} does not serve from",
+            "use pyxis (container_runtime='pyxis' in the profile's default-resources), or one node",
+        )
+    if server.instances > 1 and not server.proxy.image:
+        yield Problem(
+            run.place("execution", "proxy", "image"),
+            "is missing: several instances need a proxy in front of them",
+            "write an image of haproxy",
+        )
+    if server.several:
+        yield Problem(
+            run.place(*server.keys),
+            f"`{server.several}` asks for several nodes or instances, which was not tried: the "
+            "script is rendered as the NeMo Evaluator Launcher does, and no more is known",
+            f"look at deployments/{server.name}/ in the run folder, and watch the first start",
+            warning=True,
+        )
+
+
+def write(
+    run: Run,
+    server: Server,
+    runtime: str,
+    image: str | None,
+    defaults: Mapping[str, int | str],
+) -> None:
+    """Writes `server.sh`, and `sbatch_server.sh` which runs it on a node."""
+    paths = run.paths.server(server.name)
+    flags = described(run, server, defaults)
+    for path, text in (
+        (paths.script, render(server, runtime, image, reach="nodes")),
+        (paths.batch_script, batch_script(run, server, flags, image or "")),
+    ):
+        write_atomically(path, text)
+        path.chmod(0o755)
+
+
+def bring_up(paths: ServerPaths) -> None:
+    """Submits the server's job unless it is there, and returns when the server is healthy.
+
+    Raises InputError.
+    """
+    wanted = state.script_digest(paths)
+    owner, job = state.supervisor_of(paths), live_job(paths)
+    if (owner and owner.digest != wanted) or (job and _noted(paths).get("digest") != wanted):
+        print(f"{paths.dir.name}: the server that runs is of an earlier config; it is replaced")
+        take_down(paths)
+        owner = job = None
+    if owner or job:
+        if job:
+            print(f"{paths.dir.name}: job {job.id} of an earlier start is {job.state.lower()}")
+        if _comes_up(paths):
+            return
+        if not (_is_recorded(paths) and state.ended_unasked(paths)):
+            raise did_not_come_up(paths, _cause(paths))
+        print(f"{paths.dir.name}: that one has just ended; another one is submitted")
+    number = submit(paths)
+    print(f"{paths.dir.name}: submitted as job {number}", flush=True)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: _give_up(paths))
+    if not _comes_up(paths):
+        raise did_not_come_up(paths, _cause(paths))
+
+
+def submit(paths: ServerPaths) -> str:
+    """Submits the server's script and notes its job. Raises InputError with Slurm's words."""
+    paths.logs.mkdir(parents=True, exist_ok=True)
+    paths.stop.unlink(missing_ok=True)
+    command = ["sbatch", "--parsable", "--export=ALL"]
+    log = f"--output={paths.logs.absolute()}/slurm-%j.log"
+    try:
+        number = sbatch([*command, log, str(paths.batch_script.absolute())])
+    except Refused as refusal:
+        raise InputError([Problem(str(paths.batch_script), str(refusal))]) from None
+    start = os.environ.get("SNAKEVAL_START", "")
+    note(paths.job, number, state.script_digest(paths), start)
+    return number
+
+
+def take_down(paths: ServerPaths, when: str = "now") -> bool:
+    """Asks the supervisor for the end; a job without one, or that does not heed, is cancelled."""
+    if when == "unused" and state.users_of(paths):
+        return state.ask_to_end(paths, when, DOWN)
+    if state.supervisor_of(paths):
+        state.ask_to_end(paths, when, DOWN)
+    try:
+        job = _leaving(paths, DOWN if state.record_of(paths).get("state") == "stopped" else 0)
+        if job:
+            queue.cancel([job.id])
+            job = _leaving(paths, GONE)
+    except QueryFailed:
+        return False
+    return job is None and state.supervisor_of(paths) is None
+
+
+def where(paths: ServerPaths) -> str:
+    """The server's job and its node, or why it waits."""
+    owner = state.supervisor_of(paths)
+    try:
+        job = live_job(paths)
+    except QueryFailed as error:
+        if owner:
+            return f"job {owner.job} on {owner.host}"
+        return f"nobody knows: Slurm does not answer ({error})" if _noted(paths) else ""
+    if job and job.state == "PENDING":
+        return f"job {job.id} is in the queue: {job.reason}"
+    if job:
+        return f"job {job.id} on {job.nodes}, {job.state.lower()} for {job.elapsed}"
+    return f"{owner.host}, pid {owner.pid}" if owner else ""
+
+
+def live_job(paths: ServerPaths) -> Job | None:
+    """The server's job while Slurm has it, whoever submitted it. Raises QueryFailed."""
+    if not _noted(paths) and not state.supervisor_of(paths):
+        return None
+    script = paths.batch_script.resolve()
+    live = [job for job in queue.jobs() if job.live and _same(job.script, script)]
+    return live[-1] if live else None
+
+
+def revive(paths: ServerPaths, ended: Mapping[str, str]) -> str:
+    """Submits another job for one that Slurm has ended and does not let come back.
+
+    ended  of jobs that ended not by their own fault or a person's wish: id -> state
+    Returns the new job's id, or nothing. Raises InputError.
+    """
+    number = str(_noted(paths).get("job", ""))
+    if number not in ended or state.record_of(paths).get("state") in ("stopped", "failed"):
+        return ""
+    return submit(paths)
+
+
+def _same(script: Path, ours: Path) -> bool:
+    return script.name == ours.name and script.resolve() == ours
+
+
+def _leaving(paths: ServerPaths, patience: float) -> Job | None:
+    """The job that is still there after so many seconds; None as soon as it is gone."""
+    deadline = time.monotonic() + patience
+    while True:
+        job = live_job(paths)
+        if job is None or time.monotonic() >= deadline:
+            return job
+        time.sleep(0.5)
+
+
+def _noted(paths: ServerPaths) -> dict[str, str]:
+    try:
+        content: dict[str, str] = json.loads(paths.job.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content
+
+
+def _give_up(paths: ServerPaths) -> NoReturn:
+    """Nobody waits for the server any more."""
+    queue.cancel([str(_noted(paths)["job"])])
+    os._exit(130)
+
+
+def _comes_up(paths: ServerPaths) -> bool:
+    """Waits until the server is healthy; False when its job has ended."""
+    began = looked = time.monotonic()
+    seen = ""
+    while True:
+        live = state.endpoint_of(paths)
+        if live:
+            waited = time.monotonic() - began
+            print(f"{paths.dir.name}: up at {live['url']} (waited {waited:.1f} s)")
+            return True
+        time.sleep(0.2)
+        if time.monotonic() - looked < LOOK_AGAIN:
+            continue
+        looked = time.monotonic()
+        try:
+            job = live_job(paths)
+        except QueryFailed:
+            continue  # not known is not ended
+        if job is None and not state.supervisor_of(paths):
+            return False
+        said = where(paths)
+        if job and job.state == "PENDING" and said != seen:
+            seen = said
+            print(f"{paths.dir.name}: {said}", flush=True)
+
+
+def _is_recorded(paths: ServerPaths) -> bool:
+    """Whether the supervisor's record is of the job that was submitted last."""
+    lives = state.record_of(paths).get("lives") or [{}]
+    return bool(lives[-1].get("job") == _noted(paths).get("job", ""))
+
+
+def _cause(paths: ServerPaths) -> str:
+    number = str(_noted(paths).get("job", ""))
+    record = state.record_of(paths)
+    if _is_recorded(paths) and record.get("state") not in ("up", "starting"):
+        return str(record.get("cause"))
+    return f"job {number} ended{_slurms_word(number)}{_last_line(paths, number)}"
+
+
+def _slurms_word(number: str) -> str:
+    try:
+        said = queue.states([number]).get(number)
+    except QueryFailed:
+        said = None
+    return f" as {said}" if said else ""
+
+
+def _last_line(paths: ServerPaths, number: str) -> str:
+    try:
+        log = paths.logs / f"slurm-{number}.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    if lines:
+        return f": {lines[-1]}"
+    return (
+        " before it could write anything: do the nodes see the run folder? "
+        "execution.output_dir must be on a file system that all nodes share"
+    )

@@ -1,0 +1,113 @@
+"""The batch script of a deployment: its server, and the supervisor that keeps it up, on a node."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from snakeval import __version__
+from snakeval.config.execution import SlurmExecution
+from snakeval.executors.slurm.resources import (
+    extra_flags,
+    lead,
+    notation,
+    seconds,
+    written_walltime,
+)
+from snakeval.job.attempt import now
+from snakeval.plan.run import Run
+from snakeval.plan.server import Server
+
+NAME = "sbatch_server.sh"
+
+
+def described(run: Run, server: Server, defaults: Mapping[str, int | str]) -> list[list[str]]:
+    """The flags of the job: the launcher's `execution` fields, else the profile's defaults."""
+    execution = run.config.execution
+    account, partition, runtime = (
+        defaults.get(name) for name in ("slurm_account", "slurm_partition", "runtime")
+    )
+    limit = written_walltime(run) or (int(runtime) * 60 if isinstance(runtime, int) else None)
+    comment, shape, extra = None, [], dict[str, object]()
+    if isinstance(execution, SlurmExecution):
+        account = execution.account or account
+        if "partition" in execution.model_fields_set or not partition:
+            partition = execution.partition
+        comment = execution.sbatch_comment
+        extra = execution.sbatch_extra_flags | execution.deployment.sbatch_extra_flags
+        tasks = execution.ntasks_per_node
+        shape = [f"--nodes={server.nodes * server.instances}", f"--ntasks-per-node={tasks}"]
+        if execution.gpus_per_node and _wants_gpus(server):
+            shape.append(f"--gpus-per-node={execution.gpus_per_node}")
+    if gres := _gres(run, server):
+        shape.append(f"--gres={gres}")
+    return [
+        ["--job-name", f"server.{server.name}.{run.paths.id}"],
+        *([["-A", str(account)]] if account else []),
+        *([["-p", str(partition)]] if partition else []),
+        *([["-t", notation(limit)]] if limit else []),
+        *([word] for word in shape),
+        *([word] for word in shlex.split(extra_flags(extra))),
+        ["--comment", comment or f"snakeval {run.paths.id} server {server.name}"],
+        ["--requeue"],
+        ["--open-mode=append"],
+        [f"--signal=B:USR1@{lead(limit)}"],
+    ]
+
+
+def _wants_gpus(server: Server) -> bool:
+    return server.gpus not in ("0", "none")
+
+
+def _gres(run: Run, server: Server) -> str:
+    """GPUs of the job: what `deployment.gpus` counts, else `execution.gres`.
+
+    The launcher's default of eight is for containers; a process gets what the config itself names.
+    """
+    if not _wants_gpus(server):
+        return ""
+    if server.gpus and server.gpus != "all":
+        count = len(server.gpus.split(",")) if "," in server.gpus else int(server.gpus)
+        return f"gpu:{count}"
+    execution = run.config.execution
+    if not isinstance(execution, SlurmExecution) or execution.gpus_per_node:
+        return ""
+    if server.type == "process" and "gres" not in execution.model_fields_set:
+        return ""
+    return execution.gres or ""
+
+
+def batch_script(run: Run, server: Server, flags: Sequence[Sequence[str]], image: str) -> str:
+    """`sbatch_server.sh`: keeps the server up on a node. No path of the run is in it."""
+    limit = next((words[1] for words in flags if words[0] == "-t"), None)
+    notice = lead(seconds(limit) if limit else None)
+    return "\n".join(
+        [
+            "#!/usr/bin/env bash",
+            *(f"#SBATCH {shlex.join(words)}" for words in flags),
+            "#",
+            f"# run:       {run.paths.id}",
+            f"# server:    {server.name} ({server.type}): serves {server.model}",
+            f"# image:     {image or 'none: a process of the node'}",
+            f"# created:   {now()} by snakeval {__version__}",
+            f"# By hand:   sbatch deployments/{server.name}/{NAME}; it ends when it is idle.",
+            "# It comes back after its time limit, a preemption or a requeue; benchmarks wait.",
+            "",
+            _HERE,
+            f"export SNAKEVAL_LEAD={notice}   # seconds of notice before the limit",
+            'exec bash "$here"/server.sh',
+            "",
+        ]
+    )
+
+
+# sbatch copies the script away; Slurm says where it was, also after the run folder has moved.
+_HERE = f"""\
+here=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *Command=//p')
+here=$(dirname "${{here:-.}}")
+[ -e "$here"/{NAME} ] || here=$SLURM_SUBMIT_DIR
+[ -e "$here"/{NAME} ] || {{
+    echo "the run folder is not on this node ($(uname -n)): $here" >&2
+    echo "execution.output_dir must be a folder that all nodes see" >&2
+    exit 1
+}}"""

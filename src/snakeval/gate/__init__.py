@@ -1,1 +1,0 @@
-"""Whether a candidate may be released: a policy, applied to a comparison."""

@@ -1,0 +1,451 @@
+"""From a checked config to runs and tasks."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from snakeval.config.deployment import ServerDeployment
+from snakeval.config.explain import Layers, dig, where
+from snakeval.config.load import InvalidConfig, Loaded, load_all, told
+from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry
+from snakeval.config.overrides import merge
+from snakeval.errors import InputError, Problem, nearest
+from snakeval.plan import auxiliary
+from snakeval.plan.auxiliary import Auxiliary
+from snakeval.plan.catalogue import Benchmark, with_own
+from snakeval.plan.identity import (
+    CANONICAL_VERSION,
+    DEMO_MODEL,
+    SERVER_IDENTITY,
+    _definition,
+    _what,
+    _without_files,
+    dataset_revision,
+    digest,
+    run_identity,
+)
+from snakeval.plan.run import PATHS_OF_TYPES, Endpoint, Keys, Run, Task
+from snakeval.plan.server import MODEL, READY_TIMEOUT, servers_of
+from snakeval.run_folder.layout import RunPaths, TaskPaths, runs_in
+
+_KNOWN_PATH = re.compile(r"/(chat/completions|completions|embeddings)/?$")
+
+
+_BASE_URL = re.compile(r"https?://[^/?#@${]+(/v1)?$")
+
+
+def endpoint_url(url: str, endpoint_type: EndpointType) -> str:
+    """The URL with the path that a benchmark of this type asks, where the URL allows telling."""
+    return _KNOWN_PATH.sub(PATHS_OF_TYPES[endpoint_type], url)
+
+
+def plan(files: Sequence[Path], values: Mapping[str, Any], catalogue_dir: Path) -> tuple[Run, ...]:
+    """The runs of config files and `--config` values: one for each model.
+
+    Raises InputError with all that is wrong.
+    """
+    try:
+        loaded = load_all(files, values)
+    except InvalidConfig as error:
+        unknown = _unknown_names(error, catalogue_dir)
+        raise InputError(dict.fromkeys([*error.problems, *unknown])) from None
+    runs: list[Run] = []
+    problems: list[Problem] = []
+    now = datetime.now(UTC)
+    for each in loaded:
+        with told(problems):
+            runs.append(make_run(each, catalogue_dir, now))
+    problems += _same_run(loaded)
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return tuple(runs)
+
+
+def _same_run(sweep: Sequence[Loaded]) -> Iterable[Problem]:
+    """Two models of a sweep with one run folder."""
+    seen: dict[str, Loaded] = {}
+    for each in sweep:
+        first = seen.setdefault(digest(run_identity(each.config), 8), each)
+        if first is not each:
+            yield Problem(
+                str(each.layers[0][0]),
+                f"is the same run as {str(first.layers[0][0]).partition(': ')[2]}",
+                "give it another model, another served_model_name, or a name",
+            )
+
+
+def _unknown_names(invalid: InvalidConfig, catalogue_dir: Path) -> Iterable[Problem]:
+    """Benchmarks that nobody knows, and a URL that is none for those that are known, of a config
+    that has other mistakes too."""
+    own, entries = invalid.raw.get("harnesses"), dig(invalid.raw, "evaluation", "tasks")
+    if own is not None and not isinstance(own, dict):
+        return
+    try:
+        definitions = {
+            str(name): HarnessDefinition.model_validate(body) for name, body in (own or {}).items()
+        }
+    except ValidationError:  # a name may mean one of its benchmarks
+        return
+    catalogue = with_own(catalogue_dir, definitions, Path())
+    layers = invalid.layers
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        name = dig(entry, "name") if isinstance(entry, dict) else entry
+        image = dig(entry, "container")
+        if isinstance(name, str):
+            named = TaskEntry(name=name, container=image if isinstance(image, str) else None)
+            try:
+                benchmark = catalogue.find(named, where(_name_key(number), layers))
+            except InputError as error:
+                yield from error.problems
+                continue
+            url = dig(invalid.raw, "target", "api_endpoint", "url")
+            if problem := _ends_early(url, benchmark, benchmark.details.endpoint_type, layers):
+                yield problem
+
+
+def _name_key(number: int) -> Keys:
+    return ("evaluation", "tasks", number, "name")
+
+
+def make_run(loaded: Loaded, catalogue_dir: Path, now: datetime | None = None) -> Run:
+    """Plans the run of a config. Reads the output folder, writes nothing. Raises InputError."""
+    config = loaded.config
+    identity = run_identity(config)
+    output_dir = Path(config.execution.output_dir).expanduser()
+    paths, new = _run_folder(output_dir, digest(identity, 8), loaded.overrides.new_run, now)
+    return _run_at(paths, new, loaded, identity, catalogue_dir)
+
+
+def config_of_run(paths: RunPaths, files: Sequence[Path], values: Mapping[str, Any]) -> Config:
+    """Of the configs of a sweep the one that the run is of; else the only or first one.
+
+    Raises InputError.
+    """
+    configs = [loaded.config for loaded in load_all(files, values)]
+    own = [each for each in configs if digest(run_identity(each), 8) == paths.id[-8:]]
+    return (own or configs)[0]
+
+
+def read_run(folder: Path, loaded: Loaded, catalogue_dir: Path) -> Run:
+    """The plan of an existing run folder, from the config that was written into it."""
+    run = _run_at(RunPaths(folder), False, loaded, run_identity(loaded.config), catalogue_dir)
+    tasks = tuple(_as_written(task) for task in run.tasks)
+    return replace(run, tasks=tasks, selected=tasks)
+
+
+def _as_written(task: Task) -> Task:
+    """A task whose definition files are not on this machine (the run was handed on) has the
+    digest that stands in its task.yaml, where everything else is the same."""
+    definition = task.benchmark.definition
+    folders = [task.benchmark.folder(name) for name in (definition.include_path, definition.files)]
+    if task.published or all(folder is None or folder.exists() for folder in folders):
+        return task
+    try:
+        written = yaml.load(task.paths.spec.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        same = _without_files(written["identity"]) == _without_files(task.identity)
+        return replace(task, digest=str(written["digest"])) if same else task
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return task
+
+
+def _run_folder(
+    output_dir: Path, hex8: str, fresh: bool, now: datetime | None
+) -> tuple[RunPaths, bool]:
+    """The newest run folder of this identity, or the name of one to be made."""
+    existing = [run for run in runs_in(output_dir) if run.id.endswith(f"-{hex8}")]
+    if existing and not fresh:
+        return existing[-1], False
+    time = (now or datetime.now(UTC)).strftime("%Y-%m-%d-%H-%M-%S")
+    return RunPaths(output_dir / f"{time}-{hex8}"), True
+
+
+def _run_at(
+    paths: RunPaths, new: bool, loaded: Loaded, identity: dict[str, Any], catalogue_dir: Path
+) -> Run:
+    config = loaded.config
+    catalogue = with_own(catalogue_dir, config.harnesses, loaded.base)
+    problems: list[Problem] = []
+    drafts: list[Task] = []
+    judges = auxiliary.auxiliaries_of(config, SERVER_IDENTITY)
+    by_all = auxiliary.used_by_all(judges, config) if judges else frozenset()
+    for number, entry in enumerate(config.evaluation.tasks):
+        place = loaded.where(*_name_key(number))
+        try:
+            drafts.append(_task(loaded, number, catalogue.find(entry, place), judges, by_all))
+        except InputError as error:
+            problems += error.problems
+    problems += _repeated(drafts)
+    if problems:
+        raise InputError(problems)
+    tasks = _named(drafts, paths)
+    picked = {}
+    for key in ("tasks", "fresh"):
+        with told(problems):
+            picked[key] = _pick(tasks, getattr(loaded.overrides, key), key)
+    if problems:
+        raise InputError(problems)
+    return Run(
+        paths,
+        identity,
+        config,
+        loaded.raw,
+        tasks,
+        selected=picked["tasks"] or tasks,
+        fresh=picked["fresh"],
+        new=new,
+        base=loaded.base,
+        place=loaded.where,
+        update_images=loaded.overrides.update_images,
+        warnings=loaded.warnings,
+        servers=servers_of(config),
+    )
+
+
+def _task(
+    loaded: Loaded,
+    number: int,
+    benchmark: Benchmark,
+    judges: tuple[Auxiliary, ...],
+    by_all: frozenset[str],
+) -> Task:
+    config = loaded.config
+    entry = config.evaluation.tasks[number]
+    harness = _harness_config(config, entry)
+    params = harness["config"]["params"]
+    place = loaded.where(*_name_key(number))
+    endpoint = _endpoint(config, benchmark.endpoint_type(entry), place, entry.name)
+    if ends_early := _ends_early(endpoint.url, benchmark, endpoint.type, loaded.layers):
+        raise InputError([ends_early])
+    to_harness = harness["target"]["api_endpoint"]
+    dataset = Path(entry.dataset_dir).expanduser().resolve() if entry.dataset_dir else None
+    mounts = [
+        (Path(source).expanduser().resolve(), target)
+        for source, target in config.execution.mounts.evaluation.items()
+    ]
+    if dataset:
+        mounts.append((dataset, entry.dataset_mount_path))
+    identity = {
+        "version": CANONICAL_VERSION,
+        "benchmark": benchmark.id,
+        "image": entry.container,
+        "model_id": endpoint.model_id,
+        "endpoint_type": endpoint.type,
+        "params": _what(params),
+        "adapter_config": to_harness.get("adapter_config") or {},
+        "dataset": dataset_revision(dataset) if dataset else None,
+        "definition": _definition(benchmark),
+    }
+    around = {
+        "pre_cmd": entry.pre_cmd or config.evaluation.pre_cmd,
+        "post_cmd": entry.post_cmd or config.evaluation.post_cmd,
+    }
+    identity |= {key: value for key, value in around.items() if value}
+    levels: tuple[tuple[Keys, dict[str, str]], ...] = (
+        ((), config.env_vars),
+        (("evaluation",), config.evaluation.env_vars),
+        (("evaluation", "tasks", number), entry.env_vars),
+    )
+    env_vars = {name: source for _, level in levels for name, source in level.items()}
+    if dataset:
+        env_vars.setdefault("NEMO_EVALUATOR_DATASET_DIR", f"lit:{entry.dataset_mount_path}")
+    adapter_config = to_harness.get("adapter_config") or {}
+    given = [params, adapter_config, env_vars, list(around.values()), benchmark.definition.command]
+    unknown = list(auxiliary.unknown(judges, config, given, place.removesuffix(".name")))
+    if unknown:
+        raise InputError(unknown)
+    asked = auxiliary.used(judges, by_all, given)
+    if asked:
+        identity["auxiliary"] = {each.name: each.identity for each in asked}
+    return Task(
+        name=benchmark.task,
+        digest=digest(identity),
+        benchmark=benchmark,
+        image=entry.container or benchmark.definition.image,
+        endpoint=endpoint,
+        params=auxiliary.with_models(params, asked),
+        adapter_config=auxiliary.with_models(adapter_config, asked),
+        stream=to_harness.get("stream"),
+        env_vars=env_vars,
+        mounts=tuple(mounts),
+        extra_docker_args=config.execution.extra_docker_args,
+        max_unanswered=config.evaluation.max_unanswered,
+        pre_cmd=around["pre_cmd"],
+        post_cmd=around["post_cmd"],
+        resources=entry.resources,
+        paths=TaskPaths(Path()),
+        number=number,
+        place=loaded.where,
+        env_keys={name: (*keys, "env_vars", name) for keys, level in levels for name in level},
+        identity=identity,
+        hf_home=_hf_home(config.execution.hf_home),
+        image_mirror=config.execution.image_mirror,
+        mount_home=config.execution.mounts.mount_home is not False,
+        servers=(*_servers(config), *(each.name for each in asked)),
+        auxiliary=asked,
+        server_timeout=_server_timeout(config),
+    )
+
+
+def _servers(config: Config) -> tuple[str, ...]:
+    """The deployment of the model, if it has one."""
+    return (MODEL,) if isinstance(config.deployment, ServerDeployment) else ()
+
+
+def _server_timeout(config: Config) -> float:
+    """Seconds that a benchmark waits for its servers: as long as they may take."""
+    return max((each.ready_timeout for each in servers_of(config).values()), default=READY_TIMEOUT)
+
+
+def _hf_home(given: str | bool | None) -> str:
+    if given is False:
+        return "no"
+    return str(Path(given).expanduser().resolve()) if isinstance(given, str) else ""
+
+
+def _harness_config(config: Config, entry: TaskEntry) -> dict[str, Any]:
+    """The run-wide harness config with the task's own on top."""
+    given = config.target.api_endpoint.model_dump(
+        include={"stream", "adapter_config"}, exclude_defaults=True
+    )
+    merged: dict[str, Any] = {"config": {"params": {}}, "target": {"api_endpoint": given}}
+    for layer in (config.evaluation.nemo_evaluator_config, entry.nemo_evaluator_config):
+        merge(merged, layer.model_dump(exclude_unset=True, exclude_none=True))
+    return merged
+
+
+def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> Endpoint:
+    given = config.target.api_endpoint
+    if config.deployment.type == "demo":
+        return Endpoint(None, DEMO_MODEL, wanted, given.api_key_name, demo=True)
+    if isinstance(config.deployment, ServerDeployment):
+        # The address is known only when the server is up.
+        model = str(config.deployment.served_model_name)
+        server = servers_of(config)[MODEL]
+        path = server.path(wanted)
+        if path is None:
+            raise InputError(
+                [
+                    Problem(
+                        where,
+                        f"'{name}' needs an endpoint of type {wanted}, and "
+                        "deployment.endpoints names none",
+                        "name its path there, or leave the benchmark out",
+                    )
+                ]
+            )
+        key = server.key_name or given.api_key_name
+        return Endpoint(None, model, wanted, key, path=path, of_place=server.key_is_made)
+    assert given.url and given.model_id, "checked by config.load"
+    # A chat endpoint serves vlm benchmarks too.
+    if given.type and given.type != wanted and {given.type, wanted} != {"chat", "vlm"}:
+        raise InputError(
+            [
+                Problem(
+                    where,
+                    f"'{name}' needs an endpoint of type {wanted}, and "
+                    f"target.api_endpoint.type is {given.type}",
+                    f"leave it out, or evaluate it with a config whose endpoint serves {wanted}",
+                )
+            ]
+        )
+    return Endpoint(endpoint_url(given.url, wanted), given.model_id, wanted, given.api_key_name)
+
+
+def _ends_early(
+    url: Any, benchmark: Benchmark, endpoint_type: EndpointType, layers: Layers
+) -> Problem | None:
+    """A URL without the path: harnesses ask exactly it; a command of one's own may add to it."""
+    if benchmark.definition.kind == "command" or not isinstance(url, str):
+        return None
+    if not _BASE_URL.match(url := url.rstrip("/")):
+        return None
+    whole = url + ("" if url.endswith("/v1") else "/v1") + PATHS_OF_TYPES[endpoint_type]
+    place = where(("target", "api_endpoint", "url"), layers)
+    return Problem(place, "is not the whole path", f"write {whole}")
+
+
+def _repeated(tasks: Sequence[Task]) -> Iterable[Problem]:
+    """The same benchmark twice with the same spec would be paid for twice."""
+    seen: dict[tuple[str, str], Task] = {}
+    for task in tasks:
+        first = seen.setdefault((task.benchmark.id, task.digest), task)
+        if first is not task:
+            yield Problem(
+                task.where,
+                f"'{task.benchmark.id}' is listed already, as evaluation.tasks.{first.number}, "
+                "with the same parameters",
+                "remove one, or give one other parameters",
+            )
+
+
+def _named(drafts: Sequence[Task], run: RunPaths) -> tuple[Task, ...]:
+    """Gives every task its folder: `ifeval`, and `ifeval.1` for the same name again.
+
+    A spec that has a work folder keeps it, so that a task listed before another one of the same
+    name takes nobody's place.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, task in enumerate(drafts):
+        groups[task.name].append(index)
+    numbered = _numbered(run)
+    names: dict[int, str] = {}
+    for base, indexes in groups.items():
+        candidates = [base] + [f"{base}.{number}" for number in range(1, len(indexes))]
+        candidates += sorted(numbered[base] - set(candidates))
+        if len(candidates) > 1:
+            for index in indexes:
+                for name in candidates:
+                    if run.task(name).work(drafts[index].digest).is_dir():
+                        names[index] = name
+                        candidates.remove(name)
+                        break
+        for index in indexes:
+            if index not in names:
+                names[index] = candidates.pop(0)
+    return tuple(
+        replace(task, name=names[index], paths=run.task(names[index]))
+        for index, task in enumerate(drafts)
+    )
+
+
+def _numbered(run: RunPaths) -> dict[str, set[str]]:
+    """The folders `ifeval.1`, `ifeval.2`, ... that the run has, by the name before the number."""
+    found: dict[str, set[str]] = defaultdict(set)
+    with contextlib.suppress(OSError):
+        for entry in run.dir.iterdir():
+            base, dot, number = entry.name.rpartition(".")
+            if dot and number.isdigit():
+                found[base].add(entry.name)
+    return found
+
+
+def _pick(tasks: Sequence[Task], names: Sequence[str], key: str) -> tuple[Task, ...]:
+    """The tasks that `--config tasks=` or `fresh=` names: by folder, `task` or `harness.task`."""
+    picked: list[Task] = []
+    problems = []
+    for name in names:
+        found = [task for task in tasks if name in (task.name, task.benchmark.id)] or [
+            task for task in tasks if name == task.benchmark.task
+        ]
+        if not found:
+            problems.append(
+                Problem(
+                    f"--config {key}",
+                    f"the config has no task '{name}'",
+                    nearest(name, [task.name for task in tasks]),
+                )
+            )
+        picked += [task for task in found if task not in picked]
+    if problems:
+        raise InputError(problems)
+    return tuple(picked)

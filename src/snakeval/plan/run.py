@@ -1,0 +1,125 @@
+"""What is planned: runs, their tasks, the endpoints that these ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snakeval.config.model import Config, EndpointType, TaskResources
+from snakeval.errors import Problem
+from snakeval.plan.auxiliary import Auxiliary
+from snakeval.plan.catalogue import Benchmark
+from snakeval.plan.identity import digest
+from snakeval.plan.server import READY_TIMEOUT, Server
+from snakeval.run_folder.layout import RunPaths, TaskPaths
+
+Keys = tuple[int | str, ...]
+
+
+PATHS_OF_TYPES: dict[EndpointType, str] = {
+    "chat": "/chat/completions",
+    "vlm": "/chat/completions",
+    "completions": "/completions",
+    "embedding": "/embeddings",
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the model answers. `url` is None while a deployment has not said it."""
+
+    url: str | None
+    model_id: str
+    type: EndpointType
+    api_key_name: str | None
+    demo: bool = False
+    path: str = ""
+    """Below the address that a deployment says: `/v1/chat/completions`."""
+    of_place: bool = False
+    """The key is one that the server's place makes, or sees to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One benchmark of one run, ready to be run.
+
+    number    of its entry in `evaluation.tasks`
+    place     `file: key.path` of keys of the config, for messages
+    env_keys  for each variable the keys under which the config names it
+    """
+
+    name: str
+    digest: str
+    benchmark: Benchmark
+    image: str | None
+    endpoint: Endpoint
+    params: dict[str, Any]
+    adapter_config: dict[str, Any]
+    stream: bool | None
+    env_vars: dict[str, str]
+    mounts: tuple[tuple[Path, str], ...]
+    extra_docker_args: str
+    max_unanswered: float
+    pre_cmd: str | None
+    post_cmd: str | None
+    resources: TaskResources
+    paths: TaskPaths
+    number: int
+    place: Callable[..., str] = field(repr=False)
+    env_keys: dict[str, Keys] = field(repr=False, default_factory=dict)
+    identity: dict[str, Any] = field(repr=False, default_factory=dict)
+    hf_home: str = ""
+    """The Hugging Face cache: a folder, `no`, or nothing for the caller's."""
+    servers: tuple[str, ...] = ()
+    """Names of the deployments that it needs."""
+    auxiliary: tuple[Auxiliary, ...] = ()
+    """Those of them that do not serve the model under evaluation."""
+    server_timeout: float = READY_TIMEOUT
+    """Seconds that it waits for them."""
+    image_mirror: str | None = None
+    mount_home: bool = True
+    """Whether the caller's home folder may be seen in the container, where the runtime shows it."""
+
+    @property
+    def where(self) -> str:
+        """Its entry in the config, for messages: `my.yaml: evaluation.tasks.0`."""
+        return self.place("evaluation", "tasks", self.number)
+
+    @property
+    def published(self) -> bool:
+        """Whether the result of exactly this spec is published (or complete, and only the link
+        is missing)."""
+        return (
+            self.paths.published(self.digest).exists() or self.paths.complete(self.digest).exists()
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One model and its benchmarks. `selected`: the tasks of this start (`tasks=`).
+
+    place  `file: key.path` of keys of the config, for messages
+    """
+
+    paths: RunPaths
+    identity: dict[str, Any]
+    config: Config
+    raw: dict[str, Any]
+    tasks: tuple[Task, ...]
+    selected: tuple[Task, ...]
+    fresh: tuple[Task, ...]
+    new: bool
+    base: Path
+    place: Callable[..., str]
+    update_images: bool = False
+    warnings: tuple[Problem, ...] = ()
+    servers: dict[str, Server] = field(default_factory=dict)
+
+    @property
+    def members(self) -> str:
+        """A digest of the results that the run's tables show once this start has ended well."""
+        selected = set(self.selected)
+        shown = [task for task in self.tasks if task in selected or task.published]
+        return digest({"members": sorted(f"{task.name}/{task.digest}" for task in shown)})

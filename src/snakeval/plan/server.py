@@ -1,0 +1,337 @@
+"""What a deployment runs: the command, the paths and the mounts of each type of server.
+
+The fields, the commands and the health paths are those of the NeMo Evaluator Launcher.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snakeval.config.deployment import AuxiliaryDeployment, ServerDeployment
+from snakeval.config.execution import Execution, LeptonExecution, Proxy
+from snakeval.config.model import Config, EndpointType
+
+MODEL = "model"
+"""The name of the deployment that serves the model under evaluation."""
+
+LEPTON = "lepton"
+"""The place, and the runtime, of a server that is an endpoint on Lepton."""
+
+CHECKPOINT = "/checkpoint"
+CACHE = "/cache"
+READY_TIMEOUT = 600
+_SIZES = {"vllm": 8, "vllm_ray": 8, "sglang": 8, "trtllm": 4}
+"""The launcher's default of `tensor_parallel_size`."""
+OF_GPUS = ("vllm", "vllm_ray", "sglang", "trtllm", "nim")
+"""Types whose servers share memory between the processes of several GPUs."""
+
+IMAGES = {
+    "vllm": "vllm/vllm-openai:latest",
+    "vllm_ray": "vllm/vllm-openai:latest",
+    "sglang": "lmsysorg/sglang:latest",
+    "trtllm": "nvcr.io/nvidia/tensorrt-llm/release:1.0.0",
+}
+HEALTH = {"nim": "/v1/health/ready"}
+"""Types whose server is not asked at `/health` where the config does not say."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that a run needs.
+
+    name      of its folder: `model`, or the auxiliary deployment's
+    keys      where it stands in the config
+    image     None: a process of the host
+    command   one shell command; `{port}` and `{host}` are filled in where it runs
+    port      inside the container; of a process: fixed, or None for a free one
+    health    path that answers 200 when the server is ready
+    paths     of each type of endpoint, None where it has none
+    mounts    (folder of the host, folder in the container, may be written)
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    type: str
+    image: str | None
+    model: str
+    command: str
+    pre_cmd: str
+    port: int | None
+    health: str
+    paths: Mapping[str, str | None]
+    gpus: str
+    mounts: tuple[tuple[Path, str, bool], ...]
+    env_vars: Mapping[str, str]
+    hf_model: bool
+    checkpoint: bool
+    own_command: bool
+    extra_docker_args: str
+    idle_timeout: float
+    ready_timeout: float
+    on_lepton: bool = False
+    """An endpoint on Lepton, whichever machines run the benchmarks."""
+    key_is_made: bool = False
+    """The place makes that token, or sees to it that it is there."""
+    key_name: str | None = None
+    """The variable with the token that it wants of benchmarks; None: none, or the user's."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    several: str = ""
+    """What of it, as the config has it, one machine alone cannot be: `num_nodes: 2`."""
+    gpu_count: int | None = None
+    """GPUs that it uses; None: all that there are."""
+    nodes: int = 1
+    """Of each instance."""
+    instances: int = 1
+    proxy: Proxy = field(default_factory=Proxy)
+    """In front of several instances."""
+
+    def path(self, endpoint_type: EndpointType) -> str | None:
+        """The path that a benchmark of this type asks."""
+        return self.paths["chat" if endpoint_type == "vlm" else endpoint_type]
+
+
+def servers_of(config: Config) -> dict[str, Server]:
+    """The servers that a config names, by name."""
+    found: dict[str, Server] = {}
+    if isinstance(config.deployment, ServerDeployment):
+        found[MODEL] = _server(config, MODEL, ("deployment",), config.deployment)
+    for name, given in config.auxiliary_deployments.items():
+        if given.type != "none":
+            found[name] = _server(config, name, ("auxiliary_deployments", name), given)
+    return found
+
+
+def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeployment) -> Server:
+    lepton = config.execution if isinstance(config.execution, LeptonExecution) else None
+    if lepton and given.type != "process":
+        return _endpoint(config, lepton, name, keys, given)
+    mounts: list[tuple[Path, str, bool]] = []
+    if given.checkpoint_path:
+        mounts.append((_folder(given.checkpoint_path), CHECKPOINT, False))
+    if given.cache_path:
+        mounts.append((_folder(given.cache_path), CACHE, True))
+    custom = config.execution.mounts
+    more = custom.deployment if name == MODEL else custom.auxiliary.get(name, {})
+    for source, target in more.items():
+        folder, _, mode = target.partition(":")
+        mounts.append((_folder(source), folder, mode != "ro"))
+    host = given.type == "process"
+    return Server(
+        name=name,
+        keys=keys,
+        type=given.type,
+        image=None if host else given.image or IMAGES.get(given.type),
+        model=str(given.served_model_name or ""),
+        command=command(given),
+        pre_cmd=given.pre_cmd or "",
+        # 8000 is the launcher's default, not somebody's wish: a process then gets a free port.
+        port=_port(given),
+        health=_health(given),
+        paths=given.endpoints.model_dump(include={"chat", "completions", "embedding"}),
+        gpus="" if given.gpus is None else str(given.gpus),
+        mounts=tuple(mounts),
+        env_vars={**config.env_vars, **given.env_vars} if host else dict(given.env_vars),
+        hf_model=bool(given.hf_model_handle),
+        checkpoint=bool(given.checkpoint_path),
+        own_command=bool(given.command or _from_template(given)),
+        extra_docker_args=config.execution.extra_docker_args,
+        idle_timeout=given.idle_timeout,
+        ready_timeout=float(config.execution.endpoint_readiness_timeout or READY_TIMEOUT),
+        environment=_environment(given),
+        several=_several(config, given),
+        gpu_count=_gpu_count(given),
+        **_shape(config, given),
+    )
+
+
+def _gpu_count(given: ServerDeployment) -> int | None:
+    gpus = "" if given.gpus is None else str(given.gpus)
+    if gpus.isdigit():
+        return int(gpus)
+    if "," in gpus:
+        return len(gpus.split(","))
+    if gpus == "none":
+        return 0
+    sizes = _SIZES.get(given.type)
+    if gpus or not sizes:
+        return None
+    return (
+        (given.tensor_parallel_size or sizes)
+        * (given.pipeline_parallel_size or 1)
+        * (given.data_parallel_size or 1)
+    )
+
+
+def _shape(config: Config, given: ServerDeployment) -> dict[str, Any]:
+    """Nodes, instances, and the proxy in front of them."""
+    execution = config.execution
+    wanted: Any = given if isinstance(given, AuxiliaryDeployment) else execution
+    nodes, instances = getattr(wanted, "num_nodes", 1), getattr(wanted, "num_instances", 1)
+    if given.multiple_instances and instances == 1:  # the older way to say it: one on each node
+        nodes, instances = 1, nodes
+    proxy = getattr(execution, "proxy", Proxy())
+    return {"nodes": nodes, "instances": instances, "proxy": proxy}
+
+
+def _several(config: Config, given: ServerDeployment) -> str:
+    wanted: AuxiliaryDeployment | Execution = config.execution
+    if isinstance(given, AuxiliaryDeployment):
+        wanted = given
+    for key in ("num_nodes", "num_instances"):
+        if (number := getattr(wanted, key, 1)) > 1:
+            return f"{key}: {number}"
+    if given.multiple_instances:
+        return "multiple_instances: true"
+    return "type: vllm_ray" if given.type == "vllm_ray" else ""
+
+
+def _endpoint(
+    config: Config,
+    lepton: LeptonExecution,
+    name: str,
+    keys: tuple[str, ...],
+    given: ServerDeployment,
+) -> Server:
+    """A server on Lepton: nothing of this machine reaches it but what its spec says."""
+    from snakeval.executors.lepton.tokens import tokens_of
+
+    platform = lepton.lepton_platform.deployment
+    key_name = config.target.api_endpoint.api_key_name if name == MODEL else None
+    token = tokens_of(given, lepton, key_name)[0]
+    return Server(
+        name=name,
+        keys=keys,
+        type=given.type,
+        image=given.image or IMAGES.get(given.type),
+        model=str(given.served_model_name or ""),
+        command=command(given),
+        pre_cmd=given.pre_cmd or "",
+        port=given.port or 8000,
+        health=_health(given),
+        paths=given.endpoints.model_dump(include={"chat", "completions", "embedding"}),
+        gpus="",
+        mounts=(),
+        env_vars={},
+        hf_model=bool(given.hf_model_handle),
+        checkpoint=bool(given.checkpoint_path),
+        own_command=bool(given.command),
+        extra_docker_args="",
+        idle_timeout=given.idle_timeout,
+        ready_timeout=float(
+            lepton.endpoint_readiness_timeout or platform.endpoint_readiness_timeout
+        ),
+        on_lepton=True,
+        key_name=token.variable,
+        key_is_made=token.secret is None,
+        several=_several(config, given),
+    )
+
+
+def _health(given: ServerDeployment) -> str:
+    written = given.endpoints.health or "/v1/models"
+    named = "health" in given.endpoints.model_fields_set
+    return written if named else HEALTH.get(given.type, written)
+
+
+def _port(given: ServerDeployment) -> int | None:
+    if given.type == "process" and "port" not in given.model_fields_set:
+        return None
+    return given.port or (None if given.type == "process" else 8000)
+
+
+def _folder(path: str) -> Path:
+    return Path(path).expanduser().resolve()
+
+
+def _environment(given: ServerDeployment) -> dict[str, str]:
+    """Variables that a type of server reads; `env_vars` wins over them."""
+    found: dict[str, str] = {}
+    if given.type == "nim":
+        found["NIM_SERVED_MODEL_NAME"] = str(given.served_model_name)
+        found["NIM_HTTP_API_PORT"] = str(given.port or 8000)
+        if given.cache_path:
+            found["NIM_CACHE_PATH"] = CACHE
+    elif given.cache_path and given.type != "process":
+        found["HF_HOME"] = CACHE
+    return found
+
+
+# --- commands, a function per type ------------------------------------------------------------
+
+
+def command(given: ServerDeployment) -> str:
+    """The server's command: the config's own, else that of its type."""
+    own = given.command or _from_template(given)
+    if own:  # it may have several lines, and has the extra words by itself
+        return own.strip()
+    words = f"{_COMMANDS.get(given.type, _none)(given)} {given.extra_args or ''}"
+    return " ".join(words.strip().split("\n"))
+
+
+def _from_template(given: ServerDeployment) -> str:
+    """The launcher's `command_template`; `{port}` and `{host}` are filled in where it runs."""
+    text = given.command_template if isinstance(given, AuxiliaryDeployment) else None
+    for key, value in given.model_dump(exclude={"port"}).items() if text else ():
+        text = str(text).replace(f"{{{key}}}", "" if value is None else str(value))
+    return text or ""
+
+
+def _none(_: ServerDeployment) -> str:
+    return ""
+
+
+def _weights(given: ServerDeployment) -> str:
+    return shlex.quote(given.hf_model_handle) if given.hf_model_handle else CHECKPOINT
+
+
+def _name(given: ServerDeployment) -> str:
+    return shlex.quote(str(given.served_model_name))
+
+
+def _vllm(given: ServerDeployment) -> str:
+    return (
+        f"{given.base_command or 'vllm serve'} {_weights(given)}"
+        f" --tensor-parallel-size={given.tensor_parallel_size or _SIZES[given.type]}"
+        f" --pipeline-parallel-size={given.pipeline_parallel_size or 1}"
+        f" --data-parallel-size={given.data_parallel_size or 1}"
+        " --port {port} --trust-remote-code"
+        f" --served-model-name {_name(given)}"
+        f" --gpu-memory-utilization {given.gpu_memory_utilization or 0.95:g}"
+    )
+
+
+def _sglang(given: ServerDeployment) -> str:
+    return (
+        f"python3 -m sglang.launch_server --model-path {_weights(given)}"
+        " --host {host} --port {port}"
+        f" --served-model-name {_name(given)}"
+        f" --tp-size {given.tensor_parallel_size or _SIZES[given.type]}"
+        f" --dp-size {given.data_parallel_size or 1}"
+        f" --pp-size {given.pipeline_parallel_size or 1}"
+    )
+
+
+def _trtllm(given: ServerDeployment) -> str:
+    return (
+        f"mpirun --allow-run-as-root --oversubscribe trtllm-serve serve {_weights(given)}"
+        f" --tp_size={given.tensor_parallel_size or _SIZES[given.type]}"
+        f" --pp_size={given.pipeline_parallel_size or 1}"
+        " --host {host} --port {port} --backend pytorch --trust_remote_code"
+    )
+
+
+def _nim(_: ServerDeployment) -> str:
+    return "/opt/nvidia/nvidia_entrypoint.sh /opt/nim/start_server.sh"
+
+
+_COMMANDS: dict[str, Callable[[ServerDeployment], str]] = {
+    "vllm": _vllm,
+    "vllm_ray": _vllm,
+    "sglang": _sglang,
+    "trtllm": _trtllm,
+    "nim": _nim,
+}

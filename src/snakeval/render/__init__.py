@@ -1,0 +1,1 @@
+"""Scripts: a task's `run.sh`, a server's `server.sh`."""

@@ -1,0 +1,259 @@
+"""Renders a task's `run.sh`: settings that a person can read, then the body that all share."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+
+from snakeval.harness import Recipe, recipe_for
+from snakeval.harness.recipe import FILES_MOUNT
+from snakeval.plan.run import PATHS_OF_TYPES, Task
+from snakeval.runtime.archives import Prefetched
+from snakeval.runtime.images import apptainer_name, enroot_name
+
+LIB = (
+    "attempt.py",
+    "server.py",
+    "supervise.py",
+    "slurm_job.py",
+    "shared_folder.py",
+    "verify.py",
+    "result_formats.py",
+    "harness_log.py",
+    "answer_cache.py",
+)
+"""Files of `snakeval/job` that the scripts call: copied into the run folder's `lib/`."""
+
+BODIES = {
+    "docker": ("container.sh", "runtime_container.sh"),
+    "podman": ("container.sh", "runtime_container.sh"),
+    "apptainer": ("container.sh", "process_group.sh", "runtime_apptainer.sh"),
+    "pyxis": ("container.sh", "process_group.sh", "runtime_pyxis.sh"),
+    "process": ("process_group.sh", "runtime_process.sh"),
+    "image": ("process_group.sh", "runtime_process.sh"),
+}
+"""How each runtime starts, stops and sweeps a harness: files of `snakeval/job`."""
+
+IN_WORDS_OF = {"apptainer": apptainer_name, "pyxis": enroot_name}
+"""Runtimes that write an image's name in their own way."""
+
+WITHOUT_ENGINE = ("process", "image")
+"""Runtimes that start the harness as a process: here, or in the image that the job is in."""
+
+IN_IMAGE = {"files": FILES_MOUNT, "hf_home": "/snakeval/huggingface"}
+"""Where a job in its image sees folders of the config: the executor has put them there."""
+
+
+@cache
+def job_file(name: str) -> str:
+    """The text of a file of `snakeval/job`."""
+    return (files("snakeval.job") / name).read_text(encoding="utf-8")
+
+
+def runtime_of(task: Task, wanted: str) -> str:
+    """The runtime of a task: what the profile wants, or `process` for a task without an image.
+
+    With `image` the job is in an image already, the executor's where the task has none.
+    """
+    return wanted if task.image or wanted == "image" else "process"
+
+
+class Pending(dict[Task, str]):
+    """Tasks of a start, each with its runtime.
+
+    asked  what the profile asks for, also for a task without an image: its server may have one
+    """
+
+    def __init__(self, asked: Mapping[Task, str]) -> None:
+        super().__init__({task: runtime_of(task, wanted) for task, wanted in asked.items()})
+        self.asked = asked
+
+
+def render(task: Task, runtime: str, image: str | None, archive: Prefetched | None = None) -> str:
+    """The whole `run.sh` of a task.
+
+    runtime  a key of `BODIES`
+    image    the image to run, pinned where the engine could say its digest
+    archive  a file beside the run folders that holds the image
+    """
+    recipe = recipe_for(task)
+    return "\n".join(
+        [
+            _head(task, runtime, image or "", archive, recipe),
+            _variables(task, recipe),
+            _written(task, recipe),
+            job_file("surroundings.sh"),
+            *map(job_file, BODIES[runtime]),
+            job_file("run.sh"),
+        ]
+    )
+
+
+def _head(task: Task, runtime: str, image: str, archive: Prefetched | None, recipe: Recipe) -> str:
+    settings: dict[str, str | Iterable[str]] = {
+        "task": task.name,
+        "digest": task.digest,
+        "runtime": runtime,
+        "image": IN_WORDS_OF.get(runtime, str)(image),
+        "archive": archive.file if archive else "",
+        "archive_id": archive.id if archive else "",
+        "endpoint_url": task.endpoint.url or "",
+        "endpoint_path": task.endpoint.path or PATHS_OF_TYPES[task.endpoint.type].lstrip("/"),
+        "endpoint_model": task.endpoint.model_id,
+        "demo_endpoint": "yes" if task.endpoint.demo else "no",
+        "servers": task.servers,
+        "auxiliary": [
+            f"{each.name} {each.variable(endpoint)} {each.reference(endpoint)} {path}"
+            for each in task.auxiliary
+            for endpoint, path in each.paths.items()
+        ],
+        "server_timeout": f"{task.server_timeout:g}",
+        "key_name": task.endpoint.api_key_name or "",
+        "files": str(recipe.files or ""),
+        "hf_home": task.hf_home,
+        "stale": recipe.stale,
+        "mounts": [f"{source}:{target}" for source, target in task.mounts],
+        "mount_home": "yes" if task.mount_home else "no",
+        "extra_args": shlex.split(task.extra_docker_args),
+        "environment_python": sys.executable,
+    }
+    if runtime == "image":
+        settings["environment_python"] = ""  # this machine's: the image has its own
+        settings |= {name: at for name, at in IN_IMAGE.items() if settings[name] not in ("", "no")}
+    lines = [
+        "#!/usr/bin/env bash",
+        f"# {task.name}: {task.benchmark.id} on {task.endpoint.model_id}.",
+        "# By hand: `bash run.sh`. It continues where the last attempt stopped, and a second one",
+        "# beside it waits for the first. Written by snakeval; the next start writes it again.",
+        "# shellcheck disable=SC2034 # some settings are for one runtime only",
+        "",
+    ]
+    return "\n".join([*lines, *assigned(settings), ""])
+
+
+def assigned(settings: Mapping[str, str | Iterable[str]]) -> list[str]:
+    """Settings as lines of bash: words, and lists of words."""
+    return [
+        f"{name}={shlex.quote(value)}"
+        if isinstance(value, str)
+        else f"{name}=({' '.join(map(shlex.quote, value))})"
+        for name, value in settings.items()
+    ]
+
+
+def _variables(task: Task, recipe: Recipe) -> str:
+    """The function that sets the harness's variables."""
+    sources = dict(task.env_vars)
+    key = task.endpoint.api_key_name
+    if key:
+        sources.setdefault(key, f"host:{key}")
+        if recipe.key_variable:
+            sources.setdefault(recipe.key_variable, f"host:{key}")
+    # What the benchmark is known to need is passed on if it is there.
+    wanted = [name for name in task.benchmark.details.variables or () if name not in sources]
+    if task.benchmark.details.gated_dataset and "HF_TOKEN" not in (*wanted, *sources):
+        wanted.append("HF_TOKEN")
+    models = {each.model_variable: each.model for each in task.auxiliary}
+    return variables({**recipe.environment, **models}, sources, wanted)
+
+
+def variables(
+    fixed: Mapping[str, str], sources: Mapping[str, str], wanted: Sequence[str] = ()
+) -> str:
+    """A function that sets variables; names only, no value but fixed ones and `lit:` text.
+
+    sources  as `env_vars` has them; what is unset makes the function fail
+    wanted   passed on where they are set
+    `passed_names` are the variables that a container gets by name.
+    """
+    lines: list[str] = []
+    unset: list[str] = []
+    names = ["PYTHONUNBUFFERED"]
+    secret: list[str] = []
+    for name, value in fixed.items():
+        names.append(name)
+        if name not in sources:
+            lines.append(f"    export {name}={shlex.quote(value)}")
+    for name, source in sources.items():
+        kind, colon, rest = source.partition(":")
+        if kind == "lit" and colon:
+            lines.append(f"    export {name}={shlex.quote(rest)}")
+        else:
+            variable = rest if colon else source
+            unset.append(
+                f'    [ -n "${{{variable}+set}}" ] || unset_variables="$unset_variables {variable}"'
+            )
+            lines.append(f'    export {name}="${{{variable}-}}"')
+            secret.append(name)
+        names.append(name)
+    lines += [f'    [ -z "${{{name}+set}}" ] || passed_names+=({name})' for name in wanted]
+    secret += wanted
+    return "\n".join(
+        [
+            f"passed_names=({' '.join(dict.fromkeys(names))})",
+            f"secret_names=({' '.join(secret)}) # their values are kept out of the log",
+            "set_variables() {",
+            "    unset_variables=''",
+            *unset,
+            '    [ -z "$unset_variables" ] || {',
+            '        unset_variables="not set in this environment:$unset_variables"',
+            "        return 1",
+            "    }",
+            "    export PYTHONUNBUFFERED=1",
+            *lines,
+            "    return 0",
+            "}",
+            "",
+        ]
+    )
+
+
+def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
+    """What `verify.py` must know to tell a result from something that looks like one."""
+    extra = task.params.get("extra", {})
+    return {
+        "format": recipe.format,
+        "results": recipe.results,
+        "benchmark": task.benchmark.eval_type,
+        "limit_samples": task.params.get("limit_samples"),
+        "samples": task.benchmark.details.samples,
+        "max_unanswered": task.max_unanswered,
+        "repeats": recipe.repeats,
+        "cached": recipe.cached,
+        "seeded": extra.get("seed") is not None,
+        "model_id": task.endpoint.model_id,
+    }
+
+
+def _commands(task: Task, recipe: Recipe) -> dict[str, str]:
+    """`command.sh`, which the runtime starts; with a pre_cmd or post_cmd it calls the harness."""
+    if not task.pre_cmd and not task.post_cmd:
+        return {"command.sh": recipe.command}
+    around = [
+        task.pre_cmd or "",
+        '(. "$SNAKEVAL_RESULTS/snakeval/harness.sh")',
+        "code=$?",
+        task.post_cmd or "",
+        "exit $code",
+    ]
+    return {"command.sh": "\n".join(filter(None, around)) + "\n", "harness.sh": recipe.command}
+
+
+def _written(task: Task, recipe: Recipe) -> str:
+    """A function that writes the harness's command and files into the work folder."""
+    contents = {
+        **_commands(task, recipe),
+        "check_spec.json": json.dumps(check_spec(task, recipe), indent=1) + "\n",
+        **recipe.written,
+    }
+    lines = ["write_files() {", '    cp "$here/task.yaml" "$own/task.yaml" || return 1']
+    for name, text in contents.items():
+        mark = "END"
+        while f"\n{mark}\n" in f"\n{text}":
+            mark += "_"
+        lines += [f"    cat >\"$own/{name}\" <<'{mark}' || return 1", text.rstrip("\n"), mark]
+    return "\n".join([*lines, "}", ""])

@@ -1,0 +1,1 @@
+"""A real start of Snakemake: checks, images, folders, scripts."""

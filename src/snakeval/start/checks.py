@@ -1,0 +1,256 @@
+"""What is looked at before the first job of a real start; a dry run only warns about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from snakeval.errors import InputError, Problem
+from snakeval.harness import check, recipe_for
+from snakeval.job.attempt import CA_VARIABLES
+from snakeval.plan.run import Endpoint, Run, Task
+from snakeval.runtime import RUNTIMES, Runtime, archives
+from snakeval.start import servers as deploy_needs
+from snakeval.start import variables as needs
+
+GB = 1_000_000_000
+NO_ANSWER = "start the server, or correct target.api_endpoint.url"
+
+
+def problems(
+    runs: Sequence[Run],
+    pending: Mapping[Task, str],
+    runtimes: Mapping[str, Runtime],
+    executor: str,
+    elsewhere: bool = False,
+    provided: Mapping[Task, Collection[str]] | None = None,
+) -> list[Problem]:
+    """Everything that keeps these tasks from running, or deserves a warning.
+
+    pending    task -> runtime; every task has passed `recipes`
+    executor   Snakemake's
+    elsewhere  the containers run on other machines: what this one lacks is only a warning
+    provided   for jobs that get no variables of this machine: those that they do get
+    """
+    provided = provided or {}
+    found = [warning for run in runs for warning in run.warnings]
+    found += [*variables(pending, provided), *space(runs), *paths(runs)]
+    found += [*certificates(), *needs.unmet(pending, provided)]
+    for run in runs:
+        found += deploy_needs.problems(run, pending, runtimes, executor, elsewhere)
+    by_runtime: dict[str, list[Task]] = defaultdict(list)
+    for task, runtime in pending.items():
+        by_runtime[runtime].append(task)
+    for name, tasks in by_runtime.items():
+        if name not in RUNTIMES:
+            found.append(
+                Problem(
+                    "container_runtime",
+                    f"there is no runtime '{name}'",
+                    "possible: " + ", ".join(RUNTIMES),
+                )
+            )
+        else:
+            if elsewhere:
+                tasks = [task for task in tasks if not _is_beside_the_runs(task, name)]
+            lacking = runtimes[name].problems(tasks) if tasks else []
+            found += _told_of(name, lacking) if elsewhere else lacking
+    found += mounts(pending)
+    for endpoint, task in {task.endpoint: task for task in pending}.items():
+        answers = list(endpoints(endpoint, task.place("target", "api_endpoint", "model_id")))
+        # Jobs that see another network, and have another key, know better.
+        found += [replace(each, warning=True) for each in answers] if task in provided else answers
+    return list(dict.fromkeys(found))
+
+
+def _is_beside_the_runs(task: Task, runtime: str) -> bool:
+    """Whether `snakemake prefetch` has brought the task's image: nobody need be asked for it."""
+    output_dir = task.paths.dir.parent.parent
+    return bool(task.image and archives.find(output_dir, task.image, runtime))
+
+
+def _told_of(runtime: str, found: Iterable[Problem]) -> Iterable[Problem]:
+    """What this machine lacks the nodes may have."""
+    for problem in found:
+        if problem.where == runtime:
+            what = f"{problem.what}; the nodes must have it"
+            problem = replace(problem, what=what, warning=True)
+        yield problem
+
+
+def recipes(tasks: Iterable[Task]) -> Iterable[Problem]:
+    """Tasks that their harness cannot be asked for. Cheap: looked at when parsing."""
+    for task in tasks:
+        try:
+            check(task)
+        except InputError as error:
+            yield from error.problems
+
+
+def variables(
+    tasks: Iterable[Task], provided: Mapping[Task, Collection[str]] | None = None
+) -> Iterable[Problem]:
+    """Variables that the config names and the jobs would not have."""
+    for task in tasks:
+        environment = (provided or {}).get(task, os.environ)
+        key = task.endpoint.api_key_name
+        if key and key not in environment and not task.endpoint.of_place:
+            yield Problem(
+                task.place("target", "api_endpoint", "api_key_name"),
+                f"the variable {key} is not set",
+                f"export {key}=...",
+            )
+        for name, source in task.env_vars.items():
+            kind, colon, rest = source.partition(":")
+            variable = rest if colon else source
+            if not (colon and kind in ("lit", "runtime")) and variable not in environment:
+                yield Problem(
+                    task.place(*task.env_keys[name]),
+                    f"the variable {variable} is not set",
+                    f"export {variable}=..., or take it out of env_vars",
+                )
+
+
+def certificates() -> Iterable[Problem]:
+    """Variables that name certificate authorities which are not there."""
+    for name in CA_VARIABLES:
+        path = os.environ.get(name)
+        if path and not os.access(path, os.R_OK):
+            yield Problem(name, f"{path} cannot be read", "correct the variable, or `unset` it")
+
+
+def mounts(tasks: Iterable[Task]) -> Iterable[Problem]:
+    """Host folders that do not exist or cannot be read."""
+    for task in tasks:
+        own = recipe_for(task).files
+        folders = [(source, "dataset_dir or execution.mounts") for source, _ in task.mounts]
+        if own:
+            folders.append((own, f"harnesses.{task.benchmark.harness}"))
+        for folder, key in folders:
+            fix = f"make it, or correct {key}"
+            if not folder.exists():
+                yield Problem(task.where, f"the folder {folder} does not exist", fix)
+            elif not os.access(folder, os.R_OK):
+                yield Problem(task.where, f"the folder {folder} cannot be read", fix)
+
+
+def paths(runs: Sequence[Run]) -> Iterable[Problem]:
+    """Output folders that cannot be used."""
+    for run in runs:
+        if ":" in str(run.paths.dir.absolute()):
+            yield Problem(
+                run.place("execution", "output_dir"),
+                "a path with ':' cannot be mounted into a container",
+                "choose another folder",
+            )
+        parent = _existing(run.paths.dir)
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            yield Problem(
+                run.place("execution", "output_dir"),
+                f"{parent} cannot be written",
+                "choose another folder",
+            )
+
+
+def space(runs: Sequence[Run]) -> Iterable[Problem]:
+    """Output folders with less free space than the config wants."""
+    for run in runs:
+        wanted = run.config.execution.min_free_gb
+        free = shutil.disk_usage(_existing(run.paths.dir)).free / GB
+        if free < wanted:
+            yield Problem(
+                run.place("execution", "output_dir"),
+                f"only {free:.2f} GB are free, and {wanted:g} GB are wanted",
+                "make room, choose another folder, or lower execution.min_free_gb",
+            )
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above that exists."""
+    path = path.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
+    """Whether the endpoint answers, takes the key, and serves the model.
+
+    model_key  where the config names the model
+
+    An endpoint that lists no models at all is left to the harness, with a warning.
+    """
+    if endpoint.url is None:
+        return
+    import urllib.error
+
+    from snakeval.job.attempt import served_models
+
+    where = f"endpoint {endpoint.url}"
+    try:
+        served = served_models(endpoint.url, endpoint.api_key_name)
+    except urllib.error.HTTPError as error:
+        key = endpoint.api_key_name
+        if error.code in (401, 403) and key and key not in os.environ:
+            return  # asked without it; what is missing is told of the variable
+        if error.code in (401, 403) and key:
+            yield Problem(
+                where,
+                f"refuses the key in {key} ({error.code})",
+                f"put the right key into {key}, or name another variable in "
+                "target.api_endpoint.api_key_name",
+            )
+        elif error.code in (401, 403):
+            yield Problem(
+                where,
+                f"wants a key ({error.code})",
+                "put the key into a variable and name it in target.api_endpoint.api_key_name",
+            )
+        else:
+            yield _unlisted(where, f"/v1/models answers {error.code}")
+        return
+    except urllib.error.URLError as error:
+        yield _unreachable(where, getattr(error.reason, "strerror", None) or error.reason)
+        return
+    except (TimeoutError, ConnectionError) as error:
+        yield Problem(where, f"does not answer: {error}", NO_ANSWER)
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        yield _unlisted(where, "/v1/models answers something else")
+        return
+    if served and endpoint.model_id not in served:
+        yield Problem(
+            model_key,
+            f"{endpoint.url} does not serve '{endpoint.model_id}'",
+            "it serves " + ", ".join(served[:8]),
+        )
+
+
+def _unreachable(where: str, reason: object) -> Problem:
+    """No answer at all: the certificate, the proxy on the way, or the server itself."""
+    text = str(reason)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return Problem(
+            where,
+            f"has a certificate that is not trusted here: {text}",
+            "name the file of your certificate authorities in SSL_CERT_FILE",
+        )
+    if "Tunnel connection failed" in text:
+        return Problem(
+            where,
+            f"cannot be reached through the proxy: {text}",
+            "correct HTTPS_PROXY, or add the endpoint's host to NO_PROXY",
+        )
+    return Problem(where, f"does not answer: {text}", NO_ANSWER)
+
+
+def _unlisted(where: str, why: str) -> Problem:
+    return Problem(
+        where,
+        f"lists no models ({why}): nobody can say whether it serves the one asked for",
+        warning=True,
+    )
