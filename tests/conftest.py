@@ -18,7 +18,7 @@ from rig.model_server import ensure_server_image
 from rig.podman import Podman, podman_here
 from rig.slurm_cluster import SlurmCluster, slurm_for_session
 from rig.unavailable import unavailable
-from snakeval.job.supervise import is_free
+from snakeval.job.endpoint import is_free
 
 ROOT = Path(__file__).parents[1]
 NEEDS_AN_ENGINE = re.compile(r"docker_engine|nemo_image|in_docker|Podman|mark\.(docker|podman)")

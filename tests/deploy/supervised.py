@@ -17,8 +17,8 @@ import psutil
 from rig.pipeline import as_in_a_terminal
 from snakeval.config.model import Config
 from snakeval.plan.server import MODEL, servers_of
+from snakeval.render.lib import write_library
 from snakeval.render.server import render
-from snakeval.render.task import LIB, job_file
 from snakeval.run_folder.layout import RunPaths, ServerPaths
 
 
@@ -49,9 +49,7 @@ class Supervised:
                 "evaluation": {"tasks": ["t"]},
             }
         )
-        self.run.lib.mkdir(parents=True, exist_ok=True)
-        for name in LIB:
-            (self.run.lib / name).write_text(job_file(name))
+        write_library(self.run.lib)
         self.paths.users.mkdir(parents=True, exist_ok=True)
         server = servers_of(config)[MODEL]
         self.paths.script.write_text(render(server, runtime, server.image, command=endpoint))

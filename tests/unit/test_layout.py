@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from snakeval.render.task import job_file
+from snakeval.render.lib import job_file
 from snakeval.run_folder.layout import RUN_ID, RunPaths, TaskPaths, run_configs_home, runs_in
 
 TASK = TaskPaths(Path("ifeval"))

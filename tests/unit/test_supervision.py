@@ -19,11 +19,12 @@ import pytest
 from snakeval.config.model import Config
 from snakeval.errors import InputError
 from snakeval.executors.local import server as local
-from snakeval.job import attempt, server, slurm_job, supervise
+from snakeval.job import server, slurm_job, supervise
+from snakeval.job.endpoint import answers, served_models
 from snakeval.job.supervise import Start, Supervisor, holder_lives, host_id
 from snakeval.plan.server import MODEL, servers_of
+from snakeval.render.lib import write_library
 from snakeval.render.server import render
-from snakeval.render.task import LIB, job_file
 from snakeval.run_folder.layout import RunPaths, ServerPaths
 
 LONG_AGO = (1_000_000_000, 1_000_000_000)
@@ -227,9 +228,9 @@ def test_what_speaks_no_http_is_not_healthy_and_lists_nothing() -> None:
         speaking = threading.Thread(target=speak)
         speaking.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        assert not supervise.answers(f"{url}/health")
+        assert not answers(f"{url}/health")
         with pytest.raises(ValueError, match="no HTTP"):
-            attempt.served_models(f"{url}/v1", None)
+            served_models(f"{url}/v1", None)
         speaking.join()
 
 
@@ -260,9 +261,7 @@ def test_a_process_sees_the_gpus_that_the_config_or_the_cluster_names(
 def logged(paths: ServerPaths, command: str, variables: dict[str, str], **deployment: Any) -> str:
     """What is in the log of a server, a process."""
     run = RunPaths(paths.dir.parents[1])
-    run.lib.mkdir()
-    for name in LIB:
-        (run.lib / name).write_text(job_file(name))
+    write_library(run.lib)
     given = {"type": "process", "command": command, "served_model_name": "m", **deployment}
     config = Config.model_validate({"deployment": given, "evaluation": {"tasks": ["t"]}})
     paths.script.write_text(render(servers_of(config)[MODEL], "process", None))

@@ -15,7 +15,7 @@ from snakeval.compare import statistics
 from snakeval.compare.pairs import TEXTS, NotComparable, Pairs, pairs, samples_of
 from snakeval.compare.statistics import CONFIDENCE, Difference
 from snakeval.errors import InputError, Problem
-from snakeval.job.attempt import now, write_atomically
+from snakeval.job.files import now, write_atomically
 from snakeval.plan.identity import HOW_NOT_WHAT
 from snakeval.plan.run import Run, Task
 from snakeval.results.samples import write_samples

@@ -22,7 +22,7 @@ from snakeval.compare.comparison import Compared, Comparison
 from snakeval.compare.policy import Policy, Rule
 from snakeval.compare.statistics import CONFIDENCE
 from snakeval.errors import count
-from snakeval.job.attempt import now, write_atomically
+from snakeval.job.files import now, write_atomically
 from snakeval.plan.run import Run
 
 Outcome = Literal["pass", "fail", "unclear"]

@@ -20,7 +20,7 @@ from typing import Any
 
 from snakeval.config.export import Destination
 from snakeval.export.items import Item, score_name
-from snakeval.job.attempt import write_atomically
+from snakeval.job.files import write_atomically
 from snakeval.results.tables import part_of
 
 SCHEMA_VERSION = "0.3.0"

@@ -18,7 +18,7 @@ from snakeval.config.export import LocalExport
 from snakeval.export import every_eval_ever
 from snakeval.export.items import Item, score_name
 from snakeval.export.shipment import ExportFailed, Shipment
-from snakeval.job.attempt import now, write_atomically
+from snakeval.job.files import now, write_atomically
 from snakeval.plan.run import Run
 from snakeval.results.tables import as_table
 

@@ -5,7 +5,7 @@ Cheap to import: it is asked while the Snakefile is parsed.
 
 from __future__ import annotations
 
-from snakeval.job.attempt import now, write_atomically
+from snakeval.job.files import now, write_atomically
 from snakeval.plan.identity import digest
 from snakeval.plan.run import Run
 

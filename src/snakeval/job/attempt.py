@@ -14,37 +14,21 @@ Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3
 from __future__ import annotations
 
 import argparse
-import calendar
 import contextlib
 import json
 import os
 import platform
-import re
 import socket
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # each call is a process of its own, and only one of them asks the network
-    import urllib.request
+from .endpoint import served_models
+from .files import link, now, write_atomically
 
 REFUSED_FOR = 5.0
 """Seconds that an endpoint may refuse connections before the attempt fails."""
-
-
-CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Name the caller's certificate authorities; `run.sh` takes the first that is set for all."""
-
-
-def now() -> str:
-    """The time in UTC, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def epoch(text: str) -> float:
-    """Seconds since 1970 of what `now` has written."""
-    return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
 
 
 def read(task_dir: Path) -> dict[str, Any]:
@@ -54,18 +38,6 @@ def read(task_dir: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {"attempts": []}
     return content if isinstance(content.get("attempts"), list) else {"attempts": []}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file in one step: a reader, or a full disk, never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def write(task_dir: Path, record: dict[str, Any]) -> None:
@@ -207,65 +179,6 @@ def publish(arguments: argparse.Namespace) -> int:
     link(f"../work/{digest}", task_dir / "published" / digest)
     link(f"work/{digest}", task_dir / "artifacts")
     return 0
-
-
-def link(target: str, path: Path) -> None:
-    """Makes or replaces a relative symbolic link in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    os.symlink(target, temporary)
-    os.replace(temporary, path)
-
-
-def models_url(url: str) -> str:
-    """`.../v1/chat/completions` -> `.../v1/models`."""
-    return re.sub(r"/(chat/completions|completions|embeddings)/?$", "", url) + "/models"
-
-
-def served_models(url: str, key_name: str | None, timeout: float = 10.0) -> list[str]:
-    """The models that an endpoint lists. Raises OSError or ValueError where it does not."""
-    import urllib.request
-    from http.client import HTTPException
-
-    request = urllib.request.Request(models_url(url), headers={"Accept": "application/json"})
-    key = os.environ.get(key_name) if key_name else None
-    if key:
-        request.add_header("Authorization", f"Bearer {key}")
-    try:
-        with opener_for(url).open(request, timeout=timeout) as answer:
-            listed = json.load(answer)
-    except HTTPException as error:
-        if isinstance(error, OSError):
-            raise
-        raise ValueError(f"this is no HTTP: {error}") from None
-    return [str(item["id"]) for item in listed["data"]]
-
-
-def opener_for(url: str) -> urllib.request.OpenerDirector:
-    """Asks as the harness will: by the caller's proxies, but this machine directly, and with the
-    caller's certificate authorities."""
-    import ssl
-    import urllib.request
-
-    handlers: list[urllib.request.BaseHandler] = []
-    if is_local(url):
-        handlers.append(urllib.request.ProxyHandler({}))
-    bundle = next((path for path in map(os.environ.get, CA_VARIABLES) if path), None)
-    if bundle and url.startswith("https:"):
-        folder = os.path.isdir(bundle)
-        context = ssl.create_default_context(
-            cafile=None if folder else bundle, capath=bundle if folder else None
-        )
-        handlers.append(urllib.request.HTTPSHandler(context=context))
-    return urllib.request.build_opener(*handlers)
-
-
-def is_local(url: str) -> bool:
-    """Whether a URL is at this machine's loopback address."""
-    import urllib.parse
-
-    return urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def model(arguments: argparse.Namespace) -> int:

@@ -18,14 +18,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING or __package__:
-    from snakeval.job import answer_cache
-    from snakeval.job.harness_log import Log, listed
-else:  # in a run folder's lib/, where these files lie side by side
-    import answer_cache
-    from harness_log import Log, listed
+from . import answer_cache
+from .harness_log import Log, listed
 
 OWN_FOLDER = "snakeval"
 """What is ours in a work folder; no result of a harness."""

@@ -16,14 +16,11 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING or __package__:
-    from snakeval.job.slurm_job import state_of
-    from snakeval.job.supervise import answers, holder_lives, read_json, read_text, tail
-else:  # in a run folder's lib/, where these files lie side by side
-    from slurm_job import state_of
-    from supervise import answers, holder_lives, read_json, read_text, tail
+from .endpoint import answers
+from .files import read_json, read_text, tail
+from .slurm_job import state_of
+from .supervise import holder_lives
 
 ASK_AGAIN = 10.0
 """Seconds between two questions to Slurm."""

@@ -17,12 +17,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING or __package__:
-    from snakeval.job.attempt import write_atomically
-else:  # in a run folder's lib/, where these files lie side by side
-    from attempt import write_atomically
+from .files import write_atomically
 
 ROUNDS = 50
 """Folders that both sides try to make."""

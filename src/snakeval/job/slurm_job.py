@@ -18,12 +18,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING or __package__:
-    from snakeval.job import attempt
-else:  # in a run folder's lib/, where these files lie side by side
-    import attempt
+from . import attempt, files
 
 RESOLUTION = 60.0
 """Seconds: Slurm sends a job's early signal that much earlier at most (sbatch(1), --signal)."""
@@ -144,7 +141,7 @@ def spent(record: dict[str, Any], digest: str) -> float:
     for item in record["attempts"]:
         if item.get("digest") == digest and item.get("job") and item.get("ended"):
             with contextlib.suppress(ValueError, KeyError):
-                total += attempt.epoch(item["ended"]) - attempt.epoch(item["started"])
+                total += files.epoch(item["ended"]) - files.epoch(item["started"])
     return total
 
 
@@ -161,7 +158,7 @@ def used_up(record: dict[str, Any], digest: str, limit: float | None) -> str:
 
 def mark(task_dir: Path, start: str) -> None:
     """Notes that a task is not to come back in a start."""
-    attempt.write_atomically(task_dir / "cancelled", start + "\n")
+    files.write_atomically(task_dir / "cancelled", start + "\n")
 
 
 def marked(task_dir: Path, start: str) -> bool:

@@ -28,14 +28,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING or __package__:
-    from snakeval.job import slurm_job
-    from snakeval.job.attempt import now, opener_for, served_models, write_atomically
-else:  # in a run folder's lib/, where these files lie side by side
-    import slurm_job
-    from attempt import now, opener_for, served_models, write_atomically
+from . import slurm_job
+from .endpoint import answers, free_port, is_free, served_models
+from .files import now, read_json, read_text, tail, write_atomically
 
 SILENCE = float(os.environ.get("SNAKEVAL_SILENCE", "30"))
 """Seconds without a sign of life after which a benchmark no longer counts as a user."""
@@ -47,7 +44,6 @@ OTHER_PORTS = 5
 """Free ports that somebody else may take before the server does."""
 STABLE = 600.0
 """Seconds of health after which earlier restarts no longer count."""
-TAIL = 20
 UNUSED = "no benchmark needs it any more"
 IDLE = "idle for"
 """Beginnings of the causes of an end that nobody has asked for."""
@@ -604,69 +600,6 @@ def is_done(task: Path, digest: str, start: str) -> bool:
         return False
     state = last.get("state")
     return state == "cancelled" or (state == "failed" and bool(last.get("last")))
-
-
-def answers(url: str, key_name: str | None = None) -> bool:
-    """Whether a GET is answered with a status of success.
-
-    key_name  the variable with the token that is wanted there. Where only the benchmarks have it,
-              an answer that asks for it is one.
-    """
-    import urllib.request
-    from http.client import HTTPException
-
-    request = urllib.request.Request(url)
-    key = os.environ.get(key_name) if key_name else None
-    if key:
-        request.add_header("Authorization", f"Bearer {key}")
-    try:
-        with opener_for(url).open(request, timeout=5) as answer:
-            return 200 <= int(answer.status) < 300
-    except urllib.error.HTTPError as error:
-        return bool(key_name) and not key and error.code in (401, 403)
-    except (OSError, ValueError, HTTPException):
-        return False
-
-
-def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
-def is_free(port: int, host: str = "") -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def tail(log: Path, lines: int = TAIL) -> str:
-    """The last lines of a log."""
-    with contextlib.suppress(OSError):
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 16_000))
-            text = file.read().decode(errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
-    return ""
-
-
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def parser() -> argparse.ArgumentParser:

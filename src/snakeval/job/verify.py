@@ -20,32 +20,19 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING or __package__:
-    from snakeval.job import answer_cache
-    from snakeval.job.harness_log import Log, listed, read_log, reason
-    from snakeval.job.result_formats import (
-        OWN_FOLDER,
-        READERS,
-        CheckFailed,
-        Coverage,
-        Results,
-        Spec,
-        check_repeats,
-    )
-else:  # in a run folder's lib/, where these files lie side by side
-    import answer_cache
-    from harness_log import Log, listed, read_log, reason
-    from result_formats import (
-        OWN_FOLDER,
-        READERS,
-        CheckFailed,
-        Coverage,
-        Results,
-        Spec,
-        check_repeats,
-    )
+from . import answer_cache
+from .harness_log import Log, listed, read_log, reason
+from .result_formats import (
+    OWN_FOLDER,
+    READERS,
+    CheckFailed,
+    Coverage,
+    Results,
+    Spec,
+    check_repeats,
+)
 
 __all__ = ["CheckFailed", "check", "forget_errors", "progress", "read_results"]
 

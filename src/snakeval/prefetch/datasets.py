@@ -19,7 +19,7 @@ from pathlib import Path
 from snakeval.errors import InputError, Problem, count
 from snakeval.harness import recipe_for
 from snakeval.harness.nemo import RUN_CONFIG
-from snakeval.job.attempt import CA_VARIABLES, is_local
+from snakeval.job.endpoint import CA_VARIABLES, is_local
 from snakeval.plan.run import Run, Task
 from snakeval.prefetch.lm_eval_tasks import MARK
 from snakeval.runtime import archives

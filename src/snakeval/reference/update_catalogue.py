@@ -21,7 +21,7 @@ from snakeval.config.model import EndpointType
 from snakeval.config.overrides import merge
 from snakeval.config.sections import NAME
 from snakeval.errors import InputError, Problem, count
-from snakeval.job.attempt import write_atomically
+from snakeval.job.files import write_atomically
 from snakeval.run_folder.layout import RUN_FOLDER_NAMES
 
 TASKS, HARNESSES, DEFAULTS = "nemo_tasks.csv", "nemo_harnesses.csv", "defaults"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from snakeval.plan.server import LEPTON, OF_GPUS, Server
-from snakeval.render.task import assigned, job_file, variables
+from snakeval.render.lib import job_file
+from snakeval.render.task import assigned, variables
 
 BODIES = {
     "process": ("server_process.sh",),

@@ -6,27 +6,13 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 
 from snakeval.harness import Recipe, recipe_for
 from snakeval.harness.recipe import FILES_MOUNT
 from snakeval.plan.run import PATHS_OF_TYPES, Task
+from snakeval.render.lib import job_file
 from snakeval.runtime.archives import Prefetched
 from snakeval.runtime.images import apptainer_name, enroot_name
-
-LIB = (
-    "attempt.py",
-    "server.py",
-    "supervise.py",
-    "slurm_job.py",
-    "shared_folder.py",
-    "verify.py",
-    "result_formats.py",
-    "harness_log.py",
-    "answer_cache.py",
-)
-"""Files of `snakeval/job` that the scripts call: copied into the run folder's `lib/`."""
 
 BODIES = {
     "docker": ("container.sh", "runtime_container.sh"),
@@ -46,12 +32,6 @@ WITHOUT_ENGINE = ("process", "image")
 
 IN_IMAGE = {"files": FILES_MOUNT, "hf_home": "/snakeval/huggingface"}
 """Where a job in its image sees folders of the config: the executor has put them there."""
-
-
-@cache
-def job_file(name: str) -> str:
-    """The text of a file of `snakeval/job`."""
-    return (files("snakeval.job") / name).read_text(encoding="utf-8")
 
 
 def runtime_of(task: Task, wanted: str) -> str:

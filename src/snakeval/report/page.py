@@ -13,7 +13,7 @@ from typing import Any
 
 from snakeval import __version__
 from snakeval.compare.table import p_value
-from snakeval.job.attempt import now
+from snakeval.job.files import now
 from snakeval.plan.run import Run
 from snakeval.report.figures import figures, provenance
 from snakeval.report.samples import blocks

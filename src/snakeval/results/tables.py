@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeval.job import verify
-from snakeval.job.attempt import now, write_atomically
+from snakeval.job.files import now, write_atomically
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder import servers as servers
 from snakeval.run_folder.layout import RunPaths

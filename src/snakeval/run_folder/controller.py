@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from snakeval.errors import InputError, Problem
-from snakeval.job.attempt import now
+from snakeval.job.files import now
 
 BEAT = 10.0
 """Seconds between two signs of life."""

@@ -8,7 +8,8 @@ import subprocess
 import time
 from typing import Any
 
-from snakeval.job.supervise import IDLE, UNUSED, read_text
+from snakeval.job.files import read_text
+from snakeval.job.supervise import IDLE, UNUSED
 from snakeval.run_folder.layout import RunPaths, ServerPaths
 from snakeval.run_folder.lease import SILENCE, Owner, owner_of
 

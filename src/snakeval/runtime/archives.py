@@ -63,7 +63,7 @@ def find(output_dir: Path, image: str, runtime: str) -> Prefetched | None:
 
 def note(output_dir: Path, prefetched: Prefetched) -> None:
     """Writes which image a file holds, when the file is whole."""
-    from snakeval.job.attempt import write_atomically
+    from snakeval.job.files import write_atomically
 
     content = json.dumps(asdict(prefetched), indent=1) + "\n"
     write_atomically(record(output_dir / prefetched.file), content)

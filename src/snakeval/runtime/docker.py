@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from snakeval.errors import InputError, Problem
-from snakeval.job.attempt import is_local
+from snakeval.job.endpoint import is_local
 from snakeval.plan.run import Task
 from snakeval.runtime.images import digest_of, mirrored, why_not
 

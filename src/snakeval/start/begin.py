@@ -24,10 +24,11 @@ from snakeval import __version__
 from snakeval.errors import InputError, Problem
 from snakeval.executors.places import note, place_for, place_of
 from snakeval.executors.profile import DEFAULT_RUNTIME, Profile
-from snakeval.job.attempt import now, write_atomically
+from snakeval.job.files import now, write_atomically, write_changed
 from snakeval.plan.run import Run, Task
 from snakeval.plan.server import LEPTON
-from snakeval.render.task import LIB, WITHOUT_ENGINE, Pending, job_file, render, runtime_of
+from snakeval.render.lib import write_library
+from snakeval.render.task import WITHOUT_ENGINE, Pending, render, runtime_of
 from snakeval.run_folder.controller import Hold
 from snakeval.run_folder.layout import run_configs_home, runs_in
 from snakeval.run_folder.lease import owner_of
@@ -158,10 +159,8 @@ def _write_run(
     _pin(record, run, pending, pin, log, profile.elsewhere)
     if not profile.elsewhere:  # else this machine need not have the image
         _try_to_write(record, run, pending, log)
-    paths.lib.mkdir(exist_ok=True)
-    for name in LIB:
-        _write(paths.lib / name, job_file(name))
-    _write(paths.config, resolved_text(run))
+    write_library(paths.lib)
+    write_changed(paths.config, resolved_text(run))
     for task in run.fresh:
         _start_over(task, log)
     _write_servers(run, pending, record["images"], profile)
@@ -173,8 +172,8 @@ def _write_run(
                 pending.get(task) or runtime_of(task, DEFAULT_RUNTIME),
                 record["images"],
             )
-    _write(paths.run_all, run_all(run), 0o755)
-    _write(paths.record, json.dumps(record, indent=1) + "\n")
+    write_changed(paths.run_all, run_all(run), 0o755)
+    write_changed(paths.record, json.dumps(record, indent=1) + "\n")
     _remember(run, log)
 
 
@@ -325,12 +324,12 @@ def resolved_text(run: Run) -> str:
 
 def _write_task(run: Run, task: Task, runtime: str, images: Mapping[str, str]) -> None:
     task.paths.dir.mkdir(exist_ok=True)
-    _write(task.paths.spec, spec_text(task))
+    write_changed(task.paths.spec, spec_text(task))
     pinned = images.get(task.image, task.image) if task.image else None
     archive = archives.find(run.paths.dir.parent, task.image, runtime) if task.image else None
     if archive and archive.pinned != pinned:  # of another version than this run's
         archive = None
-    _write(task.paths.script, render(task, runtime, pinned, archive), 0o755)
+    write_changed(task.paths.script, render(task, runtime, pinned, archive), 0o755)
 
 
 def spec_text(task: Task) -> str:
@@ -382,22 +381,12 @@ def _start_over(task: Task, log: Any) -> None:
         log.info(f"{task.name} starts over; the old folder is {aside}")
 
 
-def _write(path: Path, text: str, mode: int | None = None) -> None:
-    """Writes a file whose content has changed, in one step."""
-    with contextlib.suppress(OSError):
-        if path.read_text(encoding="utf-8") == text:
-            return
-    write_atomically(path, text)
-    if mode is not None:
-        path.chmod(mode)
-
-
 def _remember(run: Run, log: Any) -> None:
     """A copy of the config below the home folder, so that runs can be listed from anywhere."""
     home = run_configs_home()
     try:
         home.mkdir(parents=True, exist_ok=True)
         text = f"# run folder: {run.paths.dir.absolute()}\n{resolved_text(run)}"
-        _write(home / f"{run.paths.id}.yaml", text)
+        write_changed(home / f"{run.paths.id}.yaml", text)
     except OSError as error:
         log.warning(f"the run is not listed in {home}: {error.strerror}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from snakeval.errors import InputError, Problem
 from snakeval.harness import check, recipe_for
-from snakeval.job.attempt import CA_VARIABLES
+from snakeval.job.endpoint import CA_VARIABLES
 from snakeval.plan.run import Endpoint, Run, Task
 from snakeval.runtime import RUNTIMES, Runtime, archives
 from snakeval.start import servers as deploy_needs
@@ -188,7 +188,7 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
         return
     import urllib.error
 
-    from snakeval.job.attempt import served_models
+    from snakeval.job.endpoint import served_models
 
     where = f"endpoint {endpoint.url}"
     try:

@@ -35,7 +35,7 @@ from snakeval.executors.lepton import calls as lepton_calls
 from snakeval.executors.lepton.calls import GivenUp, connect, family_of, in_words, patiently
 from snakeval.executors.lepton.endpoint_spec import MARK
 from snakeval.executors.lepton.tokens import OWN_TOKEN, own_token
-from snakeval.job.attempt import write_atomically
+from snakeval.job.files import write_atomically
 
 POLL = float(os.environ.get("SNAKEVAL_LEPTON_POLL", "5"))
 """Seconds between two looks at the endpoint; the variable is for tests."""

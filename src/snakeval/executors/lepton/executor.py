@@ -15,7 +15,7 @@ from snakemake_executor_plugin_lepton.spec import Variable, Wanted
 from snakemake_executor_plugin_lepton.storage import Mount, Unusable, mount_for, seen_in_job
 from snakeval.executors.lepton.resources import secrets_of_servers
 from snakeval.harness import recipe_for
-from snakeval.job.attempt import write_atomically
+from snakeval.job.files import write_atomically
 from snakeval.job.slurm_job import marked
 from snakeval.plan.run import Run, Task
 from snakeval.render.task import IN_IMAGE

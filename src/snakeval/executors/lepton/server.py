@@ -21,7 +21,7 @@ from snakeval.errors import Problem
 from snakeval.executors.lepton import endpoint_spec as lepton_spec
 from snakeval.executors.lepton.tokens import OWN_TOKEN, Token, own_token, token_secrets, tokens_of
 from snakeval.executors.local import server as local
-from snakeval.job.attempt import write_atomically
+from snakeval.job.files import write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import MODEL, Server
 from snakeval.render.server import render

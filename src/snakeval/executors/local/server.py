@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from snakeval.errors import Problem
 from snakeval.executors.places import did_not_come_up
-from snakeval.job.attempt import write_atomically
-from snakeval.job.supervise import is_free
+from snakeval.job.endpoint import is_free
+from snakeval.job.files import write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
 from snakeval.render.server import render

@@ -34,7 +34,7 @@ from snakeval.executors.slurm.resources import max_walltime
 from snakeval.executors.slurm.steps import Step, hosting, log_of
 from snakeval.executors.slurm.submit import Refused, note, sbatch
 from snakeval.job import attempt, slurm_job
-from snakeval.job.supervise import read_json
+from snakeval.job.files import read_json
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder.layout import ServerPaths
 

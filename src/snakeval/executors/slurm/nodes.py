@@ -27,7 +27,7 @@ from snakeval.errors import InputError, Problem
 from snakeval.executors.slurm import queue
 from snakeval.executors.slurm.submit import Refused, sbatch
 from snakeval.job import shared_folder
-from snakeval.job.attempt import now, write_atomically
+from snakeval.job.files import now, write_atomically
 from snakeval.run_folder.layout import RunPaths
 
 PATIENCE = float(os.environ.get("SNAKEVAL_LOOK", "30"))

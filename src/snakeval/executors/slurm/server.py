@@ -20,7 +20,7 @@ from snakeval.executors.slurm import queue
 from snakeval.executors.slurm.queue import Job, QueryFailed
 from snakeval.executors.slurm.server_job import batch_script, described
 from snakeval.executors.slurm.submit import Refused, note, sbatch
-from snakeval.job.attempt import write_atomically
+from snakeval.job.files import write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
 from snakeval.render.server import render

@@ -14,7 +14,7 @@ from snakeval.executors.slurm.resources import (
     seconds,
     written_walltime,
 )
-from snakeval.job.attempt import now
+from snakeval.job.files import now
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
 

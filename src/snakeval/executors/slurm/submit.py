@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from snakeval.job.attempt import now, write_atomically
+from snakeval.job.files import now, write_atomically
 
 
 class Refused(Exception):

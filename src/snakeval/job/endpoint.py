@@ -1,0 +1,107 @@
+"""Asking endpoints and servers over HTTP, and ports.
+
+Standard library only. What the network needs is imported when it is asked: each call of a script is
+a process of its own, and only few of them ask it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import urllib.request
+
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Name the caller's certificate authorities; `run.sh` takes the first that is set for all."""
+
+
+def models_url(url: str) -> str:
+    """`.../v1/chat/completions` -> `.../v1/models`."""
+    return re.sub(r"/(chat/completions|completions|embeddings)/?$", "", url) + "/models"
+
+
+def served_models(url: str, key_name: str | None, timeout: float = 10.0) -> list[str]:
+    """The models that an endpoint lists. Raises OSError or ValueError where it does not."""
+    import urllib.request
+    from http.client import HTTPException
+
+    request = urllib.request.Request(models_url(url), headers={"Accept": "application/json"})
+    key = os.environ.get(key_name) if key_name else None
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with opener_for(url).open(request, timeout=timeout) as answer:
+            listed = json.load(answer)
+    except HTTPException as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError(f"this is no HTTP: {error}") from None
+    return [str(item["id"]) for item in listed["data"]]
+
+
+def opener_for(url: str) -> urllib.request.OpenerDirector:
+    """Asks as the harness will: by the caller's proxies, but this machine directly, and with the
+    caller's certificate authorities."""
+    import ssl
+    import urllib.request
+
+    handlers: list[urllib.request.BaseHandler] = []
+    if is_local(url):
+        handlers.append(urllib.request.ProxyHandler({}))
+    bundle = next((path for path in map(os.environ.get, CA_VARIABLES) if path), None)
+    if bundle and url.startswith("https:"):
+        folder = os.path.isdir(bundle)
+        context = ssl.create_default_context(
+            cafile=None if folder else bundle, capath=bundle if folder else None
+        )
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL is at this machine's loopback address."""
+    import urllib.parse
+
+    return urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def answers(url: str, key_name: str | None = None) -> bool:
+    """Whether a GET is answered with a status of success.
+
+    key_name  the variable with the token that is wanted there. Where only the benchmarks have it,
+              an answer that asks for it is one.
+    """
+    import urllib.request
+    from http.client import HTTPException
+
+    request = urllib.request.Request(url)
+    key = os.environ.get(key_name) if key_name else None
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with opener_for(url).open(request, timeout=5) as answer:
+            return 200 <= int(answer.status) < 300
+    except urllib.error.HTTPError as error:
+        return bool(key_name) and not key and error.code in (401, 403)
+    except (OSError, ValueError, HTTPException):
+        return False
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(port: int, host: str = "") -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

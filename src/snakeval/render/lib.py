@@ -1,0 +1,55 @@
+"""A run folder's `lib/`: the Python that its scripts call, without this package.
+
+`lib/job/` is a copy of `snakeval.job`. Beside it stand the files that scripts start by their path,
+those of earlier versions too: each starts the module of the same name.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from snakeval.job.files import write_changed
+
+MODULES = (
+    "__init__",
+    "files",
+    "endpoint",
+    "attempt",
+    "server",
+    "supervise",
+    "slurm_job",
+    "shared_folder",
+    "verify",
+    "result_formats",
+    "harness_log",
+    "answer_cache",
+)
+"""Modules of `snakeval.job` that a run folder gets."""
+
+STARTED = ("attempt", "server", "supervise", "slurm_job", "shared_folder", "verify")
+"""Those that scripts start, as `lib/<name>.py`."""
+
+_STARTER = '''\
+"""Starts job/{name}.py, whose commands it has."""
+
+import runpy
+
+runpy.run_module("job.{name}", run_name="__main__")
+'''
+
+
+@cache
+def job_file(name: str) -> str:
+    """The text of a file of `snakeval/job`."""
+    return (files("snakeval.job") / name).read_text(encoding="utf-8")
+
+
+def write_library(lib: Path) -> None:
+    """Makes the folder, or brings it up to date."""
+    (lib / "job").mkdir(parents=True, exist_ok=True)
+    for name in MODULES:
+        write_changed(lib / "job" / f"{name}.py", job_file(f"{name}.py"))
+    for name in STARTED:
+        write_changed(lib / f"{name}.py", _STARTER.format(name=name))
