@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from snakeval.cli.entry import entry, run_parser, runs_of
 from snakeval.errors import InputError, Problem, nearest
+from snakeval.run_folder.records import task_names
 from snakeval.runs.kill import kill_run
-from snakeval.runs.status import task_names
 
 
 def main() -> int:

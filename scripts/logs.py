@@ -11,7 +11,7 @@ from snakeval.cli.entry import entry, run_parser, runs_of
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.run_folder.layout import TaskPaths
 from snakeval.run_folder.lease import owner_of
-from snakeval.runs.status import task_names
+from snakeval.run_folder.records import task_names
 
 PAUSE = 0.5
 """Seconds between two looks at a log that is followed."""

@@ -426,7 +426,7 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
     )
     plan = (
         "import sys; from pathlib import Path; import snakeval.pipeline, snakeval.start.checks;"
-        "from snakeval.config.load import load; from snakeval.plan import make_run;"
+        "from snakeval.config.load import load; from snakeval.plan.make import make_run;"
         f"make_run(load([Path('my.yaml')], {{}}), Path({str(CATALOGUE)!r}));"
         "print(*sys.modules)"
     )

@@ -20,7 +20,7 @@ from snakeval.plan.identity import HOW_NOT_WHAT
 from snakeval.plan.run import Run, Task
 from snakeval.results.samples import write_samples
 from snakeval.results.tables import rows
-from snakeval.runs.status import task_state
+from snakeval.run_folder.records import task_state
 
 if TYPE_CHECKING:
     import pandas as pd

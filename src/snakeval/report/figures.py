@@ -16,7 +16,7 @@ from snakeval.plan.run import Run, Task
 from snakeval.results.costs import Costs, costs
 from snakeval.results.tables import coverage, metric_name, rows
 from snakeval.run_folder import servers as deployments
-from snakeval.runs.status import TaskState, task_state
+from snakeval.run_folder.records import TaskState, task_state
 
 if TYPE_CHECKING:
     import pandas as pd

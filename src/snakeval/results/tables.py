@@ -20,7 +20,7 @@ from snakeval.job.files import now, write_atomically
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder import servers as servers
 from snakeval.run_folder.layout import RunPaths
-from snakeval.runs.status import task_state
+from snakeval.run_folder.records import task_state
 
 if TYPE_CHECKING:
     import pandas as pd

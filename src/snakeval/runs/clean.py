@@ -26,8 +26,8 @@ from snakeval.results.samples import write_samples
 from snakeval.run_folder import controller
 from snakeval.run_folder.layout import RUN_FOLDER_NAMES, RunPaths, TaskPaths
 from snakeval.run_folder.lease import owner_of
+from snakeval.run_folder.records import task_state
 from snakeval.runs.kill import ENGINES
-from snakeval.runs.status import task_state
 
 HALF_DELETED = ".deleting"
 """A folder is renamed before it is removed, so that nobody works in half of one."""

@@ -22,7 +22,7 @@ from snakeval.run_folder import controller
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.lease import owner_of
-from snakeval.runs.status import task_names
+from snakeval.run_folder.records import task_names
 
 SCRIPT_GRACE = 25.0
 """Seconds that a script has: 10 for its harness, then the removal of the container."""

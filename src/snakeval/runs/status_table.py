@@ -11,8 +11,8 @@ from rich.text import Text
 from snakeval.executors.places import place_at
 from snakeval.run_folder import controller
 from snakeval.run_folder.layout import RunPaths
+from snakeval.run_folder.records import STATES, TaskState, run_states
 from snakeval.run_folder.servers import deployments_of, told
-from snakeval.runs.status import STATES, TaskState, run_states
 
 COLOURS = {
     "published": "green",
