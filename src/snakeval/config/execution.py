@@ -85,7 +85,8 @@ class Execution(Section):
     )
     hf_home: Annotated[str | Literal[False] | None, BeforeValidator(_folder_or_none)] = Field(
         None,
-        description="Folder of the Hugging Face cache that benchmarks share; false: none; null: "
+        description="Folder of the Hugging Face cache that benchmarks and servers share; "
+        "false: none; null: "
         "`HF_HOME`, else `~/.cache/huggingface` where it exists (ours).",
     )
     endpoint_readiness_timeout: Positive | None = Field(

@@ -4,7 +4,12 @@ supervision=(--own-network)
 [ -z "$port" ] || supervision+=(--port "$port" --fixed-port)
 
 # What the process is; the runtimes of clusters have another one.
-launch() { exec bash -c "$(server_command)"; }
+launch() {
+    local cache
+    cache=$(hf_cache)
+    [ -z "$cache" ] || export HF_HOME="$cache"
+    exec bash -c "$(server_command)"
+}
 
 serve() {
     local server watchdog code devices=${SNAKEVAL_DEVICES:-}

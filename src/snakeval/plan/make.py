@@ -14,7 +14,6 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from snakeval.config.deployment import ServerDeployment
 from snakeval.config.explain import Layers, dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load_all, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry
@@ -35,7 +34,7 @@ from snakeval.plan.identity import (
     run_identity,
 )
 from snakeval.plan.run import PATHS_OF_TYPES, Endpoint, Keys, Run, Task
-from snakeval.plan.server import MODEL, READY_TIMEOUT, servers_of
+from snakeval.plan.server import MODEL, READY_TIMEOUT, Server, hf_home_of, servers_of
 from snakeval.run_folder.layout import RunPaths, TaskPaths, runs_in
 
 _KNOWN_PATH = re.compile(r"/(chat/completions|completions|embeddings)/?$")
@@ -178,10 +177,12 @@ def _run_at(
     drafts: list[Task] = []
     judges = auxiliary.auxiliaries_of(config, SERVER_IDENTITY)
     by_all = auxiliary.used_by_all(judges, config) if judges else frozenset()
+    servers = servers_of(config)
     for number, entry in enumerate(config.evaluation.tasks):
         place = loaded.where(*_name_key(number))
         try:
-            drafts.append(_task(loaded, number, catalogue.find(entry, place), judges, by_all))
+            benchmark = catalogue.find(entry, place)
+            drafts.append(_task(loaded, number, benchmark, servers, judges, by_all))
         except InputError as error:
             problems += error.problems
     problems += _repeated(drafts)
@@ -207,7 +208,7 @@ def _run_at(
         place=loaded.where,
         update_images=loaded.overrides.update_images,
         warnings=loaded.warnings,
-        servers=servers_of(config),
+        servers=servers,
     )
 
 
@@ -215,6 +216,7 @@ def _task(
     loaded: Loaded,
     number: int,
     benchmark: Benchmark,
+    servers: Mapping[str, Server],
     judges: tuple[Auxiliary, ...],
     by_all: frozenset[str],
 ) -> Task:
@@ -223,7 +225,9 @@ def _task(
     harness = _harness_config(config, entry)
     params = harness["config"]["params"]
     place = loaded.where(*_name_key(number))
-    endpoint = _endpoint(config, benchmark.endpoint_type(entry), place, entry.name)
+    endpoint = _endpoint(
+        config, servers.get(MODEL), benchmark.endpoint_type(entry), place, entry.name
+    )
     if ends_early := _ends_early(endpoint.url, benchmark, endpoint.type, loaded.layers):
         raise InputError([ends_early])
     to_harness = harness["target"]["api_endpoint"]
@@ -287,29 +291,18 @@ def _task(
         place=loaded.where,
         env_keys={name: (*keys, "env_vars", name) for keys, level in levels for name in level},
         identity=identity,
-        hf_home=_hf_home(config.execution.hf_home),
+        hf_home=hf_home_of(config.execution),
         image_mirror=config.execution.image_mirror,
         mount_home=config.execution.mounts.mount_home is not False,
-        servers=(*_servers(config), *(each.name for each in asked)),
+        servers=(*([MODEL] if MODEL in servers else []), *(each.name for each in asked)),
         auxiliary=asked,
-        server_timeout=_server_timeout(config),
+        server_timeout=_server_timeout(servers.values()),
     )
 
 
-def _servers(config: Config) -> tuple[str, ...]:
-    """The deployment of the model, if it has one."""
-    return (MODEL,) if isinstance(config.deployment, ServerDeployment) else ()
-
-
-def _server_timeout(config: Config) -> float:
+def _server_timeout(servers: Iterable[Server]) -> float:
     """Seconds that a benchmark waits for its servers: as long as they may take."""
-    return max((each.ready_timeout for each in servers_of(config).values()), default=READY_TIMEOUT)
-
-
-def _hf_home(given: str | bool | None) -> str:
-    if given is False:
-        return "no"
-    return str(Path(given).expanduser().resolve()) if isinstance(given, str) else ""
+    return max((each.ready_timeout for each in servers), default=READY_TIMEOUT)
 
 
 def _harness_config(config: Config, entry: TaskEntry) -> dict[str, Any]:
@@ -323,14 +316,15 @@ def _harness_config(config: Config, entry: TaskEntry) -> dict[str, Any]:
     return merged
 
 
-def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> Endpoint:
+def _endpoint(
+    config: Config, server: Server | None, wanted: EndpointType, where: str, name: str
+) -> Endpoint:
+    """The endpoint of a benchmark: the model's server, where the config has one."""
     given = config.target.api_endpoint
     if config.deployment.type == "demo":
         return Endpoint(None, DEMO_MODEL, wanted, given.api_key_name, demo=True)
-    if isinstance(config.deployment, ServerDeployment):
+    if server:
         # The address is known only when the server is up.
-        model = str(config.deployment.served_model_name)
-        server = servers_of(config)[MODEL]
         path = server.path(wanted)
         if path is None:
             raise InputError(
@@ -344,7 +338,7 @@ def _endpoint(config: Config, wanted: EndpointType, where: str, name: str) -> En
                 ]
             )
         key = server.key_name or given.api_key_name
-        return Endpoint(None, model, wanted, key, path=path, of_place=server.key_is_made)
+        return Endpoint(None, server.model, wanted, key, path=path, of_place=server.key_is_made)
     assert given.url and given.model_id, "checked by config.load"
     # A chat endpoint serves vlm benchmarks too.
     if given.type and given.type != wanted and {given.type, wanted} != {"chat", "vlm"}:

@@ -88,6 +88,8 @@ class Server:
     instances: int = 1
     proxy: Proxy = field(default_factory=Proxy)
     """In front of several instances."""
+    hf_home: str = ""
+    """The Hugging Face cache: a folder, `no`, or nothing for the caller's."""
 
     def path(self, endpoint_type: EndpointType) -> str | None:
         """The path that a benchmark of this type asks."""
@@ -144,6 +146,7 @@ def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeplo
         environment=_environment(given),
         several=_several(config, given),
         gpu_count=_gpu_count(given),
+        hf_home=hf_home_of(config.execution),
         **_shape(config, given),
     )
 
@@ -241,6 +244,15 @@ def _port(given: ServerDeployment) -> int | None:
     if given.type == "process" and "port" not in given.model_fields_set:
         return None
     return given.port or (None if given.type == "process" else 8000)
+
+
+def hf_home_of(execution: Execution) -> str:
+    """The Hugging Face cache of servers and benchmarks: a folder, `no`, or nothing for the
+    caller's."""
+    given = execution.hf_home
+    if given is False:
+        return "no"
+    return str(_folder(given)) if isinstance(given, str) else ""
 
 
 def _folder(path: str) -> Path:

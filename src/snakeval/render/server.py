@@ -26,7 +26,6 @@ def render(
     server: Server,
     runtime: str,
     image: str | None,
-    hf_home: str = "",
     reach: Literal["host", "nodes"] = "host",
     command: str | None = None,
 ) -> str:
@@ -41,7 +40,7 @@ def render(
     wanted = [server.key_name] if server.key_name else []
     return "\n".join(
         [
-            _head(server, runtime, image or "", hf_home, reach),
+            _head(server, runtime, image or "", reach),
             variables(server.environment, server.env_vars, wanted),
             _command(server, runtime) if command is None else _printed(command),
             job_file("surroundings.sh"),
@@ -58,7 +57,7 @@ def runtime_of(server: Server, wanted: str) -> str:
     return wanted if server.image else "process"
 
 
-def _head(server: Server, runtime: str, image: str, hf_home: str, reach: str) -> str:
+def _head(server: Server, runtime: str, image: str, reach: str) -> str:
     settings: dict[str, str | Iterable[str]] = {
         "deployment": server.name,
         "runtime": runtime,
@@ -69,7 +68,7 @@ def _head(server: Server, runtime: str, image: str, hf_home: str, reach: str) ->
         "port": _port(server, runtime),
         "gpus": server.gpus,
         "hf_model": "yes" if server.hf_model else "no",
-        "hf_home": hf_home,
+        "hf_home": server.hf_home,
         "endpoint_url": "",
         "reach": reach,
         "idle_timeout": f"{server.idle_timeout:g}",
