@@ -47,9 +47,7 @@ def test_wrong_partition_and_account_are_told_in_slurms_words(project: ClusterPr
     assert not project.submitted_names("wrong_a.", "wrong_b.")
     # and what a login node does not need is accepted, with a warning that says so
     planned = project.snakemake("-n").check()
-    assert "execution.hostname: has no meaning here: the pipeline runs on the cluster" in (
-        planned.output
-    )
+    assert "execution.hostname: ignored: the pipeline runs on the cluster" in (planned.output)
 
 
 def test_a_machine_without_sbatch_is_told(project: ClusterProject) -> None:

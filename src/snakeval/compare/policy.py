@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from snakeval.config.explain import invalid
 from snakeval.config.read import read_mapping
 from snakeval.config.sections import Section, fixable
-from snakeval.errors import InputError, Problem, nearest
+from snakeval.errors import InputError, Problem
 
 
 class Rule(Section):
@@ -78,16 +77,4 @@ def read_policy(path: Path) -> Policy:
     try:
         return Policy.model_validate(raw)
     except ValidationError as error:
-        raise InputError(_problems(error, path, raw)) from None
-
-
-def _problems(error: ValidationError, path: Path, raw: dict[str, Any]) -> Iterator[Problem]:
-    for item in error.errors(include_url=False):
-        if item["type"] == "extra_forbidden":
-            *above, key = (str(part) for part in item["loc"])
-            fields = (Rule if above else Policy).model_fields
-            place = f"{path}: {'.'.join([*above, key])}"
-            yield Problem(place, f"unknown key '{key}'", nearest(key, list(fields)))
-    for problem in invalid(error, [(path, raw)]):
-        if not problem.what.startswith("unknown key"):
-            yield problem
+        raise InputError(invalid(error, [(path, raw)], Policy)) from None

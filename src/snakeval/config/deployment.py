@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AliasChoices, BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
@@ -12,6 +12,7 @@ from snakeval.config.lepton import LeptonMount, as_mounts, references, variables
 from snakeval.config.sections import (
     VARIABLE,
     EnvVars,
+    Ignored,
     Names,
     Positive,
     Section,
@@ -20,7 +21,9 @@ from snakeval.config.sections import (
     section_of_type,
 )
 
-BROUGHT_UP = ("vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic", "process")
+ServerType = Literal["vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic", "process"]
+
+BROUGHT_UP = get_args(ServerType)
 """Types that need a server of their own."""
 
 OF_WEIGHTS = ("vllm", "vllm_ray", "sglang", "trtllm")
@@ -57,7 +60,13 @@ class ScaleDown(Section):
     not_ready_timeout: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Seconds after which replicas that are not ready end."
     )
-    scale_from_zero: bool | None = Field(None, description="Without a meaning here.")
+    scale_from_zero: Annotated[
+        bool | None,
+        Ignored(
+            "Lepton's SDK has no field for it; "
+            "with min_replicas: 0 the next request starts a replica"
+        ),
+    ] = None
 
 
 class Throughput(Section):
@@ -146,7 +155,7 @@ class DemoDeployment(Section):
 class ServerDeployment(Section):
     """A server that the pipeline brings up and down."""
 
-    type: Literal["vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic", "process"] = Field(
+    type: ServerType = Field(
         description="What serves the model; process: a command on the host (ours)."
     )
     image: str | None = Field(None, description="The server's image.")
@@ -195,7 +204,7 @@ class ServerDeployment(Section):
     multiple_instances: bool | None = Field(None, description="Several instances of the server.")
 
 
-Switchable = Literal["none", "vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic", "process"]
+Switchable = Literal["none", ServerType]
 
 
 class AuxiliaryDeployment(ServerDeployment):

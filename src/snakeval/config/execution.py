@@ -16,6 +16,7 @@ from snakeval.config.export import Destinations
 from snakeval.config.lepton import JobMount, as_mounts, references, variables
 from snakeval.config.sections import (
     EnvVars,
+    Ignored,
     Mounted,
     Names,
     Positive,
@@ -29,15 +30,18 @@ from snakeval.config.sections import (
 IMAGE_PREFIX = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")
 
 
+EXPORTS_RUN_HERE = Ignored("exports run in the pipeline's own environment")
+
+
 class AutoExport(Section):
     """Exports that are part of a normal run."""
 
     destinations: Destinations = Field(
         default_factory=list, description="local, mlflow, wandb or gsheets."
     )
-    launcher_install_cmd: str | None = Field(None, description="Without a meaning here.")
-    export_image: str | None = Field(None, description="Without a meaning here.")
-    export_mounts: Mounted = Field(default_factory=dict, description="Without a meaning here.")
+    launcher_install_cmd: Annotated[str | None, EXPORTS_RUN_HERE] = None
+    export_image: Annotated[str | None, EXPORTS_RUN_HERE] = None
+    export_mounts: Annotated[Mounted, EXPORTS_RUN_HERE] = Field(default_factory=dict)
 
 
 class Mounts(Section):
@@ -133,9 +137,7 @@ class LocalExecution(Execution):
 
 
 class DeploymentTasks(Section):
-    n_tasks: Positive | None = Field(
-        None, description="Without a meaning here: ntasks_per_node says it."
-    )
+    n_tasks: Annotated[Positive | None, Ignored("use ntasks_per_node")] = None
     sbatch_extra_flags: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
         default_factory=dict,
         description="Flags of sbatch for the server's job, on top of the others (ours).",
@@ -162,8 +164,10 @@ class SlurmExecution(Execution):
     """A Slurm cluster; the launcher's `execution: slurm/default`."""
 
     type: Literal["slurm"] = Field("slurm", description="A Slurm cluster.")
-    hostname: str | None = Field(None, description="Without a meaning here.")
-    username: str | None = Field(None, description="Without a meaning here.")
+    hostname: Annotated[
+        str | None, Ignored("the pipeline runs on the cluster's login node and needs no ssh")
+    ] = None
+    username: Annotated[str | None, Ignored("the pipeline runs as the user who starts it")] = None
     account: str | None = Field(None, description="Account that pays.")
     partition: str = Field(
         "batch",
@@ -188,7 +192,7 @@ class SlurmExecution(Execution):
         description="Benchmarks of a deployed server: separate jobs, or steps inside the server's "
         "allocation (ours).",
     )
-    subproject: str | None = Field(None, description="Without a meaning here.")
+    subproject: Annotated[str | None, Ignored("folders are named after the run")] = None
     sbatch_comment: str | None = Field(None, description="Comment of the jobs.")
     sbatch_extra_flags: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
         default_factory=dict,
@@ -218,9 +222,11 @@ class EvaluationTasks(Section):
 class PlatformDeployment(Section):
     node_group: str | None = Field(None, description="Node group of the endpoint.")
     endpoint_readiness_timeout: Positive = Field(1200, description="Seconds until healthy.")
-    platform_defaults: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
-        default_factory=dict, description="Defaults of endpoints, in Lepton's own words."
-    )
+    platform_defaults: Annotated[
+        dict[str, Any],
+        BeforeValidator(empty_if_null),
+        Ignored("Lepton's SDK has no field for it", key="enable_rdma"),
+    ] = Field(default_factory=dict, description="Defaults of endpoints, in Lepton's own words.")
 
 
 class PlatformTasks(Section):
@@ -233,10 +239,14 @@ class PlatformTasks(Section):
         description="Storage: from, path, mount_path; here: where this machine sees it (ours).",
     )
     image_pull_secrets: Names = Field(default_factory=list, description="Names of pull secrets.")
-    api_tokens: Annotated[list[dict[str, Any]], BeforeValidator(references)] = Field(
-        default_factory=list,
-        description="Without a meaning here: deployment.lepton_config.api_tokens says it.",
-    )
+    api_tokens: Annotated[
+        list[dict[str, Any]],
+        BeforeValidator(references),
+        Ignored(
+            "an endpoint's tokens are in deployment.lepton_config.api_tokens; "
+            "without any it gets one of its own"
+        ),
+    ] = Field(default_factory=list)
 
 
 class LeptonPlatform(Section):

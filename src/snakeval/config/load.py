@@ -17,15 +17,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from snakeval.config.compose import missing, resolved, with_groups
-from snakeval.config.explain import (
-    Layers,
-    as_meant,
-    contradictions,
-    invalid,
-    older,
-    warnings,
-    where,
-)
+from snakeval.config.contradictions import contradictions, older, warnings
+from snakeval.config.explain import as_meant, invalid
+from snakeval.config.layers import Layers, where
 from snakeval.config.model import Config, Swept
 from snakeval.config.overrides import Overrides, assign, merge, parse_overrides
 from snakeval.config.read import read_mapping
@@ -148,7 +142,7 @@ def _loaded(
         raw, unresolved = resolved(raw, lambda loc: where(loc, layers))
         problems = [*problems, *unresolved]
     config = _checked(raw, layers, problems)
-    told_ones = tuple(warnings(raw, layers))
+    told_ones = tuple(warnings(config, layers))
     return Loaded(config, raw, files, tuple(layers), overrides, told_ones)
 
 

@@ -143,9 +143,10 @@ def _leaves(dotted: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _unknown(key: str) -> Problem:
     """A key of `--config` that is none of ours."""
-    from snakeval.config.explain import section_of
+    from snakeval.config.index import section_of
+    from snakeval.config.model import Config
 
-    section = section_of(key, (key,)).partition(" ")[0]
+    section = section_of(key, (key,), Config).partition(" ")[0]
     dotted = f"{section}.{key}" if section else "dotted.key"
     near = nearest(key, list(RESERVED))
     fixes = [near.rstrip("?")] if near.startswith("did") else []

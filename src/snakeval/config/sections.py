@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -25,6 +26,27 @@ class Section(BaseModel):
     """A closed mapping: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Marks a key of the launcher that is read and does nothing here.
+
+    why  half a sentence for the warning and the docs
+    key  the one key that is meant, of a mapping that is free otherwise
+    """
+
+    why: str
+    key: str = ""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        described: dict[str, Any] = handler(core)
+        return described if self.key else {**described, "description": self.meaning}
+
+    @property
+    def meaning(self) -> str:
+        """What the docs say of the key."""
+        return f"Ignored: {self.why}."
 
 
 def fixable(what: str, fix: str) -> PydanticCustomError:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from snakeval.config.deployment import BROUGHT_UP
-from snakeval.config.explain import Layers, dig, where
+from snakeval.config.layers import Layers, dig, where
 from snakeval.config.model import SweptModel
 from snakeval.config.overrides import merge
 from snakeval.errors import Problem

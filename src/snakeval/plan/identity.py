@@ -42,7 +42,7 @@ def digest(content: Any, length: int = 12) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def _without_files(identity: dict[str, Any]) -> dict[str, Any]:
+def without_files(identity: dict[str, Any]) -> dict[str, Any]:
     """An identity without what is read from the benchmark's own files."""
     definition = {k: v for k, v in (identity["definition"] or {}).items() if k != "files"}
     return {**identity, "definition": definition}
@@ -57,7 +57,7 @@ def run_identity(config: Config) -> dict[str, Any]:
         "name": config.name or endpoint.url or config.deployment.type,
         "model_id": endpoint.model_id or DEMO_MODEL,
         "endpoint_type": endpoint.type,
-        "params": _what(run_wide.config.params.model_dump(exclude_none=True)),
+        "params": params_that_decide(run_wide.config.params.model_dump(exclude_none=True)),
     }
     if isinstance(config.deployment, ServerDeployment):
         identity["model_id"] = config.deployment.served_model_name
@@ -69,7 +69,7 @@ def run_identity(config: Config) -> dict[str, Any]:
     return identity
 
 
-def _what(params: dict[str, Any]) -> dict[str, Any]:
+def params_that_decide(params: dict[str, Any]) -> dict[str, Any]:
     """The parameters that decide the result; an empty `extra` is none."""
     return {
         key: value
@@ -78,7 +78,7 @@ def _what(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _definition(benchmark: Benchmark) -> dict[str, Any] | None:
+def definition_of(benchmark: Benchmark) -> dict[str, Any] | None:
     """What a definition of one's own, or a folder of task definitions, adds to the digest."""
     found: dict[str, Any] = {}
     definition = benchmark.definition

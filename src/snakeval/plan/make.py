@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from snakeval.config.explain import Layers, dig, where
+from snakeval.config.layers import Layers, dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load_all, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry
 from snakeval.config.overrides import merge
@@ -26,12 +26,12 @@ from snakeval.plan.identity import (
     CANONICAL_VERSION,
     DEMO_MODEL,
     SERVER_IDENTITY,
-    _definition,
-    _what,
-    _without_files,
     dataset_revision,
+    definition_of,
     digest,
+    params_that_decide,
     run_identity,
+    without_files,
 )
 from snakeval.plan.run import PATHS_OF_TYPES, Endpoint, Keys, Run, Task
 from snakeval.plan.server import MODEL, READY_TIMEOUT, Server, hf_home_of, servers_of
@@ -151,7 +151,7 @@ def _as_written(task: Task) -> Task:
         return task
     try:
         written = yaml.load(task.paths.spec.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        same = _without_files(written["identity"]) == _without_files(task.identity)
+        same = without_files(written["identity"]) == without_files(task.identity)
         return replace(task, digest=str(written["digest"])) if same else task
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return task
@@ -244,10 +244,10 @@ def _task(
         "image": entry.container,
         "model_id": endpoint.model_id,
         "endpoint_type": endpoint.type,
-        "params": _what(params),
+        "params": params_that_decide(params),
         "adapter_config": to_harness.get("adapter_config") or {},
         "dataset": dataset_revision(dataset) if dataset else None,
-        "definition": _definition(benchmark),
+        "definition": definition_of(benchmark),
     }
     around = {
         "pre_cmd": entry.pre_cmd or config.evaluation.pre_cmd,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -16,9 +15,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from snakeval.compare.policy import Policy
-from snakeval.config.explain import ALL_TYPES
+from snakeval.config.index import sections_of, types_of
 from snakeval.config.model import Config
 from snakeval.config.overrides import RESERVED
+from snakeval.config.sections import Ignored
 
 SCHEMA = Path("config/schema.json")
 PARTS: dict[Path, tuple[str, dict[str, Any]]] = {
@@ -58,7 +58,9 @@ def schema() -> str:
         "description": "Config groups whose values lie below this file's own.",
         "type": "array",
     }
-    for section, types in ALL_TYPES.items():  # `deployment: demo` is short for its type alone
+    for section, types in types_of(
+        Config
+    ).items():  # `deployment: demo` is short for its type alone
         content["properties"][section]["anyOf"].append({"enum": types})
     tasks = content["$defs"]["Evaluation"]["properties"]["tasks"]
     tasks["items"] = {"anyOf": [tasks["items"], {"type": "string"}]}
@@ -118,7 +120,7 @@ def tables() -> str:
         for name, field in model.model_fields.items():
             parts.append(
                 f"| `{field.alias or name}` | {_type_name(field.annotation)} | {_default(field)} "
-                f"| {field.description or ''} |"
+                f"| {meaning(field)} |"
             )
         parts.append("")
     parts += ["### On the command line: `--config`", "", "| key | meaning |", "|---|---|"]
@@ -130,31 +132,6 @@ def page(before: str) -> str:
     """The text of the configuration page with its tables renewed."""
     pattern = re.escape(BEGIN) + r".*?" + re.escape(END)
     return re.sub(pattern, lambda _: tables(), before, flags=re.DOTALL)
-
-
-def sections_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """Every section of a model with its path, such as `evaluation.tasks[]`."""
-    yield path, model
-    for name, field in model.model_fields.items():
-        inner = list(_models(field.annotation))
-        for found in inner:
-            place = f"{path}.{name}".lstrip(".") + _suffix(field.annotation)
-            kind = found.model_fields.get("type")
-            kinds = get_args(kind.annotation) if kind and len(inner) > 1 else ()
-            named = f" (type {', '.join(map(str, kinds))})" if kinds else ""
-            yield from sections_of(found, place + named)
-
-
-def _suffix(annotation: Any) -> str:
-    origin = get_origin(annotation)
-    return "[]" if origin is list else ".NAME" if origin is dict else ""
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)
 
 
 def _type_name(annotation: Any) -> str:
@@ -179,6 +156,12 @@ def _type_name(annotation: Any) -> str:
     }
     name = getattr(annotation, "__name__", str(annotation))
     return words.get(name, "section")
+
+
+def meaning(field: FieldInfo) -> str:
+    """What a key is for, or why it does nothing."""
+    ignored = [mark.meaning for mark in field.metadata if isinstance(mark, Ignored)]
+    return field.description or "".join(ignored)
 
 
 def _default(field: FieldInfo) -> str:

@@ -1,0 +1,165 @@
+"""What concerns several sections of a config at once, or belongs to another version of it: told
+together with what the model objects to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+
+from snakeval.config.deployment import BROUGHT_UP, OF_WEIGHTS
+from snakeval.config.layers import Layers, dig, where
+from snakeval.config.model import TaskEntry
+from snakeval.config.sections import NAME, Ignored, prefix_of
+from snakeval.errors import Problem, nearest
+
+
+def older(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
+    """Keys of older versions of the launcher, and what is written now."""
+    if dig(raw, "execution", "env_vars") is not None:
+        yield Problem(
+            where(("execution", "env_vars"), layers),
+            "belongs to an older version",
+            "write env_vars at the top level (for benchmarks) or deployment.env_vars (for the "
+            "server)",
+        )
+    endpoint = dig(raw, "target", "api_endpoint")
+    if isinstance(endpoint, dict) and {"api_key", "api_key_name"} <= set(endpoint):
+        yield Problem(
+            where(("target", "api_endpoint", "api_key"), layers),
+            "is the older name of api_key_name, which is given too",
+            "take it out",
+        )
+    evaluation = raw.get("evaluation")
+    places: list[tuple[tuple[int | str, ...], Any]] = [(("evaluation",), evaluation)]
+    entries = dig(raw, "evaluation", "tasks")
+    if isinstance(entries, list):
+        places += [(("evaluation", "tasks", index), entry) for index, entry in enumerate(entries)]
+    for place, content in places:
+        if isinstance(content, dict) and "overrides" in content:
+            yield Problem(
+                where((*place, "overrides"), layers),
+                "belongs to an older version",
+                "write nemo_evaluator_config, for example "
+                "nemo_evaluator_config.config.params.limit_samples",
+            )
+
+
+def warnings(given: Any, layers: Layers, path: tuple[int | str, ...] = ()) -> Iterable[Problem]:
+    """Keys of the launcher that are read and do nothing here, and why.
+
+    given  a section of the config, a list or a mapping
+    """
+    for name, value in _entries_of(given):
+        if isinstance(given, BaseModel):
+            for mark in given.__class__.model_fields[name].metadata:
+                if isinstance(mark, Ignored) and (dig(value, mark.key) if mark.key else value):
+                    keys = (*path, name, *filter(None, [mark.key]))
+                    yield Problem(where(keys, layers), f"ignored: {mark.why}", warning=True)
+        yield from warnings(value, layers, (*path, name))
+
+
+def _entries_of(given: Any) -> Iterable[tuple[Any, Any]]:
+    """What a section, a list or a mapping holds; of anything else nothing."""
+    if isinstance(given, BaseModel):
+        return [(name, getattr(given, name)) for name in sorted(given.model_fields_set)]
+    if isinstance(given, list):
+        return enumerate(given)
+    return given.items() if isinstance(given, dict) else ()
+
+
+def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
+    """What concerns two sections at once, so that it is told together with everything else."""
+    entries = dig(raw, "evaluation", "tasks")
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        key, *more = entry if isinstance(entry, dict) and entry else ("name",)
+        slip = nearest(str(key), list(TaskEntry.model_fields)).startswith("did")
+        if not more and not slip and key not in TaskEntry.model_fields:
+            yield Problem(
+                where(("evaluation", "tasks", index), layers),
+                f"an entry with the one key '{key}' has no name",
+                f"write `- name: {key}` and what belongs to it on lines below, indented alike",
+            )
+    endpoint = dig(raw, "target", "api_endpoint") or {}
+    written = raw.get("deployment")
+    deployment = written if isinstance(written, str) else dig(raw, "deployment", "type") or "none"
+    if deployment in BROUGHT_UP and not dig(raw, "deployment", "served_model_name"):
+        yield Problem(
+            where(("deployment", "served_model_name"), layers),
+            "is missing and must be given",
+            "write the name under which the server is to serve the model",
+        )
+    yield from _two_models(("deployment",), raw.get("deployment"), layers)
+    yield from _auxiliary(raw, layers)
+    if not isinstance(endpoint, dict):
+        return
+    for key in ("url", "model_id"):
+        given = endpoint.get(key) is not None
+        place = where(("target", "api_endpoint", key), layers)
+        if deployment == "none" and not given:
+            yield Problem(
+                place,
+                "is missing, and there is no deployment that could give it",
+                "write the endpoint's whole URL, such as https://host/v1/chat/completions"
+                if key == "url"
+                else "write the name under which the endpoint serves the model",
+            )
+        elif deployment != "none" and given:
+            yield Problem(
+                place,
+                "comes from the deployment and cannot be given too",
+                "leave it out, or set deployment.type to none",
+            )
+
+
+def _two_models(keys: tuple[str, ...], deployment: Any, layers: Layers) -> Iterable[Problem]:
+    """Two models for one server: the one that was not meant would be evaluated, without a word."""
+    named = [key for key in ("checkpoint_path", "hf_model_handle") if dig(deployment, key)]
+    if len(named) > 1 and not deployment.get("command") and deployment.get("type") in OF_WEIGHTS:
+        yield Problem(
+            where((*keys, named[0]), layers),
+            "is given beside hf_model_handle, and a server has one model",
+            "leave one of them out, or write null for it",
+        )
+
+
+RESERVED_PREFIXES = ("SLURM", "PRIMARY", "MODEL", "SERVER")
+"""Beginnings of variables that no auxiliary deployment can have."""
+
+
+def _auxiliary(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
+    """What is wrong with the names of auxiliary deployments."""
+    given = raw.get("auxiliary_deployments")
+    prefixes: dict[str, str] = {}
+    for name, content in given.items() if isinstance(given, dict) else ():
+        place = ("auxiliary_deployments", str(name))
+        if not isinstance(content, dict) or content.get("type") not in BROUGHT_UP:
+            continue
+        if not content.get("served_model_name"):
+            yield Problem(
+                where((*place, "served_model_name"), layers),
+                "is missing and must be given",
+                "write the name under which the server is to serve its model",
+            )
+        yield from _two_models(place, content, layers)
+        if not NAME.match(str(name)):
+            yield Problem(
+                where(place, layers),
+                "the name becomes a folder's, and cannot",
+                "write letters, digits, '-' and '_'",
+            )
+        prefix = prefix_of(str(name), str(content.get("env_prefix") or ""))
+        if prefix in RESERVED_PREFIXES or name == "model":
+            yield Problem(
+                where(place, layers),
+                f"'{name}' is reserved" if name == "model" else f"the prefix {prefix} is reserved",
+                "give it another name, such as judge",
+            )
+        elif prefix in prefixes:
+            yield Problem(
+                where(place, layers),
+                f"its variables would begin with {prefix}, as those of '{prefixes[prefix]}' do",
+                f"write another env_prefix, such as {prefix}_2",
+            )
+        prefixes.setdefault(prefix, str(name))
