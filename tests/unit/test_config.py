@@ -1,5 +1,6 @@
 """Config errors: all at once, each with file, key, what is wrong, and what to write instead."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 
 from snakeval.config.load import Loaded, load
 from snakeval.config.overrides import assign, merge, parse_overrides
+from snakeval.config.source import Source
 from snakeval.errors import InputError, nearest
 
 Read = Callable[..., Loaded]
@@ -131,10 +133,26 @@ def test_values_of_the_wrong_type_are_not_repeated_when_they_are_text(refused: R
 
 
 @pytest.mark.parametrize(
-    "source", ["host:MY_KEY", "runtime:MY_KEY", "MY_KEY", "lit:any text: at all", "hf_token"]
+    ("text", "source"),
+    [
+        ("host:MY_KEY", Source("host", "MY_KEY")),
+        ("runtime:MY_KEY", Source("runtime", "MY_KEY")),
+        ("MY_KEY", Source("host", "MY_KEY")),
+        ("lit:any text: at all", Source("lit", "any text: at all")),
+        ("lit:", Source("lit", "")),
+        ("hf_token", Source("host", "hf_token")),
+    ],
 )
-def test_ways_to_name_a_variable(read: Read, source: str) -> None:
-    assert read(env_vars={"A": source}).config.env_vars == {"A": source}
+def test_ways_to_name_a_variable(read: Read, text: str, source: Source) -> None:
+    config = read(env_vars={"A": text}).config
+    assert config.env_vars == {"A": source}
+    assert json.loads(config.model_dump_json())["env_vars"] == {"A": str(source)}
+
+
+@pytest.mark.parametrize("name", ["A-B", "1A", "", "A\n", "A=B", "Ä", "A B", "A\x00"])
+def test_names_of_variables_are_those_of_posix(refused: Refused, name: str) -> None:
+    for given in ({name: "host:A"}, {"A": f"host:{name}"}, {"A": f"runtime:{name}"}):
+        assert "env_vars" in refused(env_vars=given)
 
 
 # --- overrides -----------------------------------------------------------------------------------

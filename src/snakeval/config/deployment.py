@@ -10,7 +10,6 @@ from pydantic import Discriminator as Chosen
 
 from snakeval.config.lepton import LeptonMount, as_mounts, references, variables
 from snakeval.config.sections import (
-    VARIABLE,
     EnvVars,
     Ignored,
     Names,
@@ -20,6 +19,7 @@ from snakeval.config.sections import (
     fixable,
     section_of_type,
 )
+from snakeval.config.source import VARIABLE
 
 ServerType = Literal["vllm", "vllm_ray", "sglang", "trtllm", "nim", "generic", "process"]
 
@@ -29,7 +29,7 @@ BROUGHT_UP = get_args(ServerType)
 OF_WEIGHTS = ("vllm", "vllm_ray", "sglang", "trtllm")
 """Types whose command names the weights: a folder, or the model's name on the hub."""
 
-GPUS = re.compile(r"^(all|none|\d+(,\d+)*)?$")
+GPUS = re.compile(r"(all|none|[0-9]+(,[0-9]+)*)?\Z")
 
 
 class Endpoints(Section):

@@ -27,7 +27,7 @@ from snakeval.config.sections import (
     section_of_type,
 )
 
-IMAGE_PREFIX = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")
+IMAGE_PREFIX = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?(/[a-z0-9._-]+)*\Z")
 
 
 EXPORTS_RUN_HERE = Ignored("exports run in the pipeline's own environment")

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from snakeval.config.sections import Section, fixable, looks_like_a_key, names_a_variable
+from snakeval.config.sections import Section, fixable
+from snakeval.config.source import looks_like_a_key, names_a_variable
 
 Written = Annotated[str, Field(min_length=1)]
 

@@ -30,9 +30,9 @@ from snakeval.config.sections import (
     Walltime,
     empty_if_null,
     fixable,
-    names_a_variable,
     section_of_type,
 )
+from snakeval.config.source import names_a_variable
 
 EndpointType = Literal["chat", "completions", "vlm", "embedding"]
 

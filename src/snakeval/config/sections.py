@@ -9,17 +9,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-LOOKS_LIKE_A_KEY = re.compile(
-    r"^(hf_|gsk_|ghp_|gho_|github_pat_|AIza|AKIA|glpat|xox[bp]|nvapi|sk_)[A-Za-z0-9_]{12,}$"
-    r"|^(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9]{24,}$"
-)
-"""Keys without a dash could pass for names of variables; taken so, they would be printed."""
+from snakeval.config.source import AnySource, names_a_variable
 
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
 """Names that become names of folders."""
 
-WALLTIME = re.compile(r"^(\d+-)?\d{1,3}(:\d{2}){0,2}$")
+WALLTIME = re.compile(r"([0-9]+-)?[0-9]{1,3}(:[0-9]{2}){0,2}\Z")
 
 
 class Section(BaseModel):
@@ -54,16 +49,6 @@ def fixable(what: str, fix: str) -> PydanticCustomError:
     return PydanticCustomError("fixable", "{what}", {"what": what, "fix": fix})
 
 
-def names_a_variable(text: str) -> bool:
-    """Whether a text can be the name of an environment variable, and does not look like a key."""
-    return bool(VARIABLE.match(text)) and not LOOKS_LIKE_A_KEY.match(text)
-
-
-def looks_like_a_key(text: str) -> bool:
-    """Whether a text that may be anything has the form of a key."""
-    return bool(LOOKS_LIKE_A_KEY.match(text.replace("-", "_")))
-
-
 def prefix_of(name: str, given: str | None) -> str:
     """The beginning of an auxiliary deployment's variables: JUDGE of `judge`, or as given."""
     return given or re.sub(r"\W", "_", name).upper()
@@ -79,22 +64,14 @@ def section_of_type(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else empty_if_null(value)
 
 
-def _check_env_vars(value: dict[str, str]) -> dict[str, str]:
-    for name, source in value.items():
-        if not names_a_variable(name):
-            # The text is not repeated here and below: it may be a secret that was pasted.
+def check_names(value: Any) -> Any:
+    """Refuses a mapping with a key that is not the name of a variable."""
+    for name in value if isinstance(value, dict) else ():
+        if not isinstance(name, str) or not names_a_variable(name):
+            # The text is not repeated: it may be a secret that was pasted.
             raise fixable(
                 "holds a key that is not the name of an environment variable",
                 "letters, digits and '_', as in HF_TOKEN: host:HF_TOKEN",
-            )
-        prefix, colon, rest = source.partition(":")
-        if prefix == "lit" and colon:
-            continue
-        variable = rest if prefix in ("host", "runtime") and colon else source
-        if not names_a_variable(variable):
-            raise fixable(
-                f"the value of {name} names no variable; a secret itself is never written here",
-                f"write {name}: host:NAME (a variable of this machine), runtime:NAME or lit:text",
             )
     return value
 
@@ -121,7 +98,9 @@ def _colons_again(value: Any) -> Any:
     return value
 
 
-EnvVars = Annotated[dict[str, str], BeforeValidator(empty_if_null), AfterValidator(_check_env_vars)]
+EnvVars = Annotated[
+    dict[str, AnySource], BeforeValidator(check_names), BeforeValidator(empty_if_null)
+]
 """Name of a variable: `host:NAME`, `runtime:NAME`, a bare `NAME` (host), or `lit:text`."""
 
 Mounted = Annotated[dict[str, str], BeforeValidator(empty_if_null)]

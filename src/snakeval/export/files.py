@@ -93,11 +93,8 @@ def _never(relative: Path) -> bool:
 
 def _secret_values(item: Item) -> list[bytes]:
     """Values of the variables that the task names, as far as this environment has them."""
-    names = {
-        source.partition(":")[2] or source
-        for source in item.task.env_vars.values()
-        if not source.startswith("lit:")
-    }
+    sources = item.task.env_vars.values()
+    names = {source.variable for source in sources if source.variable}
     if item.task.endpoint.api_key_name:
         names.add(item.task.endpoint.api_key_name)
     values = [os.environb.get(name.encode(), b"") for name in sorted(names)]

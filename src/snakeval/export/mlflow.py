@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from snakeval.config.export import MlflowExport
-from snakeval.config.sections import names_a_variable
+from snakeval.config.source import names_a_variable
 from snakeval.export.items import Item
 from snakeval.export.shipment import ExportFailed, Shipment
 from snakeval.plan.run import Run

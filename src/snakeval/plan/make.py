@@ -18,6 +18,7 @@ from snakeval.config.layers import Layers, dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load_all, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry
 from snakeval.config.overrides import merge
+from snakeval.config.source import Source, written
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.plan import auxiliary
 from snakeval.plan.auxiliary import Auxiliary
@@ -254,14 +255,14 @@ def _task(
         "post_cmd": entry.post_cmd or config.evaluation.post_cmd,
     }
     identity |= {key: value for key, value in around.items() if value}
-    levels: tuple[tuple[Keys, dict[str, str]], ...] = (
+    levels: tuple[tuple[Keys, dict[str, Source]], ...] = (
         ((), config.env_vars),
         (("evaluation",), config.evaluation.env_vars),
         (("evaluation", "tasks", number), entry.env_vars),
     )
     env_vars = {name: source for _, level in levels for name, source in level.items()}
     if dataset:
-        env_vars.setdefault("NEMO_EVALUATOR_DATASET_DIR", f"lit:{entry.dataset_mount_path}")
+        env_vars.setdefault("NEMO_EVALUATOR_DATASET_DIR", written(entry.dataset_mount_path))
     adapter_config = to_harness.get("adapter_config") or {}
     given = [params, adapter_config, env_vars, list(around.values()), benchmark.definition.command]
     unknown = list(auxiliary.unknown(judges, config, given, place.removesuffix(".name")))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snakeval.config.model import Config, EndpointType, TaskResources
+from snakeval.config.source import Source
 from snakeval.errors import Problem
 from snakeval.plan.auxiliary import Auxiliary
 from snakeval.plan.catalogue import Benchmark
@@ -58,7 +59,7 @@ class Task:
     params: dict[str, Any]
     adapter_config: dict[str, Any]
     stream: bool | None
-    env_vars: dict[str, str]
+    env_vars: dict[str, Source]
     mounts: tuple[tuple[Path, str], ...]
     extra_docker_args: str
     max_unanswered: float

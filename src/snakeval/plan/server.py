@@ -14,6 +14,7 @@ from typing import Any
 from snakeval.config.deployment import AuxiliaryDeployment, ServerDeployment
 from snakeval.config.execution import Execution, LeptonExecution, Proxy
 from snakeval.config.model import Config, EndpointType
+from snakeval.config.source import Source
 
 MODEL = "model"
 """The name of the deployment that serves the model under evaluation."""
@@ -65,7 +66,7 @@ class Server:
     paths: Mapping[str, str | None]
     gpus: str
     mounts: tuple[tuple[Path, str, bool], ...]
-    env_vars: Mapping[str, str]
+    env_vars: Mapping[str, Source]
     hf_model: bool
     checkpoint: bool
     own_command: bool

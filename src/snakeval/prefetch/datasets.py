@@ -46,7 +46,7 @@ def bring(run: Run, tasks: Sequence[Task], runtime: str, say: Callable[[str], No
             say(f"{task.name}: {why_not}")
         else:
             folder = _cache(task)
-            groups[task.image, folder, task.mounts, tuple(sorted(task.env_vars.items()))] += [task]
+            groups[task.image, folder, task.mounts, frozenset(task.env_vars.items())] += [task]
     problems: list[Problem] = []
     for group in groups.values():
         problems += _load(run, group, runtime, say)
@@ -128,11 +128,10 @@ def _variables(task: Task) -> dict[str, str]:
     """The task's `env_vars`, with their values."""
     found = {}
     for name, source in task.env_vars.items():
-        kind, colon, rest = source.partition(":")
-        if colon and kind == "lit":
-            found[name] = rest
-        elif (variable := rest if colon else source) in os.environ:
-            found[name] = os.environ[variable]
+        if source.variable is None:
+            found[name] = source.text
+        elif source.variable in os.environ:
+            found[name] = os.environ[source.variable]
     return found
 
 

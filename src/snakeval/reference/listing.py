@@ -149,7 +149,7 @@ def task_content(task: Task) -> dict[str, Any]:
             "model_id": task.endpoint.model_id,
             "api_key_name": task.endpoint.api_key_name,
         },
-        "env_vars": task.env_vars,
+        "env_vars": {name: str(source) for name, source in task.env_vars.items()},
         "command": recipe.command,
         "files": recipe.written,
     }

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
+from snakeval.config.source import Source, host
 from snakeval.harness import Recipe, recipe_for
 from snakeval.harness.recipe import FILES_MOUNT
 from snakeval.plan.run import PATHS_OF_TYPES, Task
@@ -130,9 +131,9 @@ def _variables(task: Task, recipe: Recipe) -> str:
     sources = dict(task.env_vars)
     key = task.endpoint.api_key_name
     if key:
-        sources.setdefault(key, f"host:{key}")
+        sources.setdefault(key, host(key))
         if recipe.key_variable:
-            sources.setdefault(recipe.key_variable, f"host:{key}")
+            sources.setdefault(recipe.key_variable, host(key))
     # What the benchmark is known to need is passed on if it is there.
     wanted = [name for name in task.benchmark.details.variables or () if name not in sources]
     if task.benchmark.details.gated_dataset and "HF_TOKEN" not in (*wanted, *sources):
@@ -142,7 +143,7 @@ def _variables(task: Task, recipe: Recipe) -> str:
 
 
 def variables(
-    fixed: Mapping[str, str], sources: Mapping[str, str], wanted: Sequence[str] = ()
+    fixed: Mapping[str, str], sources: Mapping[str, Source], wanted: Sequence[str] = ()
 ) -> str:
     """A function that sets variables; names only, no value but fixed ones and `lit:` text.
 
@@ -159,11 +160,10 @@ def variables(
         if name not in sources:
             lines.append(f"    export {name}={shlex.quote(value)}")
     for name, source in sources.items():
-        kind, colon, rest = source.partition(":")
-        if kind == "lit" and colon:
-            lines.append(f"    export {name}={shlex.quote(rest)}")
+        variable = source.variable
+        if variable is None:
+            lines.append(f"    export {name}={shlex.quote(source.text)}")
         else:
-            variable = rest if colon else source
             unset.append(
                 f'    [ -n "${{{variable}+set}}" ] || unset_variables="$unset_variables {variable}"'
             )

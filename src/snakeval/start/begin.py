@@ -348,7 +348,7 @@ def spec_text(task: Task) -> str:
             "api_key_name": task.endpoint.api_key_name,
         },
         "params": task.params,
-        "env_vars": task.env_vars,
+        "env_vars": {name: str(source) for name, source in task.env_vars.items()},
         "identity": task.identity,
     }
     return yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)

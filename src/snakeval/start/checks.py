@@ -105,9 +105,8 @@ def variables(
                 f"export {key}=...",
             )
         for name, source in task.env_vars.items():
-            kind, colon, rest = source.partition(":")
-            variable = rest if colon else source
-            if not (colon and kind in ("lit", "runtime")) and variable not in environment:
+            variable = source.wanted_here
+            if variable and variable not in environment:
                 yield Problem(
                     task.place(*task.env_keys[name]),
                     f"the variable {variable} is not set",

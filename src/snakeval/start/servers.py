@@ -98,9 +98,8 @@ def _of(run: Run, server: Server) -> Iterable[Problem]:
                 place(), f"the folder {folder} (mounted at {target}) does not exist", "correct it"
             )
     for name, source in server.env_vars.items():
-        kind, colon, rest = source.partition(":")
-        variable = rest if colon else source
-        if not (colon and kind in ("lit", "runtime")) and variable not in os.environ:
+        variable = source.wanted_here
+        if variable and variable not in os.environ:
             yield Problem(
                 place("env_vars", name),
                 f"the variable {variable} is not set",

@@ -55,13 +55,10 @@ def variables_of(given: ServerDeployment, execution: LeptonExecution) -> list[Va
     mapped = {**execution.lepton_platform.tasks.env_vars, **given.lepton_config.envs}
     found = {name: Variable(name, text=text) for name, text in _derived(given).items()}
     for name, source in given.env_vars.items():
-        kind, colon, rest = source.partition(":")
-        wanted = rest if colon else source
-        if colon and kind == "lit":
-            found[name] = Variable(name, text=rest)
-        elif colon and kind == "runtime":
-            continue  # `exported` sees to it
-        else:
+        wanted = source.wanted_here
+        if source.variable is None:
+            found[name] = Variable(name, text=source.text)
+        elif wanted:  # `exported` sees to those of the endpoint's own machine
             secret = reference_of(mapped.get(name)) or reference_of(mapped.get(wanted))
             found[name] = Variable(name, secret=secret, unmapped=None if secret else wanted)
     for name, value in given.lepton_config.envs.items():
@@ -104,9 +101,9 @@ def port_of(given: ServerDeployment) -> int:
 def command_of(given: ServerDeployment) -> list[str] | None:
     """The container's command; None: the image starts itself, as NIM's do."""
     exported = [
-        f'export {name}="${{{source.partition(":")[2]}}}"'
+        f'export {name}="${{{source.text}}}"'
         for name, source in given.env_vars.items()
-        if source.startswith("runtime:") and source.partition(":")[2] != name
+        if source.kind == "runtime" and source.text != name
     ]
     before = [*exported, *([given.pre_cmd] if given.pre_cmd else [])]
     if given.type == "nim" and not given.command and not before:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from snakeval.config.execution import LeptonExecution
+from snakeval.config.source import host
 from snakeval.plan.run import Run, Task
 
 Resource = int | str
@@ -55,11 +56,9 @@ def variables(run: Run, task: Task) -> dict[str, str]:
     found = mapped | {name: f"secret:{secret}" for name, secret in secrets_of_servers(run).items()}
     sources = dict(task.env_vars)
     if task.endpoint.api_key_name:
-        sources.setdefault(task.endpoint.api_key_name, f"host:{task.endpoint.api_key_name}")
+        sources.setdefault(task.endpoint.api_key_name, host(task.endpoint.api_key_name))
     for name, source in sources.items():
-        kind, colon, rest = source.partition(":")
-        if kind not in ("lit", "runtime") or not colon:
-            variable = rest if colon else source
+        if variable := source.wanted_here:
             found.setdefault(variable, mapped.get(name, f"secret:{variable}"))
     for name in names:
         found.setdefault(name, f"secret:{name}")
