@@ -9,8 +9,8 @@ from pathlib import Path
 
 from snakeval.cli.entry import entry, run_parser, runs_of
 from snakeval.errors import InputError, Problem, nearest
+from snakeval.job.lease import holder_of
 from snakeval.run_folder.layout import TaskPaths
-from snakeval.run_folder.lease import owner_of
 from snakeval.run_folder.records import task_names
 
 PAUSE = 0.5
@@ -65,11 +65,10 @@ def _print(log: Path, lines: int, task: TaskPaths | None) -> None:
         sys.stdout.writelines(deque(file, lines) if lines < sys.maxsize else file)
         sys.stdout.flush()
         while task and task.log.resolve() == log:
-            owner = owner_of(task.lease)
             text = file.read()
             sys.stdout.write(text)
             sys.stdout.flush()
-            if not text and not (owner and owner.alive):
+            if not text and not holder_of(task.lease):
                 return
             if not text:
                 time.sleep(PAUSE)

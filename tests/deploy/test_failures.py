@@ -6,7 +6,7 @@ import signal
 import psutil
 from deployed import Deployed, quiz, scripted, wait_until
 
-from snakeval.run_folder.lease import owner_of
+from snakeval.job.lease import holder_of
 
 
 def server_processes(project: Deployed) -> list[psutil.Process]:
@@ -46,7 +46,7 @@ def test_a_killed_supervisor_is_told_as_the_cause_and_the_next_start_goes_on(
     with project.started() as snakemake:
         wait_until(lambda: project.noted("asked") == 1, 120)
         # when the supervisor is killed, and with it the server
-        owner = owner_of(project.server / "lease")
+        owner = holder_of(project.server / "lease")
         assert owner is not None
         os.kill(owner.pid, signal.SIGKILL)
         wait_until(lambda: not server_processes(project))

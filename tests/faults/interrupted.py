@@ -20,7 +20,7 @@ import psutil
 from rig.endpoint import ScriptedEndpoint, answer_sums
 from rig.image import BENCHMARK
 from rig.pipeline import HARNESSES, SUMS, Finished, Project, as_in_a_terminal, nemo_sums
-from snakeval.run_folder.lease import owner_of
+from snakeval.job.lease import holder_of
 
 SAMPLES = 48
 PARALLELISM = 4
@@ -211,8 +211,7 @@ class Evaluation:
         scores = [row["value"] for row in self.project.rows() if row["task"] == self.name]
         assert [round(score, 4) for score in scores] == [expected_score()]
         assert not self.harnesses()
-        owner = owner_of(self.task / "lease")
-        assert owner is None or not owner.alive
+        assert holder_of(self.task / "lease") is None
 
 
 def expected_score() -> float:

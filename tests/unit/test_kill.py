@@ -58,6 +58,6 @@ def test_a_pid_of_a_container_is_not_a_pid_of_this_machine(
     (run.task("arc").lease / "owner").write_text(said)
     (run.dir / "sbatch_arc.sh").unlink()
     sent: list[int] = []
-    monkeypatch.setattr(kill, "_send", lambda pid, _: sent.append(pid))
+    monkeypatch.setattr(kill, "send", lambda owner, *_: sent.append(owner.pid))
     assert kill.kill_run(run).left == [f"arc: pid 7 on {platform.node()} (in a container)"]
     assert sent == []

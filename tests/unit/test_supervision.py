@@ -21,7 +21,8 @@ from snakeval.errors import InputError
 from snakeval.executors.local import server as local
 from snakeval.job import server, slurm_job, supervise
 from snakeval.job.endpoint import answers, served_models
-from snakeval.job.supervise import Start, Supervisor, holder_lives, host_id
+from snakeval.job.lease import boot_id, born, holder_of, host_id
+from snakeval.job.supervise import Start, Supervisor
 from snakeval.plan.server import MODEL, servers_of
 from snakeval.render.lib import write_library
 from snakeval.render.server import render
@@ -44,10 +45,11 @@ def record(paths: ServerPaths, state: str, cause: str | None = None, **life: Any
     paths.status.write_text(json.dumps(content))
 
 
-def held(paths: ServerPaths, pid: int, silent: bool = False) -> None:
-    """Somebody supervises it."""
+def held(paths: ServerPaths, pid: int, silent: bool = False, began: str = "") -> None:
+    """Somebody supervises it. `began`: as the lease has it; an older one has nothing."""
     paths.lease.mkdir()
-    (paths.lease / "owner").write_text(f"host={host_id()}\npid={pid}\ndigest=1\nstart=\n")
+    born = f"born={began}\nboot={boot_id()}\n" if began else ""
+    (paths.lease / "owner").write_text(f"host={host_id()}\npid={pid}\n{born}digest=1\nstart=\n")
     (paths.lease / "beat").touch()
     if silent:
         os.utime(paths.lease / "beat", LONG_AGO)
@@ -71,15 +73,15 @@ def supervisor(paths: ServerPaths) -> Supervisor:
 
 def test_a_pid_that_is_another_programs_by_now_holds_nothing(paths: ServerPaths) -> None:
     with process("something else") as other:
-        held(paths, other.pid, silent=True)
-        assert not holder_lives(paths.lease)
+        held(paths, other.pid, began="1")
+        assert holder_of(paths.lease) is None
         assert supervisor(paths).take()
 
 
 def test_a_supervisor_that_is_busy_for_long_is_not_taken_over(paths: ServerPaths) -> None:
-    with process("lib/supervise.py") as busy:
-        held(paths, busy.pid, silent=True)
-        assert holder_lives(paths.lease)
+    with process() as busy:
+        held(paths, busy.pid, silent=True, began=born(busy.pid))
+        assert holder_of(paths.lease)
         assert not supervisor(paths).take()
 
 
@@ -328,7 +330,7 @@ def test_one_that_is_found_ending_by_itself_is_started_again(
     def found(asked: ServerPaths) -> Any:
         if next(ending, False):
             digest = local.state.script_digest(paths)
-            return local.state.Owner("h", 1, "", "", digest, alive=True, here=True)
+            return local.state.Owner("h", digest=digest)
         return real(asked)
 
     monkeypatch.setattr(local.state, "supervisor_of", found)

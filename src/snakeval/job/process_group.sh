@@ -32,15 +32,6 @@ after_harness() {
     return 0
 }
 
-# When a process began: tells it from a later one with the same number.
-born() {
-    if [ -d /proc/self ]; then
-        sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20
-    else
-        ps -o lstart= -p "$1" 2>/dev/null
-    fi
-}
-
 # Ends the former owner's harness. Its watchdog does so too, but not where the owner is only
 # suspended.
 sweep() {

@@ -54,6 +54,15 @@ adopt() {
 host_id() { printf '%s %s' "$(uname -n)" "$(readlink /proc/self/ns/pid 2>/dev/null)"; }
 alive() { kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ] || ps -p "$1" >/dev/null 2>&1; }
 mtime() { stat -c %Y "$1" 2>/dev/null || stat -f %m "$1" 2>/dev/null; }
+# When a process began: tells it from a later one with the same number.
+born() {
+    if [ -d /proc/self ]; then
+        sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20
+    else
+        LC_ALL=C ps -o lstart= -p "$1" 2>/dev/null | sed 's/^ *//; s/ *$//'
+    fi
+}
+boot_id() { cat /proc/sys/kernel/random/boot_id 2>/dev/null; }
 held() { sed -n "s/^$1=//p" "$lease/owner" 2>/dev/null; }
 is_mine() { [ "$(cat "$lease/owner" 2>/dev/null)" = "$mine" ]; }
 
@@ -69,7 +78,7 @@ take_lease() {
         owner=$(cat "$lease/owner" 2>/dev/null)
         beat="$owner $(mtime "$lease/beat")"
         [ "$beat" = "$seen" ] || { seen=$beat since=$SECONDS; }
-        if { [ "$(held host)" = "$(host_id)" ] && ! alive "$(held pid)"; } ||
+        if owner_has_ended ||
             [ $((SECONDS - since)) -ge "$SILENCE" ]; then
             take_over "$owner"
             since=$SECONDS
@@ -83,6 +92,8 @@ take_lease() {
     done
     mine="host=$(host_id)
 pid=$$
+born=$(born $$)
+boot=$(boot_id)
 job=${SLURM_JOB_ID:-${LEPTON_JOB_NAME:-}}
 container=$container
 digest=$digest"
@@ -94,6 +105,17 @@ digest=$digest"
     beating=$!
     [ -e "$own/complete" ] && { release; adopt; }
     return 0
+}
+
+# Whether the owner was a process of this machine that no longer runs. `job/lease.py` has the rule.
+owner_has_ended() {
+    local boot pid began
+    [ "$(held host)" = "$(host_id)" ] || return 1
+    boot=$(held boot) pid=$(held pid) began=$(held born)
+    [ -z "$boot" ] || [ "$boot" = "$(boot_id)" ] || return 1
+    case $pid in '' | *[!0-9]*) return 1 ;; esac
+    alive "$pid" || return 0
+    [ -n "$began" ] && [ -n "$(born "$pid")" ] && [ "$(born "$pid")" != "$began" ]
 }
 
 # Only one may clear a dead owner's lease, and only the one that was seen dead.

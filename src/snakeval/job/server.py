@@ -19,8 +19,8 @@ from pathlib import Path
 
 from .endpoint import answers
 from .files import read_json, read_text, tail
+from .lease import holder_of
 from .slurm_job import state_of
-from .supervise import holder_lives
 
 ASK_AGAIN = 10.0
 """Seconds between two questions to Slurm."""
@@ -39,7 +39,7 @@ def wait(arguments: argparse.Namespace) -> int:
     while True:
         live = read_json(folder / "endpoint.json")
         url = str(live.get("url", ""))
-        supervised = holder_lives(folder / "lease")
+        supervised = holder_of(folder / "lease") is not None
         # What a killed supervisor has left may be the address of another one's server by now.
         stale = not supervised and live.get("host") == platform.node()
         if url and not stale and answers(url + str(live.get("health", "")), live.get("key_name")):
@@ -108,7 +108,7 @@ def why_none(folder: Path) -> str:
 def was_killed(folder: Path) -> str:
     """That the supervisor ended without a word, and its server with it; empty: it did not."""
     record = read_json(folder / "status.json")
-    if record.get("state") not in ("starting", "up") or holder_lives(folder / "lease"):
+    if record.get("state") not in ("starting", "up") or holder_of(folder / "lease"):
         return ""
     last = (record.get("lives") or [{}])[-1]
     where = f"job {last['job']}" if last.get("job") else last.get("host")

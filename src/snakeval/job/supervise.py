@@ -6,7 +6,7 @@ the pipe closes, however this program ended, the server ends.
 
 In the deployment's folder:
 
-lease/         who supervises: `owner`, and `beat`, touched every second
+lease/         who supervises: `owner`, and `beat`, its heartbeat
 tasks.json     the benchmarks of the latest start that need the server, and the start's id
 users/<task>   touched by a benchmark's `run.sh` while it runs
 endpoint.json  the live address; there only while the server is healthy
@@ -22,10 +22,12 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -33,9 +35,8 @@ from typing import Any
 from . import slurm_job
 from .endpoint import answers, free_port, is_free, served_models
 from .files import now, read_json, read_text, tail, write_atomically
+from .lease import BEAT, Owner, Watch, holder_of, mark_of, owner_of, this_process
 
-SILENCE = float(os.environ.get("SNAKEVAL_SILENCE", "30"))
-"""Seconds without a sign of life after which a benchmark no longer counts as a user."""
 TICK = 0.5
 GRACE = 8.0
 """Seconds that a server has to end; its own watchdog sends KILL after 5."""
@@ -61,27 +62,18 @@ class Ended(Exception):
 
 
 class Users:
-    """Benchmarks that use the server: whose files were touched a short while ago.
-
-    Changes are seen, times are not compared: another machine's clock may differ.
-    """
+    """Benchmarks that use the server: whose files were touched a short while ago."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._seen: dict[str, tuple[float, float]] = {}
+        self._watch = Watch(trusting=True)
 
     def now(self) -> list[str]:
-        moment = time.monotonic()
-        found = {}
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(self._folder):
-                with contextlib.suppress(OSError):
-                    touched = entry.stat().st_mtime
-                    before = self._seen.get(entry.name)
-                    changed = before is None or before[0] != touched
-                    found[entry.name] = (touched, moment if changed or not before else before[1])
-        self._seen = found
-        return sorted(name for name, (_, last) in found.items() if moment - last < SILENCE)
+        try:
+            files = list(self._folder.iterdir())
+        except OSError:
+            return []
+        return sorted(file.name for file in self._watch.beating(files))
 
 
 class Start:
@@ -90,7 +82,7 @@ class Start:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._looked = float("-inf")
-        self._seen: dict[str, float] = {}
+        self._seen: dict[str, tuple[int, int] | None] = {}
         self._at_work = False
 
     def is_at_work(self) -> bool:
@@ -103,12 +95,11 @@ class Start:
 
     def _look(self) -> bool:
         start = read_json(self._folder / "tasks.json").get("start")
-        signs: dict[str, float] = {}
+        signs: dict[str, tuple[int, int] | None] = {}
         for driven in self._folder.parents[2].glob("*/controller.json") if start else ():
             if read_json(driven).get("start") == start:
                 for sign in (driven, *driven.parent.glob("*/lease/beat")):
-                    with contextlib.suppress(OSError):
-                        signs[str(sign)] = sign.stat().st_mtime
+                    signs[str(sign)] = mark_of(sign)
         before, self._seen = self._seen, signs
         changed = {Path(name).name for name, _ in signs.items() - before.items()}
         return bool(before) and changed == {"controller.json", "beat"}
@@ -127,17 +118,13 @@ class Supervisor:
         self.host = "127.0.0.1"
         self.deadline: float | None = None
         self.log = self.here / "logs" / "server.log"
-        self.owner = "\n".join(
-            [
-                f"host={host_id()}",
-                f"pid={os.getpid()}",
-                f"job={os.environ.get('SLURM_JOB_ID', '')}",
-                f"digest={options.digest}",
-                f"start={os.environ.get('SNAKEVAL_START', '')}",
-                "",
-            ]
+        self.owner = this_process(
+            job=os.environ.get("SLURM_JOB_ID", ""),
+            digest=options.digest,
+            start=os.environ.get("SNAKEVAL_START", ""),
         )
         self.told: signal.Signals | None = None
+        self.over = threading.Event()
         self.life: dict[str, Any] = {
             "started": now(),
             "ended": None,
@@ -165,31 +152,46 @@ class Supervisor:
             try:
                 self.lease.mkdir(parents=True)
             except FileExistsError:
-                if holder_lives(self.lease):
+                found = owner_of(self.lease)
+                if holder_of(self.lease):
                     return False
-                grave = self.lease.with_name(f".lease.{platform.node()}.{os.getpid()}")
-                with contextlib.suppress(OSError):
-                    self.lease.rename(grave)
-                    for name in ("owner", "beat"):
-                        (grave / name).unlink(missing_ok=True)
-                    grave.rmdir()
+                if found:
+                    self.bury(found)
                 continue
             # Before it can be seen that somebody supervises: they are of an earlier one.
             (self.here / "stop").unlink(missing_ok=True)
             (self.here / "endpoint.json").unlink(missing_ok=True)
             write_atomically(self.lease / "owner", self.owner)
             (self.lease / "beat").touch()
+            threading.Thread(target=self.keep_beating, daemon=True).start()
             return True
         return False
 
+    def bury(self, dead: Owner) -> None:
+        """Removes a lease whose owner was found dead; of two that try, one gets it."""
+        grave = self.lease.with_name(f".lease.{platform.node()}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            self.lease.rename(grave)
+            if owner_of(grave) != dead:  # somebody else was faster, and this is the new one
+                grave.rename(self.lease)
+                return
+            shutil.rmtree(grave)
+
+    @property
+    def holds(self) -> bool:
+        return read_text(self.lease / "owner") == self.owner.strip()
+
+    def keep_beating(self) -> None:
+        """Also while this program waits for an engine, or for its server's end."""
+        while not self.over.wait(BEAT):
+            with contextlib.suppress(OSError):
+                if self.holds:
+                    os.utime(self.lease / "beat")
+
     def beat(self) -> None:
-        try:
-            mine = (self.lease / "owner").read_text(encoding="utf-8") == self.owner
-        except OSError:
-            mine = False
-        if not mine:
+        """Raises Ended where another one has taken over."""
+        if not self.holds:
             raise Ended("lost", "was suspended for so long that another one has taken over")
-        (self.lease / "beat").touch()
 
     # --- the record ------------------------------------------------------------------------------
 
@@ -532,60 +534,12 @@ class Supervisor:
         self.told = signal.Signals(number)
 
     def release(self) -> None:
-        if read_text(self.lease / "owner") == self.owner.strip():
+        self.over.set()
+        if self.holds:
             for name in ("owner", "beat"):
                 (self.lease / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 self.lease.rmdir()
-
-
-def host_id() -> str:
-    """As `run.sh` writes it: the host, and the namespace in which a pid counts."""
-    try:
-        namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        namespace = ""
-    return f"{platform.node()} {namespace}"
-
-
-def holder_lives(lease: Path) -> bool:
-    """Whether a lease's owner is alive: its process on this host, else its beat."""
-    fields = dict(
-        line.split("=", 1) for line in (read_text(lease / "owner") or "").split("\n") if "=" in line
-    )
-    try:
-        beat = (lease / "beat").stat().st_mtime
-    except OSError:
-        try:  # just being made
-            beat = lease.stat().st_mtime
-        except OSError:
-            return False
-    beats = time.time() - beat < max(SILENCE, 10)
-    if fields.get("host") == host_id() and fields.get("pid", "").isdigit():
-        pid = int(fields["pid"])
-        return is_alive(pid) and (beats or is_supervisor(pid))
-    return beats
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return True
-
-
-def is_supervisor(pid: int) -> bool:
-    """Whether a process is one of these; after a restart of the machine its pid may be another
-    program's. Without /proc only the beat tells."""
-    try:
-        return b"supervise.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def is_done(task: Path, digest: str, start: str) -> bool:

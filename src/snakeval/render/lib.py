@@ -16,6 +16,7 @@ MODULES = (
     "__init__",
     "files",
     "endpoint",
+    "lease",
     "attempt",
     "server",
     "supervise",

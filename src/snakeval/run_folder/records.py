@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from snakeval.job import attempt, verify
+from snakeval.job.lease import Owner, holder_of, living
+from snakeval.run_folder import controller
 from snakeval.run_folder.layout import RunPaths, TaskPaths
-from snakeval.run_folder.lease import Owner, owner_of
+from snakeval.run_folder.servers import deployments_of
 
 if TYPE_CHECKING:
     from snakeval.executors.slurm.queue import Job
@@ -90,8 +92,8 @@ def task_state(
     digest = digest or _written_digest(paths)
     attempts = [item for item in record["attempts"] if item.get("digest") == digest]
     last: dict[str, Any] = attempts[-1] if attempts else {}
-    owner = owner_of(paths.lease)
-    at_it = owner if owner and owner.alive and owner.digest in ("", digest) else None
+    owner = holder_of(paths.lease)
+    at_it = owner if owner and owner.digest in ("", digest) else None
     if paths.published(digest).exists() or paths.complete(digest).exists():
         state, cause = "published", None
     elif at_it:
@@ -145,7 +147,17 @@ def _may_be_live(paths: TaskPaths, last: dict[str, Any]) -> bool:
 def run_states(run: RunPaths) -> list[TaskState]:
     """The states of all tasks of a run folder, in the order of `run_all.sh`."""
     slurm = slurm_view(run)
-    return [task_state(run.task(name), slurm=slurm) for name in task_names(run)]
+    tasks = [run.task(name) for name in task_names(run)]
+    look_at([run])
+    return [task_state(paths, slurm=slurm) for paths in tasks]
+
+
+def look_at(runs: Iterable[RunPaths]) -> None:
+    """Looks at every heartbeat of some runs at once: then nobody waits who asks about one."""
+    runs = list(runs)
+    servers = [paths.lease for run in runs for paths in deployments_of(run)]
+    living([*(run.task(name).lease for run in runs for name in task_names(run)), *servers])
+    controller.living(run.controller for run in runs)
 
 
 def task_names(run: RunPaths) -> list[str]:

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import subprocess
 import time
 from typing import Any
 
-from snakeval.job.files import read_text
+from snakeval.job.files import read_json, read_text
+from snakeval.job.lease import Owner, beating, holder_of
 from snakeval.job.supervise import IDLE, UNUSED
 from snakeval.run_folder.layout import RunPaths, ServerPaths
-from snakeval.run_folder.lease import SILENCE, Owner, owner_of
 
 
 def supervisor_of(paths: ServerPaths) -> Owner | None:
     """The live supervisor of a deployment; None when there is none."""
-    owner = owner_of(paths.lease)
-    return owner if owner and owner.alive else None
+    return holder_of(paths.lease)
 
 
 def was_started_by_hand(paths: ServerPaths) -> bool:
     """Whether a supervisor lives that a person has started."""
-    if supervisor_of(paths) is None:
-        return False
-    try:
-        return "\nstart=\n" in (paths.lease / "owner").read_text(encoding="utf-8")
-    except OSError:
-        return False
+    owner = supervisor_of(paths)
+    return owner is not None and owner.start == ""
 
 
 def users_of(paths: ServerPaths) -> list[str]:
     """The benchmarks that have used the server a short while ago."""
-    found = []
-    for file in paths.users.iterdir() if paths.users.is_dir() else ():
-        with contextlib.suppress(OSError):
-            if time.time() - file.stat().st_mtime < SILENCE:
-                found.append(file.name)
-    return found
+    if not paths.users.is_dir():
+        return []
+    return sorted(file.name for file in beating(paths.users.iterdir()))
 
 
 def ask_to_end(paths: ServerPaths, when: str, patience: float) -> bool:
@@ -64,12 +54,12 @@ def script_digest(paths: ServerPaths) -> str:
 
 def endpoint_of(paths: ServerPaths) -> dict[str, Any]:
     """The live address; empty while the server is not healthy."""
-    return _read(paths, "endpoint.json") if supervisor_of(paths) else {}
+    return read_json(paths.endpoint) if supervisor_of(paths) else {}
 
 
 def record_of(paths: ServerPaths) -> dict[str, Any]:
     """State, cause and cost, as the supervisor has recorded them."""
-    return _read(paths, "status.json")
+    return read_json(paths.status)
 
 
 def devices_of(paths: ServerPaths) -> list[int]:
@@ -139,7 +129,7 @@ def told(run: RunPaths) -> list[str]:
 
 def endpoint_on_lepton(paths: ServerPaths) -> str:
     """The name of the Lepton endpoint that there is, or may be; empty when there is none."""
-    return str(_read(paths, paths.lepton.name).get("name") or "")
+    return str(read_json(paths.lepton).get("name") or "")
 
 
 def _on_lepton(paths: ServerPaths) -> str:
@@ -162,11 +152,3 @@ def deployments_of(run: RunPaths) -> list[ServerPaths]:
     if not folder.is_dir():
         return []
     return [ServerPaths(each) for each in sorted(folder.iterdir()) if each.is_dir()]
-
-
-def _read(paths: ServerPaths, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads((paths.dir / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

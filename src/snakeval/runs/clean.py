@@ -20,12 +20,12 @@ from typing import Any
 from snakeval.config.load import load_resolved
 from snakeval.errors import InputError, size_in_words
 from snakeval.job import answer_cache, verify
+from snakeval.job.lease import living
 from snakeval.plan.make import read_run
 from snakeval.plan.run import Run
 from snakeval.results.samples import write_samples
 from snakeval.run_folder import controller
 from snakeval.run_folder.layout import RUN_FOLDER_NAMES, RunPaths, TaskPaths
-from snakeval.run_folder.lease import owner_of
 from snakeval.run_folder.records import task_state
 from snakeval.runs.kill import ENGINES
 
@@ -71,9 +71,10 @@ def look(run: RunPaths, others: Sequence[RunPaths], catalogue: Path) -> Found:
         return found
     found.plan = plan
     current = {task.name: task.digest for task in plan.tasks}
-    for paths in _tasks(run):
-        owner = owner_of(paths.lease)
-        if owner and owner.alive:
+    tasks = list(_tasks(run))
+    holders = living(paths.lease for paths in tasks)
+    for paths in tasks:
+        if owner := holders.get(paths.lease):
             found.kept.append(f"{paths.dir.name}: pid {owner.pid} on {owner.host} is at it")
             continue
         known = {current.get(paths.dir.name, ""), task_state(paths).digest}

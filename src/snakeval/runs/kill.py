@@ -7,7 +7,6 @@ harnesses and record why; then the servers; then whatever containers are left.
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import signal
@@ -15,13 +14,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from snakeval.executors.places import place_at
+from snakeval.job.lease import Owner, holder_of, is_ours, living, send
 from snakeval.job.slurm_job import mark
 from snakeval.run_folder import controller
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import RunPaths
-from snakeval.run_folder.lease import owner_of
 from snakeval.run_folder.records import task_names
 
 SCRIPT_GRACE = 25.0
@@ -67,8 +67,8 @@ def kill_run(run: RunPaths, task: str | None = None) -> Stopped:
 def _signal_controller(run: RunPaths) -> None:
     """SIGINT: Snakemake starts nothing more and waits for what runs."""
     found = controller.alive(run.controller)
-    if found and found.host == platform.node():
-        _send(found.pid, signal.SIGINT)
+    if found:
+        send(found.owner, signal.SIGINT, run.controller)
 
 
 def _stop_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
@@ -103,28 +103,44 @@ def _stop_lepton_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
 
 
 def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
-    owners = {
-        name: owner for name in names if (owner := owner_of(run.task(name).lease)) and owner.alive
-    }
-    here = {name: owner for name, owner in owners.items() if owner.here}
+    leases = {run.task(name).lease: name for name in names}
+    owners = {leases[lease]: owner for lease, owner in living(leases).items()}
+    here = {name: owner for name, owner in owners.items() if owner.here and owner.pid}
     for name, owner in owners.items():
         paths = run.task(name).lease
         # A cancelled job gives its lease back when it ends; one that was shot does not.
         gone = owner.job and (
-            _has_ended(run, owner.job) or _wait(lambda paths=paths: not _holds(paths), JOB_GRACE)  # type: ignore[misc]
+            _has_ended(run, owner.job) or _wait(lambda paths=paths: not holder_of(paths), JOB_GRACE)  # type: ignore[misc]
         )
         if name not in here and not gone:
-            where = "another host" if owner.host != platform.node() else "in a container"
-            report.left.append(f"{name}: pid {owner.pid} on {owner.host} ({where})")
-    for owner in here.values():
-        _send(owner.pid, signal.SIGTERM)
+            report.left.append(f"{name}: {_elsewhere(owner, paths)}")
+    told = {name for name, owner in here.items() if _send(run, name, owner, signal.SIGTERM)}
     for name, owner in here.items():
+        if name not in told:
+            report.left.append(f"{name}: {_not_ours(owner.pid, run.task(name).lease)}")
+            continue
         paths = run.task(name).lease
-        gone = _wait(lambda paths=paths: not _holds(paths), SCRIPT_GRACE)  # type: ignore[misc]
+        gone = _wait(lambda paths=paths: not holder_of(paths), SCRIPT_GRACE)  # type: ignore[misc]
         if not gone:
-            _send(owner.pid, signal.SIGKILL)
-            gone = _wait(lambda paths=paths: not _holds(paths), 5)  # type: ignore[misc]
+            _send(run, name, owner, signal.SIGKILL)
+            gone = _wait(lambda paths=paths: not holder_of(paths), 5)  # type: ignore[misc]
         (report.ended if gone else report.left).append(f"{name}: pid {owner.pid}")
+
+
+def _send(run: RunPaths, name: str, owner: Owner, number: signal.Signals) -> bool:
+    """Whether a task's script was told; False where its lease names something else."""
+    return send(owner, number, run.task(name).script) or not holder_of(run.task(name).lease)
+
+
+def _elsewhere(owner: Owner, lease: Path) -> str:
+    if not owner.pid:
+        return f"somebody works on it, and {lease}/owner does not say who"
+    where = "in a container" if owner.host == platform.node() else "another host"
+    return f"pid {owner.pid} on {owner.host} ({where})"
+
+
+def _not_ours(pid: int, file: Path) -> str:
+    return f"pid {pid} was left alone, as it is not a process of this run: remove {file}"
 
 
 def _has_ended(run: RunPaths, job: str) -> bool:
@@ -146,25 +162,21 @@ def _stop_servers(run: RunPaths, report: Stopped) -> None:
             (report.ended if gone else report.left).append(f"server {paths.dir.name}: {where}")
 
 
-def _holds(lease: os.PathLike[str]) -> bool:
-    from pathlib import Path
-
-    owner = owner_of(Path(lease))
-    return bool(owner and owner.alive)
-
-
 def _stop_controller(run: RunPaths, report: Stopped) -> None:
     found = controller.alive(run.controller)
     if found is None:
         return
-    if found.host != platform.node():
+    if not found.owner.here or not found.pid:
         if any("(controller, " in ended for ended in report.ended):
             return  # it was a job, and that job is gone
-        report.left.append(f"controller: pid {found.pid} on {found.host} (another host)")
+        report.left.append(f"controller: {_elsewhere(found.owner, run.controller)}")
+        return
+    if not is_ours(found.owner, run.controller) and controller.alive(run.controller):
+        report.left.append(f"controller: {_not_ours(found.pid, run.controller)}")
         return
     gone = _wait(lambda: controller.alive(run.controller) is None, CONTROLLER_GRACE)
     if not gone:
-        _send(found.pid, signal.SIGKILL)
+        send(found.owner, signal.SIGKILL, run.controller)
         gone = _wait(lambda: controller.alive(run.controller) is None, 5)
     (report.ended if gone else report.left).append(f"controller: pid {found.pid}")
 
@@ -188,13 +200,6 @@ def containers(engine: str, run: RunPaths, task: str | None = None) -> list[str]
         check=False,
     )
     return answer.stdout.split()
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:

@@ -11,7 +11,7 @@ from rich.text import Text
 from snakeval.executors.places import place_at
 from snakeval.run_folder import controller
 from snakeval.run_folder.layout import RunPaths
-from snakeval.run_folder.records import STATES, TaskState, run_states
+from snakeval.run_folder.records import STATES, TaskState, look_at, run_states
 from snakeval.run_folder.servers import deployments_of, told
 
 COLOURS = {
@@ -68,6 +68,7 @@ def print_runs(runs: list[RunPaths]) -> None:
     table = Table()
     for heading in ("run", "model", "tasks", "driven by", "folder"):
         table.add_column(heading, overflow="fold")
+    look_at(runs)
     for run in runs:
         table.add_row(run.id, _model(run), summary(run_states(run)), driver(run), str(run.dir))
     _console().print(table)

@@ -25,13 +25,13 @@ from snakeval.errors import InputError, Problem
 from snakeval.executors.places import note, place_for, place_of
 from snakeval.executors.profile import DEFAULT_RUNTIME, Profile
 from snakeval.job.files import now, write_atomically, write_changed
+from snakeval.job.lease import living
 from snakeval.plan.run import Run, Task
 from snakeval.plan.server import LEPTON
 from snakeval.render.lib import write_library
 from snakeval.render.task import WITHOUT_ENGINE, Pending, render, runtime_of
 from snakeval.run_folder.controller import Hold
 from snakeval.run_folder.layout import run_configs_home, runs_in
-from snakeval.run_folder.lease import owner_of
 from snakeval.runtime import RUNTIMES, Runtime, archives
 from snakeval.runtime.on_nodes import reference
 from snakeval.runtime.probe import cannot_write
@@ -129,10 +129,11 @@ def _in_other_hands(runs: Sequence[Run], pending: Mapping[Task, str]) -> list[Pr
     would be replaced; with this one, where its folder would go aside (`fresh=`)."""
     found = []
     fresh = {task for run in runs for task in run.fresh}
+    holders = living(task.paths.lease for task in pending)
     for task in pending:
-        owner = owner_of(task.paths.lease)
+        owner = holders.get(task.paths.lease)
         other = owner is not None and owner.digest not in ("", task.digest)
-        if owner and owner.alive and (other or task in fresh):
+        if owner and (other or task in fresh):
             found.append(
                 Problem(
                     task.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from snakeval.errors import Problem
 from snakeval.executors.places import did_not_come_up
 from snakeval.job.endpoint import is_free
 from snakeval.job.files import write_atomically
+from snakeval.job.lease import send
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
 from snakeval.render.server import render
@@ -95,8 +95,7 @@ def take_down(paths: ServerPaths, when: str = "now") -> bool:
     if owner is None or state.ask_to_end(paths, when, DOWN):
         return True
     if when == "now" and owner.here:
-        with contextlib.suppress(ProcessLookupError):  # its server ends with it
-            os.kill(owner.pid, signal.SIGKILL)
+        send(owner, signal.SIGKILL, paths.dir)  # its server ends with it
         return state.ask_to_end(paths, when, 5)
     return False
 
