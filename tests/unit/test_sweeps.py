@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from snakeval.errors import InputError
-from snakeval.job.supervise import host_id
+from snakeval.job.lease import host_id
 from snakeval.plan.make import config_of_run, plan
 from snakeval.plan.run import Run
 from snakeval.start import gpus

@@ -37,7 +37,7 @@ LOOK = 2 * BEAT + 1
 PAUSE = 0.2
 LONGEST = 4096
 """Bytes of a lease's `owner` that are read."""
-LARGEST_PID = 2**22
+LARGEST_PID = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def named(fields: Mapping[str, object]) -> Owner:
 def pid_in(value: object) -> int:
     """A number that can be a script's process; 0 for anything else, and for 1."""
     text = str(value)
-    number = int(text) if len(text) <= 7 and text.isascii() and text.isdigit() else 0
+    number = int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else 0
     return number if 1 < number <= LARGEST_PID else 0
 
 
