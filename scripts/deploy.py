@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from snakeval.cli.entry import entry
-from snakeval.executors.local import server as local
-from snakeval.executors.places import place_at
+from snakeval.executors.registry import servers_at
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import RunPaths
 from snakeval.start import gpus
@@ -23,7 +22,7 @@ def main() -> int:
     parser.add_argument("--gpus", nargs="+", default=[], help="NAME=SHARE of the run's servers")
     arguments = parser.parse_args()
     paths = RunPaths(arguments.run).server(arguments.deployment)
-    place = place_at(paths)
+    servers = servers_at(paths)
     if arguments.limit is not None:
         devices = gpus.claim(
             gpus.claims_file(arguments.start),
@@ -31,19 +30,19 @@ def main() -> int:
             gpus.parsed(arguments.gpus),
             arguments.limit,
             is_up,
-            pause=1 if place is local else 10,  # seconds; a queue is asked
+            pause=1 if servers.on_this_machine else 10,  # seconds; a queue is asked
         )
-        if place is local:  # elsewhere the queue hands GPUs out
+        if servers.on_this_machine:  # elsewhere the queue hands GPUs out
             mine = devices.get(arguments.deployment, [])
             os.environ["SNAKEVAL_DEVICES"] = ",".join(map(str, mine))
-    place.bring_up(paths)
+    servers.bring_up(paths)
     paths.up(arguments.start).touch()
     return 0
 
 
 def is_up(run: str) -> bool:
     """Whether a server of a run is up, or on its way."""
-    return any(place_at(each).where(each) for each in state.deployments_of(RunPaths(Path(run))))
+    return any(servers_at(each).where(each) for each in state.deployments_of(RunPaths(Path(run))))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from snakemake_executor_plugin_lepton.client import (
     create_once,
     patiently,
 )
+from snakemake_executor_plugin_lepton.hooks import Hooks
 from snakemake_executor_plugin_lepton.registry import Registry, Tracked, tried
 from snakemake_executor_plugin_lepton.states import Phase
 from snakemake_executor_plugin_lepton.storage import (
@@ -58,6 +59,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
     """One Lepton job per Snakemake job, and none that nobody waits for."""
 
     def __post_init__(self) -> None:
+        self.hooks = Hooks()
         self.start = uuid.uuid4().hex[:12]
         self.registry = Registry()
         self.stopping = threading.Event()
@@ -72,41 +74,24 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
                 self.wait = False  # the thread that looks at jobs has begun
                 raise WorkflowError("\n".join(found))
 
-    # --- what a workflow of its own may lay over it ----------------------------------------------
+    # --- a job, as its rule, the settings and the hooks describe it ------------------------------
 
     def wanted(self, job: Any) -> spec.Wanted:
         """What a job asks for. Raises Unusable."""
         container = getattr(job, "container_img_url", None)
-        return spec.wanted(job.resources, self.executor_settings, container)
+        found = spec.wanted(job.resources, self.executor_settings, container)
+        return self.hooks.wanted(job, found)
 
-    @property
-    def secrets_to_come(self) -> set[str]:
-        """Secrets that are not in the workspace yet, and will be when a job needs them."""
-        return set()
+    def _spec_of(self, job: Any, wanted: spec.Wanted) -> str:
+        return self.hooks.spec_of(job) or spec.digest(job.shellcmd, wanted)
 
-    def labels_of(self, job: Any) -> dict[str, str]:
-        """Further labels of a job."""
-        return {}
-
-    def spec_of(self, job: Any, wanted: spec.Wanted) -> str:
-        """What tells a job from one of an earlier start that must not be taken for it."""
-        return spec.digest(job.shellcmd, wanted)
-
-    def folder_for(self, job: Any, name: str, wanted: spec.Wanted) -> Path:
+    def _folder_for(self, job: Any, name: str, wanted: spec.Wanted) -> Path:
         """The folder on the storage with what a job reads and writes about itself."""
+        if chosen := self.hooks.folder_for(job, name):
+            return chosen
         if seen_in_job(Path.cwd(), wanted.mounts) is not None:
             return Path.cwd() / ".snakemake" / "lepton" / name
         return wanted.mounts[0].here / FOLDER / name
-
-    def refusal(self, job: Any) -> str:
-        """Why a job is not to be created now; in a thread of its own."""
-        return ""
-
-    def submitted(self, tracked: Tracked) -> None:
-        """A job has its id; in a thread of its own."""
-
-    def failed(self, tracked: Tracked, cause: str) -> None:
-        """A job has failed; in a thread of its own."""
 
     # --- before the first job --------------------------------------------------------------------
 
@@ -133,7 +118,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             return ["the SDK of Lepton is not installed: pip install 'snakeval[lepton]'"]
         wanted = [self.wanted(job) for job in jobs]
         try:
-            found = refusals.secrets(wanted, self.service, self.secrets_to_come)
+            found = refusals.secrets(wanted, self.service, self.hooks.secrets_to_come())
             return [*found, *self._node_groups(wanted)] or self._look_for_earlier(jobs)
         except Denied as error:
             return [f"Lepton refuses the token: {error}"]
@@ -184,13 +169,13 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         if tracked.adopted:
             tracked.made.set()
             self.logger.info(f"{job.name}: waiting for {tracked.id}, a job of an earlier start")
-            self._submitting.submit(self.submitted, tracked)
+            self._submitting.submit(self.hooks.submitted, tracked)
         else:
             self._submitting.submit(self._create, tracked)
 
     def _tracked(self, job: Any, wanted: spec.Wanted, name: str) -> Tracked:
         workdir = Path.cwd()
-        folder = self.folder_for(job, name, wanted)
+        folder = self._folder_for(job, name, wanted)
         staging = None
         on_storage = seen_in_job(workdir, wanted.mounts) is not None
         if not on_storage and any(not Path(file).is_absolute() for file in _files(job)):
@@ -204,10 +189,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             labels={
                 "snakemake-workdir": self._workdir_label(wanted),
                 "snakemake-job": self._job_label(job),
-                "snakemake-spec": self.spec_of(job, wanted),
+                "snakemake-spec": self._spec_of(job, wanted),
                 "snakemake-start": self.start,
                 "snakemake-attempt": name,
-                **{key: spec.label_value(text) for key, text in self.labels_of(job).items()},
+                **{key: spec.label_value(text) for key, text in self.hooks.labels_of(job).items()},
             },
             watch=Watch(wanted.limit, float(self.workflow.execution_settings.latency_wait)),
             staging=staging,
@@ -232,7 +217,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             tracked = self._tracked(job, wanted, found.name)
             tracked.id, tracked.adopted = found.id, True
             ended_well = tracked.written == Exit(0) and not found.phase.live
-            same = found.labels.get("snakemake-spec") == self.spec_of(job, wanted)
+            same = found.labels.get("snakemake-spec") == self._spec_of(job, wanted)
             if adopted is None and same and (found.phase.live or ended_well):
                 adopted = tracked
             else:
@@ -246,7 +231,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             if self.stopping.is_set():
                 tracked.refused = "the start was stopped before it was created"
                 return
-            tracked.refused = self.refusal(tracked.job)
+            tracked.refused = self.hooks.refusal(tracked.job)
             tracked.refused = tracked.refused or self._earlier_attempt(tracked)
             if tracked.refused:
                 return
@@ -261,7 +246,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
                 pause=self.stopping.wait,
             )
             self.logger.info(f"{tracked.job.name}: Lepton job {tracked.id}")
-            self.submitted(tracked)
+            self.hooks.submitted(tracked)
         except Exception as error:
             tracked.refused = f"could not be created: {error}"
             tracked.lost_answer = tracked.lost_answer or isinstance(error, Unreachable)
@@ -384,7 +369,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
     def _fail(self, info: SubmittedJobInfo, tracked: Tracked, cause: str) -> None:
         logs = self._log_of(tracked)
         self._remove(tracked)
-        self.failed(tracked, cause)
+        self.hooks.failed(tracked, cause)
         # Told here: with `quiet: [rules]` Snakemake keeps a job's error to itself.
         self.logger.error(f"{tracked.job.name}: Lepton job {tracked.id or tracked.name} {cause}")
         if logs:

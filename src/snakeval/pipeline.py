@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,9 +21,8 @@ from snakeval.errors import InputError, Problem
 from snakeval.executors.profile import DEFAULT_RUNTIME, Profile, default_resources
 
 if TYPE_CHECKING:
-    from snakeval.executors.lepton.start import LeptonStart
-    from snakeval.executors.slurm.start import SlurmStart
-    from snakeval.plan.run import Run, Task
+    from snakeval.executors.base import Executor, Start
+    from snakeval.plan.run import Run
     from snakeval.run_folder.controller import Hold
 
 Wildcards = Any
@@ -52,14 +51,12 @@ class Pipeline:
         self._holds: list[Hold] = []
         self._values: dict[str, Any] = dict(workflow.config_settings.config)
         self._warned = False
-        # The executor plugin for Slurm takes every SLURM_* away, this one too.
-        self._slurm_conf = os.environ.get("SLURM_CONF")
+        self._prepared = False
         if workflow.is_main_process:
             os.environ.update(
                 SNAKEVAL_START=uuid.uuid4().hex[:12],  # tells attempts of this start from others
                 SNAKEVAL_PYTHON=sys.executable,
                 SNAKEVAL_ROOT=str(root),  # not in the rules' params: a clone elsewhere is the same
-                SNAKEMAKE_LEPTON_CHECKS="later",  # its problems are told with all others
             )
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
             self._cap_endpoints()
@@ -170,6 +167,7 @@ class Pipeline:
     def servers(self, wildcards: Wildcards) -> list[str]:
         """The servers that a benchmark needs: while it is not published, and in the main process
         only. A job on a cluster finds them up."""
+        self._prepare_executor()
         start = os.environ.get("SNAKEVAL_START", "")
         return [
             str(run.paths.server(name).up(start))
@@ -242,12 +240,12 @@ class Pipeline:
         words = [f"{name}={share}" for name, share in shares.items()]
         return shlex.join(["--limit", str(self._gpu_limit), "--gpus", *words])
 
-    def _gpu_problems(self, executor: str) -> list[Problem]:
+    def _gpu_problems(self, profile: Profile) -> list[Problem]:
         """Servers that the limit never lets up, or that nothing keeps apart."""
         from snakeval.start import gpus
 
         if self._gpu_limit is None:
-            return gpus.unlimited(self.runs) if executor == "local" else []
+            return [] if profile.elsewhere else gpus.unlimited(self.runs)
         return [each for run in self.runs for each in gpus.problems(run, self._gpu_limit)]
 
     def _count_servers_that_are_up(self, profile: Profile) -> None:
@@ -301,13 +299,14 @@ class Pipeline:
         """What the config asks a cluster for, by the names of Snakemake's resources."""
         if not self.runs:
             return {}
-        from snakeval.executors.lepton import resources as lepton
-        from snakeval.executors.slurm import resources as slurm
+        from snakeval.executors.registry import executors
 
+        # Which of them it is, Snakemake says only later.
         asked = {
             (str(run.paths.dir), task.name): {
-                **lepton.resources_of(run, task),
-                **slurm.resources_of(run, task),
+                name: value
+                for each in executors()
+                for name, value in each.resources_of(run, task).items()
             }
             for run in self.runs
             for task in run.tasks
@@ -352,72 +351,60 @@ class Pipeline:
         }
         os.environ["SNAKEVAL_RETRIES"] = str(self._workflow.execution_settings.retries)
         try:
-            slurm, lepton = self._on_slurm(planned), self._on_lepton(planned)
-            profile = Profile(
-                self._workflow.executor_plugin.name, default_resources(self._workflow)
-            )
-            cluster = slurm or lepton
-            found = [
-                *(cluster.problems() if cluster else ()),
-                *self._gpu_problems(profile.executor),
-            ]
-            provided = self._provided(profile.executor)
+            defaults = default_resources(self._workflow)
+            profile = Profile(self._workflow.executor_plugin.name, defaults)
+            executor = _executor(profile)
+            part = self._part_of(executor, planned, profile)
+            found = [*part.check(), *self._gpu_problems(profile)]
+            provided = executor.provided(self.runs)
             self._holds = begin(self.runs, wanted, logger, profile, found, provided)
             self._count_servers_that_are_up(profile)
-            if slurm:
-                slurm.look_at_nodes()
+            part.look()
         except InputError as error:
             _refuse(error)
-        if slurm:
-            slurm.begin()
-            if self._values.get("controller") == "job":
-                self._give_to_a_job(slurm)
+        part.begin()
+        if planned and self._values.get("controller") == "job":
+            self._give_to_a_job(part)
 
-    def _give_to_a_job(self, slurm: SlurmStart) -> NoReturn:
-        """`controller=job`: this start ends here, and a Slurm job drives the run."""
+    def _part_of(self, executor: Executor, planned: list[Any], profile: Profile) -> Start:
+        """The executor's part in this start; none where nothing is to be evaluated."""
+        from snakeval.executors.base import Planned, Start
+
+        if not planned:
+            return Start()
+        return executor.for_start(
+            Planned(
+                self.runs,
+                {str(job.output[0]): job for job in planned},
+                self._workflow.scheduler.get_executor(planned[0]),
+                profile.defaults,
+                os.environ["SNAKEVAL_START"],
+            )
+        )
+
+    def _prepare_executor(self) -> None:
+        """Snakemake makes its executor when the jobs are planned, and an executor of ours may have
+        something to say about which. Done once."""
+        plugin = self._workflow.executor_plugin
+        if self._prepared or plugin is None or not self._workflow.is_main_process:
+            return
+        from snakeval.executors.registry import executor
+
+        self._prepared = True
+        executor(plugin.name).prepare(plugin)
+
+    def _give_to_a_job(self, part: Start) -> NoReturn:
+        """`controller=job`: this start ends here, and a job drives the run."""
         from snakemake.logging import logger
 
         for hold in self._holds:
             hold.release()
         try:
-            job = slurm.submit_controller()
+            job = part.hand_over()
         except InputError as error:
             _refuse(error)
         logger.info(f"job {job} drives the run now: {self.runs[0].paths.dir}")
         raise SystemExit(0)
-
-    def _provided(self, executor: str) -> dict[Task, Collection[str]] | None:
-        """The variables that jobs get whatever this machine has; None: they get this machine's."""
-        if executor != "lepton":
-            return None
-        from snakeval.executors.lepton.resources import provided
-
-        return provided(self.runs)
-
-    def _on_slurm(self, planned: list[Any]) -> SlurmStart | None:
-        """The Slurm side of this start, where the profile says `executor: slurm`."""
-        if self._workflow.executor_plugin.name != "slurm" or not planned:
-            return None
-        from snakeval.executors.slurm.start import SlurmStart
-
-        if self._slurm_conf:
-            os.environ["SLURM_CONF"] = self._slurm_conf
-        jobs = {str(job.output[0]): job for job in planned}
-        return SlurmStart(
-            self._workflow.scheduler.get_executor(planned[0]),
-            self.runs,
-            jobs,
-            default_resources(self._workflow),
-        )
-
-    def _on_lepton(self, planned: list[Any]) -> LeptonStart | None:
-        """The Lepton side of this start, where the profile says `executor: lepton`."""
-        if self._workflow.executor_plugin.name != "lepton" or not planned:
-            return None
-        from snakeval.executors.lepton.start import LeptonStart
-
-        jobs = {str(job.output[0]): job for job in planned}
-        return LeptonStart(self._workflow.scheduler.get_executor(planned[0]), self.runs, jobs)
 
     def finish(self) -> None:
         """`onsuccess` and `onerror`: the tables over what is published now, and the run given
@@ -462,14 +449,14 @@ class Pipeline:
         """What was brought up ends now, unless a benchmark that outlived its start still runs."""
         if not any(run.servers for run in self.runs):
             return
-        from snakeval.executors.places import place_at
+        from snakeval.executors.registry import servers_at
         from snakeval.run_folder import servers as state
         from snakeval.start.gpus import claims_file
 
         for run in self.runs:
             for paths in state.deployments_of(run.paths):
                 if not state.was_started_by_hand(paths):
-                    place_at(paths).take_down(paths, "unused")
+                    servers_at(paths).take_down(paths, "unused")
         claims_file(os.environ["SNAKEVAL_START"]).unlink(missing_ok=True)
 
     def _planned(self, rule: str) -> list[Any]:
@@ -513,11 +500,17 @@ class Pipeline:
             {name: kind() for name, kind in RUNTIMES.items()},
             profile.executor,
             profile.elsewhere,
-            self._provided(profile.executor),
+            _executor(profile).provided(self.runs),
         )
-        for problem in [*found, *self._gpu_problems(profile.executor)]:
+        for problem in [*found, *self._gpu_problems(profile)]:
             verdict = "" if problem.warning else "a real start would be refused: "
             logger.warning(f"{verdict}{problem}")
+
+
+def _executor(profile: Profile) -> Executor:
+    from snakeval.executors.registry import executor
+
+    return executor(profile.executor)
 
 
 def _snakemake_reports(words: list[str]) -> bool:

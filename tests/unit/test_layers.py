@@ -24,14 +24,7 @@ LAYERS = (
 
 TO_BE_MENDED = {
     ("config.explain", "reference.schema"),
-    ("plan.server", "executors.lepton.tokens"),
     ("results.tables", "report.figures"),
-    ("run_folder.records", "executors.lepton.stop"),
-    ("run_folder.records", "executors.slurm.queue"),
-    ("run_folder.records", "executors.slurm.stop"),
-    ("executors.places", "executors.lepton.server"),
-    ("executors.places", "executors.local.server"),
-    ("executors.places", "executors.slurm.server"),
 }
 """Imports that are wrong, and known to be. Nothing may be added here."""
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from snakeval.executors.lepton.checks import told
 from snakeval.executors.lepton.resources import resources_of, source_of
-from snakeval.executors.lepton.start import told
 from snakeval.plan.make import plan
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from snakeval.config.lepton import OWN_TOKEN
 from snakeval.config.load import InvalidConfig, load
 from snakeval.executors.lepton import server as lepton
-from snakeval.executors.lepton.tokens import OWN_TOKEN
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Run
 from snakeval.plan.server import MODEL
@@ -55,7 +55,7 @@ def spec_of(deployment: dict[str, Any], **sections: Any) -> dict[str, Any]:
 
 def told(run: Run) -> list[str]:
     """What a start is told; the SDK's own types are asked."""
-    return [str(problem) for problem in lepton.problems(run, run.servers[MODEL], "lepton")]
+    return [str(problem) for problem in lepton.Servers().check(run, run.servers[MODEL], "lepton")]
 
 
 def envs(spec: dict[str, Any]) -> dict[str, Any]:
@@ -369,5 +369,5 @@ def test_several_machines_and_a_process_are_no_endpoint() -> None:
     (said,) = told(run_of({**VLLM, "multiple_instances": True}))
     assert "multiple_instances: true" in said
     process = run_of({"type": "process", "command": "serve", "lepton_config": {}})
-    assert not process.servers[MODEL].on_lepton  # it runs here, as without Lepton
+    assert not process.servers[MODEL].hosted_by  # it runs here, as without Lepton
     assert "use profiles/local" in told(process)[0]

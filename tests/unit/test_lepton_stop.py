@@ -9,7 +9,8 @@ import pytest
 
 from snakemake_executor_plugin_lepton.client import Denied, Found, Missing, Unreachable
 from snakemake_executor_plugin_lepton.states import Phase
-from snakeval.executors.lepton.stop import is_on_lepton, stop_jobs
+from snakeval.executors.base import CannotAsk, Stopped
+from snakeval.executors.lepton.jobs import stop, was_used
 from snakeval.run_folder.layout import RunPaths
 
 
@@ -51,7 +52,7 @@ def run(tmp_path: Path) -> RunPaths:
 
 def test_jobs_are_stopped_and_deleted_though_the_service_falters(run: RunPaths) -> None:
     service: Any = Faltering(run)
-    assert stop_jobs(run, lambda task: task == "arc", service) == (["job arc-1 (arc)"], [])
+    assert stop(run, lambda task: task == "arc", service) == Stopped(["job arc-1 (arc)"])
     assert list(service.jobs) == ["quiz-1"]
 
 
@@ -62,14 +63,14 @@ def test_a_refused_token_is_told_at_once(run: RunPaths) -> None:
         raise Denied("401")
 
     service.find = refused
-    with pytest.raises(Denied):
-        stop_jobs(run, lambda _: True, service)
+    with pytest.raises(CannotAsk, match="401"):
+        stop(run, lambda _: True, service)
 
 
 def test_a_run_that_died_while_it_created_its_first_job_is_looked_for(run: RunPaths) -> None:
     # given a job's folder, which is written before the job is asked for, and no note of its id
-    assert not is_on_lepton(run)
+    assert not was_used(run)
     folder = run.task("arc").logs / "snakemake-evaluate-01234567"
     folder.mkdir(parents=True)
     (folder / "job.sh").touch()
-    assert is_on_lepton(run)
+    assert was_used(run)

@@ -28,6 +28,7 @@ from snakemake_executor_plugin_lepton.client import (
     create_once,
 )
 from snakemake_executor_plugin_lepton.executor import Executor
+from snakemake_executor_plugin_lepton.hooks import Hooks
 from snakemake_executor_plugin_lepton.registry import Registry, tried
 from snakemake_executor_plugin_lepton.settings import ExecutorSettings
 from snakemake_executor_plugin_lepton.states import Phase
@@ -142,6 +143,7 @@ def begin(
         said: list[str] = []
         executor.start, executor.registry = f"start-{len(starts)}", Registry()
         executor.stopping = threading.Event()
+        executor.hooks = Hooks()
         executor._submitting = ThreadPoolExecutor(2)
         executor._service, executor._service_lock = service, threading.Lock()
         executor._group_ids, executor._earlier = {}, {}

@@ -149,7 +149,7 @@ def test_a_job_of_an_earlier_start_that_ends_while_it_is_waited_for(
     paths.status.write_text(json.dumps(content))
     # then another one is submitted only where it ended because nobody used it
     with pytest.raises(InputError if told else Up, match=told):
-        slurm.bring_up(paths)
+        slurm.Servers().bring_up(paths)
 
 
 # --- several nodes and instances: as text only --------------------------------------------------
@@ -166,7 +166,7 @@ def test_several_nodes_are_one_job_with_a_task_on_each(tmp_path: Path) -> None:
     script = render(server, "pyxis", "vllm", reach="nodes")
     assert "nodes=4\ninstances=1\nray=yes" in script
     assert "ray start --head" in script
-    (problem,) = slurm.problems(run, server, "pyxis")
+    (problem,) = slurm.Servers().check(run, server, "pyxis")
     assert problem.warning
     assert "was not tried" in problem.what
 
@@ -188,7 +188,7 @@ def test_the_older_way_to_ask_for_instances_is_one_on_each_node(tmp_path: Path) 
 
 def test_what_several_nodes_lack_is_told(tmp_path: Path) -> None:
     run, server = several(tmp_path, execution={"num_instances": 2})
-    told = [problem.what for problem in slurm.problems(run, server, "docker")]
+    told = [problem.what for problem in slurm.Servers().check(run, server, "docker")]
     assert "which docker does not serve from" in told[0]
     assert "is missing" in told[1]
 

@@ -12,7 +12,7 @@ import yaml
 
 from snakeval.config.load import load
 from snakeval.executors.slurm import nodes, queue, resources, scripts
-from snakeval.job import attempt, slurm_job
+from snakeval.job import attempt, cancelled, slurm_job
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Run
 from snakeval.run_folder.layout import RunPaths
@@ -413,16 +413,16 @@ def test_a_cancelled_task_ends_at_once_in_a_further_attempt_of_the_same_start(
     assert "cancelled in this start" in capsys.readouterr().out
     # and with the mark of `kill`, before it has run at all
     record(tmp_path)
-    slurm_job.mark(tmp_path, "s1")
+    cancelled.mark(tmp_path, "s1")
     assert begin(tmp_path, SNAKEVAL_START="s1", SLURM_JOB_ID="8") == 1
 
 
 def test_a_cancelled_task_continues_in_the_next_start_and_by_hand(tmp_path: Path) -> None:
     for variables in ({"SNAKEVAL_START": "s2", "SLURM_JOB_ID": "8"}, {}):
         record(tmp_path, CANCELLED)
-        slurm_job.mark(tmp_path, "s1")
+        cancelled.mark(tmp_path, "s1")
         assert begin(tmp_path, **variables) == 0
-        assert not slurm_job.marked(tmp_path, "s1")
+        assert not cancelled.marked(tmp_path, "s1")
 
 
 def test_a_job_that_slurm_starts_again_was_not_cancelled(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from snakeval.config.load import load
-from snakeval.executors.slurm import executor as module
-from snakeval.executors.slurm.executor import FORGOTTEN_AFTER, IN_VAIN, Executor, Followed
+from snakeval.executors.slurm import submission as module
+from snakeval.executors.slurm.submission import FORGOTTEN_AFTER, IN_VAIN, Followed, Submission
 from snakeval.executors.slurm.submit import Refused
-from snakeval.job import slurm_job
+from snakeval.job import cancelled
 from snakeval.plan.make import make_run
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
@@ -38,7 +38,7 @@ class Following:
         self.succeeded = False
         self.failed = ""
         output = str(self.task.paths.published(self.task.digest))
-        self.executor: Executor = Executor.__new__(Executor)
+        self.executor: Submission = Submission.__new__(Submission)
         self.followed = Followed(run, self.task)
         self.executor.followed = {output: self.followed}
         self.executor.start, self.executor.stopping = START, False
@@ -109,7 +109,7 @@ def test_a_cancelled_job_is_not_submitted_again_in_this_start(following: Followi
     assert following.sees("CANCELLED") is None
     assert not following.submitted
     assert "cancelled; the next start continues" in following.failed
-    assert slurm_job.marked(following.task.paths.dir, START)
+    assert cancelled.marked(following.task.paths.dir, START)
     # nor is it when Snakemake retries
     assert "was cancelled" in following.executor._refused(following.followed)
 

@@ -19,7 +19,7 @@ import pytest
 from snakeval.config.model import Config
 from snakeval.errors import InputError
 from snakeval.executors.local import server as local
-from snakeval.job import server, slurm_job, supervise
+from snakeval.job import cancelled, server, supervise
 from snakeval.job.endpoint import answers, served_models
 from snakeval.job.lease import boot_id, born, holder_of, host_id
 from snakeval.job.supervise import Start, Supervisor
@@ -149,7 +149,7 @@ def test_a_benchmark_that_was_cancelled_before_it_ran_needs_no_server(paths: Ser
     task = RunPaths(paths.dir.parents[1]).task("t")
     task.dir.mkdir()
     assert not supervise.is_done(task.dir, "d", "s1")
-    slurm_job.mark(task.dir, "s1")
+    cancelled.mark(task.dir, "s1")
     assert supervise.is_done(task.dir, "d", "s1")
     assert not supervise.is_done(task.dir, "d", "s2")
 
@@ -304,7 +304,7 @@ def test_a_supervisor_that_dies_at_once_is_not_told_with_an_earlier_ones_end(
     record(paths, "stopped", "no benchmark needs it any more")
     paths.script.write_text(DIES)
     with pytest.raises(InputError, match="did not come up: no space left"):
-        local.bring_up(paths)
+        local.Servers().bring_up(paths)
 
 
 @pytest.mark.usefixtures("signals")
@@ -335,8 +335,8 @@ def test_one_that_is_found_ending_by_itself_is_started_again(
 
     monkeypatch.setattr(local.state, "supervisor_of", found)
     if again:
-        local.bring_up(paths)
+        local.Servers().bring_up(paths)
         assert paths.endpoint.exists()
     else:
         with pytest.raises(InputError, match=str(cause)):
-            local.bring_up(paths)
+            local.Servers().bring_up(paths)

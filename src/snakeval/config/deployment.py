@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AliasChoices, BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
-from snakeval.config.lepton import LeptonMount, as_mounts, references, variables
+from snakeval.config.lepton import ApiToken, LeptonMount, as_mounts, references, variables
 from snakeval.config.sections import (
     EnvVars,
     Ignored,
@@ -98,20 +98,6 @@ def _say_which_gpus(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | str | None) or not GPUS.match(text):
         raise fixable("does not say which GPUs", "write all, a number, or a list in quotes: '0,1'")
     return value
-
-
-class TokenSource(Section):
-    token_name_ref: str = Field(
-        validation_alias=AliasChoices("token_name_ref", "secret_name_ref"),
-        description="A secret of the Lepton workspace.",
-    )
-
-
-class ApiToken(Section):
-    """A token that the endpoint takes. UNIQUE_ENDPOINT_TOKEN, as none: one of its own."""
-
-    value: str | None = Field(None, description="`host:NAME`, a variable of this machine.")
-    value_from: TokenSource | None = Field(None, description="By reference.")
 
 
 class LeptonConfig(Section):

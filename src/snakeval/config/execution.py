@@ -7,13 +7,15 @@ taken over by the profile of that cluster.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
+from snakeval.config.deployment import ServerDeployment
 from snakeval.config.export import Destinations
-from snakeval.config.lepton import JobMount, as_mounts, references, variables
+from snakeval.config.lepton import JobMount, as_mounts, references, tokens_of, variables
 from snakeval.config.sections import (
     EnvVars,
     Ignored,
@@ -63,6 +65,22 @@ def _folder_or_none(value: Any) -> Any:
     if value is not None and value is not False and not isinstance(value, str):
         raise fixable("must be a folder, or false", "write hf_home: /a/folder, or hf_home: false")
     return value
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """What a config says of a server that one executor hosts, whichever one runs the benchmarks.
+
+    by             that executor's name
+    ready_timeout  seconds that it may take until it is healthy
+    key_name       the variable with the token that it wants of benchmarks
+    key_is_made    the executor makes that token, or sees to it that it is there
+    """
+
+    by: str
+    ready_timeout: float
+    key_name: str | None = None
+    key_is_made: bool = False
 
 
 class Execution(Section):
@@ -130,6 +148,13 @@ class Execution(Section):
     def endpoint_cap(self) -> int | None:
         """Benchmarks that may use one endpoint at once; None: as many as the profile's cores."""
         return 1 if self.mode == "sequential" else self.benchmarks_per_endpoint
+
+    def hosting(self, server: ServerDeployment, key_name: str | None) -> Hosting | None:
+        """For a server that this section has a host of its own for; None: the start's executor.
+
+        key_name  `target.api_endpoint.api_key_name`, where it serves the model under evaluation
+        """
+        return None
 
 
 class LocalExecution(Execution):
@@ -271,6 +296,16 @@ class LeptonExecution(Execution):
     lepton_platform: Annotated[LeptonPlatform, BeforeValidator(empty_if_null)] = Field(
         default_factory=LeptonPlatform, description="Settings of the platform."
     )
+
+    def hosting(self, server: ServerDeployment, key_name: str | None) -> Hosting | None:
+        """An endpoint; a process is one of the start's executor."""
+        if server.type == "process":
+            return None
+        platform = self.lepton_platform
+        wanted = server.lepton_config.api_tokens
+        token = tokens_of(wanted, platform.tasks.env_vars, key_name)[0]
+        timeout = self.endpoint_readiness_timeout or platform.deployment.endpoint_readiness_timeout
+        return Hosting(self.type, float(timeout), token.variable, token.secret is None)
 
 
 def _type_of(value: Any) -> str | None:

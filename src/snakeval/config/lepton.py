@@ -3,14 +3,23 @@ named there, never written."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from snakeval.config.sections import Section, fixable
 from snakeval.config.source import looks_like_a_key, names_a_variable
 
 Written = Annotated[str, Field(min_length=1)]
+
+OWN_TOKEN = "SNAKEVAL_ENDPOINT_TOKEN"
+"""The variable with the token of an endpoint for which the config names none."""
+
+UNIQUE = "UNIQUE_ENDPOINT_TOKEN"
+"""The launcher's word for a token that somebody has to think of."""
 
 
 class LeptonMount(Section):
@@ -33,6 +42,20 @@ class JobMount(LeptonMount):
     here: str | None = Field(
         None, description="Where this machine sees it; null: at the same path (ours)."
     )
+
+
+class TokenSource(Section):
+    token_name_ref: str = Field(
+        validation_alias=AliasChoices("token_name_ref", "secret_name_ref"),
+        description="A secret of the Lepton workspace.",
+    )
+
+
+class ApiToken(Section):
+    """A token that the endpoint takes. UNIQUE_ENDPOINT_TOKEN, as none: one of its own."""
+
+    value: str | None = Field(None, description="`host:NAME`, a variable of this machine.")
+    value_from: TokenSource | None = Field(None, description="By reference.")
 
 
 def as_mounts(value: Any) -> Any:
@@ -99,3 +122,60 @@ def _names_a_secret(given: dict[str, Any]) -> bool:
     if list(given) != ["value_from"] or not isinstance(source, dict):
         return False
     return list(source) == ["secret_name_ref"] and bool(source["secret_name_ref"])
+
+
+# --- tokens of endpoints ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token that an endpoint takes. Its value is in no file and in no spec.
+
+    variable  that holds its value here, and where the benchmarks run
+    secret    of the workspace, as the config names it; None: we make one of the variable's value
+    """
+
+    variable: str
+    secret: str | None
+
+
+def tokens_of(
+    wanted: Iterable[ApiToken], job_variables: Mapping[str, Any], key_name: str | None
+) -> list[Token]:
+    """The tokens of an endpoint; the benchmarks use the first. An endpoint without a token is open
+    to anyone, so one for which the config names none has one of its own.
+
+    job_variables  of the benchmarks' jobs: `lepton_platform.tasks.env_vars`
+    key_name       `target.api_endpoint.api_key_name`
+    """
+    found: list[Token] = []
+    for token in wanted:
+        if token.value_from:
+            secret = token.value_from.token_name_ref
+            found.append(Token(_holds(secret, job_variables) or _as_variable(secret), secret))
+        elif token.value and token.value != UNIQUE:
+            found.append(Token(token.value.removeprefix("host:"), None))
+    if not found:
+        return [Token(key_name or OWN_TOKEN, None)]
+    if key_name:
+        found[0] = Token(key_name, found[0].secret)
+    return found
+
+
+def _holds(secret: str, job_variables: Mapping[str, Any]) -> str | None:
+    """The variable of the benchmarks' jobs that is filled from a secret."""
+    for name, value in job_variables.items():
+        if reference_of(value) == secret:
+            return name
+    return None
+
+
+def _as_variable(secret: str) -> str:
+    return re.sub(r"\W", "_", secret).upper()
+
+
+def reference_of(value: Any) -> str | None:
+    """The secret that `{value_from: {secret_name_ref: NAME}}` names."""
+    source = value.get("value_from") if isinstance(value, Mapping) else None
+    name = source.get("secret_name_ref") if isinstance(source, Mapping) else None
+    return name if isinstance(name, str) else None

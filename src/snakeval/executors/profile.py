@@ -32,7 +32,9 @@ class Profile:
     @property
     def elsewhere(self) -> bool:
         """Whether the jobs run on other machines, which have container engines of their own."""
-        return self.executor in ("slurm", "lepton")
+        from snakeval.executors.registry import executor
+
+        return executor(self.executor).elsewhere
 
     @property
     def runtime(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakeval.config.export import Destination
+from snakeval.executors.registry import executor_of
 from snakeval.job import attempt
 from snakeval.plan.identity import digest
 from snakeval.plan.run import Run, Task
@@ -49,7 +50,8 @@ class Item:
     @property
     def executor(self) -> str:
         """Where it ran, in the launcher's words."""
-        return "slurm" if self.attempt.get("job") else "local"
+        said = self.attempt.get("executor")
+        return str(said) if said else executor_of(self.task.paths, self.attempt).name
 
     @property
     def finished(self) -> str:

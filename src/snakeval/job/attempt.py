@@ -74,7 +74,10 @@ def begin(arguments: argparse.Namespace) -> int:
             "ended": None,
             "host": platform.node(),
             "pid": arguments.pid,
-            "job": os.environ.get("SLURM_JOB_ID") or os.environ.get("LEPTON_JOB_NAME"),
+            "job": os.environ.get("SNAKEVAL_JOB")
+            or os.environ.get("SLURM_JOB_ID")
+            or os.environ.get("LEPTON_JOB_NAME"),
+            "executor": os.environ.get("SNAKEVAL_EXECUTOR") or "local",
             "deadline": arguments.deadline or None,
             "runtime": arguments.runtime,
             "image": arguments.image or None,

@@ -71,7 +71,7 @@ class ServersJob:
 
     def comes(self) -> bool:
         """Whether Slurm has the job, or had it when it was asked last."""
-        job = read_json(self._folder / "job.json").get("job")
+        job = self._job()
         if not job or self._ended():
             return False
         if not self._asked or time.monotonic() - self._asked > ASK_AGAIN:
@@ -83,9 +83,14 @@ class ServersJob:
 
     def may_come(self) -> bool:
         """Whether a job that Slurm has ended, or says nothing about, may still have a successor."""
-        if not read_json(self._folder / "job.json").get("job") or self._ended():
+        if not self._job() or self._ended():
             return False
         return time.monotonic() - self._seen < SUCCESSOR
+
+    def _job(self) -> str:
+        """Its id; empty where there is none, or another executor has it."""
+        noted = read_json(self._folder / "job.json")
+        return str(noted.get("job", "")) if noted.get("on", "slurm") == "slurm" else ""
 
     def _ended(self) -> bool:
         """Whether its supervisor has ended it, and has said why."""

@@ -156,19 +156,6 @@ def used_up(record: dict[str, Any], digest: str, limit: float | None) -> str:
     )
 
 
-def mark(task_dir: Path, start: str) -> None:
-    """Notes that a task is not to come back in a start."""
-    files.write_atomically(task_dir / "cancelled", start + "\n")
-
-
-def marked(task_dir: Path, start: str) -> bool:
-    """Whether a task is not to come back in this start."""
-    try:
-        return (task_dir / "cancelled").read_text(encoding="utf-8").split() == [start]
-    except OSError:
-        return False
-
-
 # --- commands ----------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import slurm_job
+from . import cancelled, slurm_job
 from .endpoint import answers, free_port, is_free, served_models
 from .files import now, read_json, read_text, tail, write_atomically
 from .lease import BEAT, Owner, Watch, holder_of, mark_of, owner_of, this_process
@@ -546,7 +546,7 @@ def is_done(task: Path, digest: str, start: str) -> bool:
     """Whether a benchmark is published, or will not be tried again in this start."""
     if (task / "work" / digest / "snakeval" / "complete").exists():
         return True
-    if slurm_job.marked(task, start):
+    if cancelled.marked(task, start):
         return True  # a person has cancelled it before it ran
     record = read_json(task / "status.json")
     last = (record.get("attempts") or [{}])[-1]

@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from snakeval.config.deployment import AuxiliaryDeployment, ServerDeployment
-from snakeval.config.execution import Execution, LeptonExecution, Proxy
+from snakeval.config.execution import Execution, Hosting, Proxy
 from snakeval.config.model import Config, EndpointType
 from snakeval.config.source import Source
 
 MODEL = "model"
 """The name of the deployment that serves the model under evaluation."""
-
-LEPTON = "lepton"
-"""The place, and the runtime, of a server that is an endpoint on Lepton."""
 
 CHECKPOINT = "/checkpoint"
 CACHE = "/cache"
@@ -73,12 +70,12 @@ class Server:
     extra_docker_args: str
     idle_timeout: float
     ready_timeout: float
-    on_lepton: bool = False
-    """An endpoint on Lepton, whichever machines run the benchmarks."""
-    key_is_made: bool = False
-    """The place makes that token, or sees to it that it is there."""
+    hosted_by: str = ""
+    """The executor that hosts it, whichever one runs the benchmarks; empty: the start's."""
     key_name: str | None = None
     """The variable with the token that it wants of benchmarks; None: none, or the user's."""
+    key_is_made: bool = False
+    """Its host makes that token, or sees to it that it is there."""
     environment: Mapping[str, str] = field(default_factory=dict)
     several: str = ""
     """What of it, as the config has it, one machine alone cannot be: `num_nodes: 2`."""
@@ -109,9 +106,10 @@ def servers_of(config: Config) -> dict[str, Server]:
 
 
 def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeployment) -> Server:
-    lepton = config.execution if isinstance(config.execution, LeptonExecution) else None
-    if lepton and given.type != "process":
-        return _endpoint(config, lepton, name, keys, given)
+    key_name = config.target.api_endpoint.api_key_name if name == MODEL else None
+    hosting = config.execution.hosting(given, key_name)
+    if hosting:
+        return _hosted(config, hosting, name, keys, given)
     mounts: list[tuple[Path, str, bool]] = []
     if given.checkpoint_path:
         mounts.append((_folder(given.checkpoint_path), CHECKPOINT, False))
@@ -193,19 +191,15 @@ def _several(config: Config, given: ServerDeployment) -> str:
     return "type: vllm_ray" if given.type == "vllm_ray" else ""
 
 
-def _endpoint(
+def _hosted(
     config: Config,
-    lepton: LeptonExecution,
+    hosting: Hosting,
     name: str,
     keys: tuple[str, ...],
     given: ServerDeployment,
 ) -> Server:
-    """A server on Lepton: nothing of this machine reaches it but what its spec says."""
-    from snakeval.executors.lepton.tokens import tokens_of
-
-    platform = lepton.lepton_platform.deployment
-    key_name = config.target.api_endpoint.api_key_name if name == MODEL else None
-    token = tokens_of(given, lepton, key_name)[0]
+    """A server with a host of its own: nothing of this machine reaches it but what its host is
+    told."""
     return Server(
         name=name,
         keys=keys,
@@ -225,12 +219,10 @@ def _endpoint(
         own_command=bool(given.command),
         extra_docker_args="",
         idle_timeout=given.idle_timeout,
-        ready_timeout=float(
-            lepton.endpoint_readiness_timeout or platform.endpoint_readiness_timeout
-        ),
-        on_lepton=True,
-        key_name=token.variable,
-        key_is_made=token.secret is None,
+        ready_timeout=hosting.ready_timeout,
+        hosted_by=hosting.by,
+        key_name=hosting.key_name,
+        key_is_made=hosting.key_is_made,
         several=_several(config, given),
     )
 

@@ -18,6 +18,7 @@ MODULES = (
     "endpoint",
     "lease",
     "attempt",
+    "cancelled",
     "server",
     "supervise",
     "slurm_job",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from snakeval.plan.server import LEPTON, OF_GPUS, Server
+from snakeval.plan.server import OF_GPUS, Server
 from snakeval.render.lib import job_file
 from snakeval.render.task import assigned, variables
 
@@ -17,7 +17,6 @@ BODIES = {
     "process": ("server_process.sh",),
     "apptainer": ("server_process.sh", "server_apptainer.sh"),
     "pyxis": ("server_process.sh", "server_pyxis.sh"),
-    LEPTON: ("server_lepton.sh",),
 }
 """How the server runs, by runtime; else in a container of an engine."""
 
@@ -28,15 +27,17 @@ def render(
     image: str | None,
     reach: Literal["host", "nodes"] = "host",
     command: str | None = None,
+    body: str | None = None,
 ) -> str:
     """The whole `server.sh`.
 
-    runtime  docker, podman, apptainer, pyxis, process or lepton
+    runtime  docker, podman, apptainer, pyxis, process, or the name of its own host
     image    the image to run, pinned where the engine could say its digest
     reach    who must reach the server: this machine's processes, or the cluster's nodes
     command  what `server_command` prints; None: the server's
+    body     the bash that starts and ends the server; None: the runtime's
     """
-    body = BODIES.get(runtime, ("server_container.sh",))
+    bodies = BODIES.get(runtime, ("server_container.sh",))
     wanted = [server.key_name] if server.key_name else []
     return "\n".join(
         [
@@ -44,16 +45,17 @@ def render(
             variables(server.environment, server.env_vars, wanted),
             _command(server, runtime) if command is None else _printed(command),
             job_file("surroundings.sh"),
-            *map(job_file, body),
+            *(map(job_file, bodies) if body is None else [body]),
             job_file("server.sh"),
         ]
     )
 
 
 def runtime_of(server: Server, wanted: str) -> str:
-    """The runtime of a server: what the profile wants, or `process` for one without an image."""
-    if server.on_lepton:
-        return LEPTON
+    """The runtime of a server: what the profile wants, or `process` for one without an image; of
+    one with a host of its own that host's name."""
+    if server.hosted_by:
+        return server.hosted_by
     return wanted if server.image else "process"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakeval.compare import statistics
 from snakeval.compare.statistics import Interval
+from snakeval.executors.registry import left_over
 from snakeval.job import attempt
 from snakeval.plan.run import Run, Task
 from snakeval.results.costs import Costs, costs
@@ -113,7 +114,7 @@ def figures(run: Run) -> Figures:
         tuple(map(_read, sorted((run.paths.results / "compare").glob("*.json")))),
         tuple(map(_read, sorted((run.paths.results / "gate").glob("*.json")))),
         run.paths.config.read_text(encoding="utf-8") if run.paths.config.exists() else "",
-        tuple(deployments.told(run.paths)),
+        tuple(deployments.told(run.paths, left_over)),
         costs(
             run,
             {task.name: task.totals for task in tasks},

@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snakeval.executors.registry import left_over
 from snakeval.job import verify
 from snakeval.job.files import now, write_atomically
 from snakeval.plan.run import Run, Task
@@ -214,7 +215,7 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
     # Wide enough for whole sentences where nobody looks through a terminal.
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table)
-    for line in [*servers.told(run.paths), *_told_costs(run)]:
+    for line in [*servers.told(run.paths, left_over), *_told_costs(run)]:
         console.print(line, soft_wrap=True, highlight=False)
     console.print(
         f"{published} of {len(run.tasks)} benchmarks published. "

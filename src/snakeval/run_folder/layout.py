@@ -39,7 +39,7 @@ class TaskPaths:
 
     @property
     def job(self) -> Path:
-        """The Slurm job that was submitted last, noted by the controller."""
+        """The job that was created last, noted by the controller (`jobs.note`)."""
         return self.dir / "job.json"
 
     @property
@@ -109,23 +109,18 @@ class ServerPaths:
 
     @property
     def batch_script(self) -> Path:
-        """Runs `server.sh` as a Slurm job."""
+        """Runs `server.sh` as a job of a cluster."""
         return self.dir / "sbatch_server.sh"
 
     @property
     def job(self) -> Path:
-        """The Slurm job that was submitted last."""
+        """The job that was created last (`jobs.note`), where the server is one."""
         return self.dir / "job.json"
 
     @property
-    def place(self) -> Path:
-        """Where the server is brought up: an executor's name."""
+    def executor(self) -> Path:
+        """With which executor the server was brought up: its name."""
         return self.dir / "place"
-
-    @property
-    def lepton(self) -> Path:
-        """Names the endpoint on Lepton that there is, or may be."""
-        return self.dir / "lepton.json"
 
     @property
     def tasks(self) -> Path:
@@ -186,12 +181,12 @@ class RunPaths:
 
     @property
     def controller_job(self) -> Path:
-        """The batch script that runs the pipeline itself inside Slurm."""
+        """The batch script that runs the pipeline itself as a job of a cluster."""
         return self.dir / "sbatch_controller.sh"
 
     @property
     def nodes(self) -> Path:
-        """What a look at Slurm's nodes has found."""
+        """What a look at the cluster's nodes has found."""
         return self.dir / "nodes.json"
 
     def batch_script(self, task: str) -> Path:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from snakeval.job import attempt, verify
 from snakeval.job.lease import Owner, holder_of, living
 from snakeval.run_folder import controller
+from snakeval.run_folder.jobs import Job, LiveJobs
 from snakeval.run_folder.layout import RunPaths, TaskPaths
 from snakeval.run_folder.servers import deployments_of
-
-if TYPE_CHECKING:
-    from snakeval.executors.slurm.queue import Job
 
 STATES = ("published", "running", "failed", "cancelled", "interrupted", "pending", "unknown")
 
@@ -26,7 +24,7 @@ STATES = ("published", "running", "failed", "cancelled", "interrupted", "pending
 @dataclass(frozen=True)
 class TaskState:
     """One task now. `elapsed`: seconds of the latest attempt; `samples`: answered so far; `job`:
-    its live Slurm job."""
+    its live job, of whatever executor."""
 
     name: str
     digest: str
@@ -41,52 +39,13 @@ class TaskState:
     job: Job | None = None
 
 
-@dataclass(frozen=True)
-class SlurmView:
-    """What Slurm (or Lepton) says about a run: its live jobs by task, or why it could not be
-    asked."""
-
-    live: Mapping[str, Job] = field(default_factory=dict)
-    unknown: str = ""
-    by: str = "Slurm"
-
-
-def slurm_view(run: RunPaths) -> SlurmView:
-    """One query, and none for a run that never was on Slurm."""
-    from snakeval.executors.slurm import queue
-    from snakeval.executors.slurm.stop import is_on_slurm
-
-    if not is_on_slurm(run):
-        return _lepton_view(run)
-    try:
-        known = queue.jobs_of(run, queue.jobs())
-    except queue.QueryFailed as error:
-        return SlurmView(unknown=str(error))
-    return SlurmView({task: jobs[-1] for task, jobs in known.items() if jobs[-1].live})
-
-
-def _lepton_view(run: RunPaths) -> SlurmView:
-    """One query, and none for a run that never was on Lepton."""
-    from snakeval.executors.lepton.stop import is_on_lepton
-
-    if not is_on_lepton(run):
-        return SlurmView()
-    from snakemake_executor_plugin_lepton.client import ServiceError
-    from snakeval.executors.lepton.stop import connected, live_jobs
-
-    try:
-        return SlurmView(live_jobs(run, connected()), by="Lepton")
-    except ServiceError as error:
-        return SlurmView(unknown=str(error), by="Lepton")
-
-
 def task_state(
-    paths: TaskPaths, digest: str | None = None, slurm: SlurmView | None = None
+    paths: TaskPaths, digest: str | None = None, jobs: LiveJobs | None = None
 ) -> TaskState:
     """The state of a task.
 
     digest  of this spec (default: the one in its task.yaml)
-    slurm   what Slurm says; None: it is not asked, and the run folder alone counts
+    jobs    the run's live jobs; None: nobody was asked, and the run folder alone counts
     """
     record = attempt.read(paths.dir)
     digest = digest or _written_digest(paths)
@@ -104,12 +63,12 @@ def task_state(
         state, cause = "pending", None  # its folder was put aside (`fresh=`) or removed
     else:
         state, cause = str(last.get("state", "pending")), last.get("cause")
-    job = slurm.live.get(paths.dir.name) if slurm and state != "published" else None
+    job = jobs.of_tasks.get(paths.dir.name) if jobs and state != "published" else None
     if state not in ("published", "running"):
         if job:
             state, cause = _in_the_queue(job)
-        elif slurm and slurm.unknown and _may_be_live(paths, last):
-            state, cause = "unknown", f"{slurm.by} could not be asked: {slurm.unknown}"
+        elif jobs and jobs.unknown and _may_be_live(paths, last):
+            state, cause = "unknown", jobs.unknown
         elif state == "pending" and paths.cancelled.exists():
             state, cause = "cancelled", "cancelled before it ran; the next start continues it"
         elif state == "pending" and (why := _read_json(paths.job).get("cause")):
@@ -132,8 +91,8 @@ def task_state(
 
 
 def _in_the_queue(job: Job) -> tuple[str, str | None]:
-    """State and cause of a task whose job Slurm has, and that no script works on."""
-    if job.state == "PENDING":
+    """State and cause of a task that has a live job, and that no script works on."""
+    if job.waiting:
         return "pending", f"job {job.id} is in the queue: {job.reason}"
     return "running", None
 
@@ -144,12 +103,14 @@ def _may_be_live(paths: TaskPaths, last: dict[str, Any]) -> bool:
     return bool(job) and not (last.get("job") == job and last.get("ended"))
 
 
-def run_states(run: RunPaths) -> list[TaskState]:
-    """The states of all tasks of a run folder, in the order of `run_all.sh`."""
-    slurm = slurm_view(run)
+def run_states(run: RunPaths, jobs: LiveJobs | None = None) -> list[TaskState]:
+    """The states of all tasks of a run folder, in the order of `run_all.sh`.
+
+    jobs  the run's live jobs; None: nobody was asked, and the run folder alone counts
+    """
     tasks = [run.task(name) for name in task_names(run)]
     look_at([run])
-    return [task_state(paths, slurm=slurm) for paths in tasks]
+    return [task_state(paths, jobs=jobs) for paths in tasks]
 
 
 def look_at(runs: Iterable[RunPaths]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 from snakeval.job.files import read_json, read_text
@@ -107,8 +108,11 @@ def cost_of(paths: ServerPaths) -> dict[str, Any]:
     }
 
 
-def told(run: RunPaths) -> list[str]:
-    """A line for each server of a run: what it does, and what it has cost."""
+def told(run: RunPaths, left_over: Callable[[ServerPaths], str]) -> list[str]:
+    """A line for each server of a run: what it does, and what it has cost.
+
+    left_over  what of one is there although nobody supervises it, in words
+    """
     lines = []
     for paths in deployments_of(run):
         record = record_of(paths)
@@ -116,7 +120,8 @@ def told(run: RunPaths) -> list[str]:
             continue
         cost = cost_of(paths)
         state = record.get("state") if supervisor_of(paths) else _ended(record)
-        state = f"{state}{_on_lepton(paths)}"
+        if left := left_over(paths):
+            state = f"{state}; {left} is still there, and costs: `snakemake kill` deletes it"
         waited = ", ".join(f"{seconds:g} s" for seconds in cost["seconds_to_healthy"])
         healthy = f"healthy after {waited}" if waited else "never healthy"
         lines.append(
@@ -125,18 +130,6 @@ def told(run: RunPaths) -> list[str]:
             f"{cost['restarts']}"
         )
     return lines
-
-
-def endpoint_on_lepton(paths: ServerPaths) -> str:
-    """The name of the Lepton endpoint that there is, or may be; empty when there is none."""
-    return str(read_json(paths.lepton).get("name") or "")
-
-
-def _on_lepton(paths: ServerPaths) -> str:
-    name = endpoint_on_lepton(paths)
-    if not name or supervisor_of(paths):
-        return f" (the Lepton endpoint {name})" if name else ""
-    return f"; the Lepton endpoint {name} is still there, and costs: `snakemake kill` deletes it"
 
 
 def _ended(record: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""Stops everything of a run on this machine and on Slurm, and proves that it is gone.
+"""Stops everything of a run, here and with every executor, and proves that it is gone.
 
 A mark goes first, so that what is stopped does not come back in the start that is under way; then
-the controller, so that it starts nothing anew; then Slurm's jobs and the scripts, which end their
+the controller, so that it starts nothing anew; then the jobs and the scripts, which end their
 harnesses and record why; then the servers; then whatever containers are left.
 """
 
@@ -13,12 +13,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from snakeval.executors.places import place_at
+from snakeval.executors.base import CannotAsk, Stopped
+from snakeval.executors.registry import executors, servers_at
+from snakeval.job.cancelled import mark
 from snakeval.job.lease import Owner, holder_of, is_ours, living, send
-from snakeval.job.slurm_job import mark
 from snakeval.run_folder import controller
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import RunPaths
@@ -32,18 +32,10 @@ CONTROLLER_GRACE = 20.0
 ENGINES = ("docker", "podman")
 
 
-@dataclass
-class Stopped:
-    """What was found and ended, and what is still there."""
-
-    ended: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-
-
 def kill_run(run: RunPaths, task: str | None = None) -> Stopped:
     """Stops controller, jobs, scripts and containers of a run, or those of one task.
 
-    Parts on other machines that no Slurm runs are reported.
+    Parts on other machines that no executor runs are reported.
     """
     report = Stopped()
     names = [name for name in task_names(run) if task in (None, name)]
@@ -54,7 +46,6 @@ def kill_run(run: RunPaths, task: str | None = None) -> Stopped:
     if task is None:
         _signal_controller(run)
     _stop_jobs(run, task, report)
-    _stop_lepton_jobs(run, task, report)
     _stop_scripts(run, names, report)
     if task is None:
         _stop_servers(run, report)
@@ -72,34 +63,19 @@ def _signal_controller(run: RunPaths) -> None:
 
 
 def _stop_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
-    from snakeval.executors.slurm.queue import QueryFailed
-    from snakeval.executors.slurm.stop import is_on_slurm, stop_jobs
-
-    if not is_on_slurm(run):
-        return
-    try:
-        ended, left = stop_jobs(run, lambda name: task in (None, name))
-    except QueryFailed as error:
-        report.left.append(f"Slurm jobs: nobody knows, Slurm does not answer ({error})")
-        return
-    report.ended += ended
-    report.left += left
-
-
-def _stop_lepton_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
-    from snakemake_executor_plugin_lepton.client import ServiceError
-    from snakemake_executor_plugin_lepton.spec import label_value
-    from snakeval.executors.lepton.stop import is_on_lepton, stop_jobs
-
-    if not is_on_lepton(run):
-        return
-    try:
-        ended, left = stop_jobs(run, lambda name: task is None or name == label_value(task))
-    except ServiceError as error:
-        report.left.append(f"Lepton jobs: nobody knows, Lepton does not answer ({error})")
-        return
-    report.ended += ended
-    report.left += left
+    """The jobs of every executor that the run may have some with."""
+    for executor in executors():
+        if not executor.was_used(run):
+            continue
+        try:
+            found = executor.stop(run, lambda name: task in (None, name))
+        except CannotAsk as error:
+            report.left.append(
+                f"{executor.title} jobs: nobody knows, {executor.title} does not answer ({error})"
+            )
+        else:
+            report.ended += found.ended
+            report.left += found.left
 
 
 def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
@@ -144,21 +120,15 @@ def _not_ours(pid: int, file: Path) -> str:
 
 
 def _has_ended(run: RunPaths, job: str) -> bool:
-    """Whether Slurm knows a job as ended."""
-    from snakeval.executors.slurm import queue
-    from snakeval.executors.slurm.stop import is_on_slurm
-
-    try:
-        return is_on_slurm(run) and queue.states([job]).get(job) in queue.ENDED
-    except queue.QueryFailed:
-        return False
+    """Whether an executor knows a job as ended."""
+    return any(each.was_used(run) and each.has_ended(run, job) for each in executors())
 
 
 def _stop_servers(run: RunPaths, report: Stopped) -> None:
     for paths in state.deployments_of(run):
-        place = place_at(paths)
-        if where := place.where(paths):
-            gone = place.take_down(paths)
+        servers = servers_at(paths)
+        if where := servers.where(paths):
+            gone = servers.take_down(paths)
             (report.ended if gone else report.left).append(f"server {paths.dir.name}: {where}")
 
 

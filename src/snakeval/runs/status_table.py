@@ -8,11 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snakeval.executors.places import place_at
+from snakeval.executors.registry import left_over, servers_at
 from snakeval.run_folder import controller
+from snakeval.run_folder.jobs import Job
 from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.records import STATES, TaskState, look_at, run_states
 from snakeval.run_folder.servers import deployments_of, told
+from snakeval.runs.jobs import live_jobs
 
 COLOURS = {
     "published": "green",
@@ -31,7 +33,7 @@ def _console() -> Console:
 
 def print_status(run: RunPaths) -> None:
     """One table for a run: a row per task, and who drives it."""
-    states = run_states(run)
+    states = run_states(run, live_jobs(run))
     table = Table(title=run.id, title_justify="left")
     for heading in ("task", "state", "attempt", "elapsed", "samples", "where", "log"):
         table.add_column(heading, overflow="fold")
@@ -48,15 +50,15 @@ def print_status(run: RunPaths) -> None:
     console = _console()
     console.print(table)
     for state in states:
-        if state.job and state.job.state != "PENDING":
-            where = f"job {state.job.id} runs on {state.job.nodes} for {state.job.elapsed}"
+        if state.job and not state.job.waiting:
+            where = f"job {state.job.id} runs{_since(state.job)}"
             console.print(f"{state.name}: {where}", soft_wrap=True, highlight=False)
         if state.cause and state.state != "published":
             console.print(f"{state.name}: {state.cause}", soft_wrap=True, highlight=False)
     for paths in deployments_of(run):
-        if where := place_at(paths).where(paths):
+        if where := servers_at(paths).where(paths):
             console.print(f"server {paths.dir.name}: {where}", soft_wrap=True, highlight=False)
-    for line in told(run):
+    for line in told(run, left_over):
         console.print(line, soft_wrap=True, highlight=False)
     console.print(
         f"{summary(states)}; {driver(run)}. Folder: {run.dir}", soft_wrap=True, highlight=False
@@ -70,7 +72,8 @@ def print_runs(runs: list[RunPaths]) -> None:
         table.add_column(heading, overflow="fold")
     look_at(runs)
     for run in runs:
-        table.add_row(run.id, _model(run), summary(run_states(run)), driver(run), str(run.dir))
+        states = run_states(run, live_jobs(run))
+        table.add_row(run.id, _model(run), summary(states), driver(run), str(run.dir))
     _console().print(table)
 
 
@@ -112,10 +115,16 @@ def samples(state: TaskState) -> str:
     return f"{state.samples} of {state.expected}" if state.expected else str(state.samples)
 
 
+def _since(job: Job) -> str:
+    """` on m1 for 2:03`."""
+    on = f" on {job.where}" if job.where else ""
+    return on if job.elapsed is None else f"{on} for {duration(job.elapsed)}"
+
+
 def _where(state: TaskState) -> str:
     if state.job:
-        at = state.job.reason if state.job.state == "PENDING" else state.job.nodes
-        return f"job {state.job.id}, {at}"
+        at = state.job.reason if state.job.waiting else state.job.where
+        return ", ".join(filter(None, [f"job {state.job.id}", at]))
     if state.owner is None:
         return "-"
     job = f", job {state.owner.job}" if state.owner.job else ""

@@ -22,12 +22,11 @@ import yaml
 
 from snakeval import __version__
 from snakeval.errors import InputError, Problem
-from snakeval.executors.places import note, place_for, place_of
 from snakeval.executors.profile import DEFAULT_RUNTIME, Profile
+from snakeval.executors.registry import note_host, servers_for
 from snakeval.job.files import now, write_atomically, write_changed
 from snakeval.job.lease import living
 from snakeval.plan.run import Run, Task
-from snakeval.plan.server import LEPTON
 from snakeval.render.lib import write_library
 from snakeval.render.task import WITHOUT_ENGINE, Pending, render, runtime_of
 from snakeval.run_folder.controller import Hold
@@ -190,11 +189,10 @@ def _write_servers(
         for token in paths.dir.glob("up.*"):
             token.unlink()
         pinned = images.get(server.image, server.image) if server.image else None
-        name = place_for(server, profile.executor)
-        place = place_of(name)
-        if place:
-            note(paths, name)
-            place.write(run, server, runtime, pinned, profile.defaults)
+        host, servers = servers_for(server, profile.executor)
+        if servers:
+            note_host(paths, host)
+            servers.write(run, server, runtime, pinned, profile.defaults)
         tasks = {
             task.name: task.digest
             for task in run.tasks
@@ -265,10 +263,12 @@ def _pin(
     found: list[Problem] = []
     wanted = {(pending[task], task.image) for task in run.tasks if task in pending and task.image}
     wanted |= {
-        (runtime, server.image) for server, runtime in servers_of(run, pending) if server.image
+        (runtime, server.image)
+        for server, runtime in servers_of(run, pending)
+        if server.image and not server.hosted_by
     }
     for runtime, image in sorted(wanted):
-        if runtime in (*WITHOUT_ENGINE, LEPTON):  # nothing of it comes to this machine
+        if runtime in WITHOUT_ENGINE:  # nothing of it comes to this machine
             continue
         again = run.update_images
         archive = archives.find(run.paths.dir.parent, image, runtime)

@@ -96,7 +96,7 @@ def unlimited(runs: Iterable[Run]) -> list[Problem]:
 
 def _may_collide(server: Server) -> bool:
     """Whether it takes GPUs of this machine that another server may take too."""
-    taken = server.gpu_count != 0 and "," not in server.gpus and not server.on_lepton
+    taken = server.gpu_count != 0 and "," not in server.gpus and not server.hosted_by
     return taken and (server.image is not None or bool(server.gpus))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from snakeval.config.deployment import OF_WEIGHTS
 from snakeval.errors import Problem
-from snakeval.executors.places import place_for, place_of
+from snakeval.executors.registry import servers_for
 from snakeval.plan.run import Run, Task
 from snakeval.plan.server import Server
 from snakeval.render.server import runtime_of
@@ -42,21 +42,21 @@ def problems(
 ) -> Iterable[Problem]:
     """What keeps the servers that pending benchmarks need from coming up.
 
-    executor   Snakemake's, which brings servers up in a place of its own, or in none
+    executor   Snakemake's, which brings servers up in its own way, or not at all
     elsewhere  that is not this machine
     """
     for server, runtime in servers_of(run, pending):
-        place = place_of(place_for(server, executor))
-        if place is None:
+        _, servers = servers_for(server, executor)
+        if servers is None:
             yield Problem(
                 run.place(*server.keys),
-                "this executor has no place where a server can be brought up",
-                "use profiles/local or profiles/slurm, or start the server yourself and give its "
-                "address in target.api_endpoint",
+                f"with the executor '{executor}' no server can be brought up",
+                "use another profile, or start the server yourself and give its address in "
+                "target.api_endpoint",
             )
             continue
         yield from _of(run, server)
-        yield from place.problems(run, server, runtime)
+        yield from servers.check(run, server, runtime)
         if server.image and runtime in RUNTIMES and not elsewhere:
             mirror = run.config.execution.image_mirror
             yield from runtimes[runtime].images({(server.image, mirror)})

@@ -31,10 +31,11 @@ from pathlib import Path
 from typing import Any
 
 from snakemake_executor_plugin_lepton.client import Conflict, Missing, ServiceError, asked
+from snakeval.config.lepton import OWN_TOKEN
 from snakeval.executors.lepton import calls as lepton_calls
 from snakeval.executors.lepton.calls import GivenUp, connect, family_of, in_words, patiently
 from snakeval.executors.lepton.endpoint_spec import MARK
-from snakeval.executors.lepton.tokens import OWN_TOKEN, own_token
+from snakeval.executors.lepton.tokens import own_token
 from snakeval.job.files import write_atomically
 
 POLL = float(os.environ.get("SNAKEVAL_LEPTON_POLL", "5"))

@@ -13,9 +13,9 @@ from typing import Any
 
 from snakeval.config.deployment import ServerDeployment
 from snakeval.config.execution import LeptonExecution
-from snakeval.config.lepton import LeptonMount
+from snakeval.config.lepton import LeptonMount, reference_of
 from snakeval.config.overrides import merge
-from snakeval.executors.lepton.tokens import digest_of, reference_of
+from snakeval.executors.lepton.tokens import digest_of
 from snakeval.plan.server import command
 
 NO_TRAFFIC = 3600

@@ -16,6 +16,9 @@ from snakeval.plan.run import Run, Task
 
 Resource = int | str
 
+NAME = "lepton"
+"""Snakemake's name of the executor, and of the plugin that these resources are for."""
+
 
 def resources_of(run: Run, task: Task) -> dict[str, Resource]:
     """The resources that the config asks for; the profile's settings stand for the others."""
@@ -72,7 +75,7 @@ def provided(runs: Iterable[Run]) -> dict[Task, Collection[str]]:
 
 def secrets_of_servers(run: Run) -> dict[str, str]:
     """A variable that holds the token of an endpoint of this run -> its secret."""
-    if not any(server.on_lepton for server in run.servers.values()):
+    if not any(server.hosted_by for server in run.servers.values()):
         return {}
     from snakeval.executors.lepton.server import job_secrets
 

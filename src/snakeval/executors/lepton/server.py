@@ -12,24 +12,34 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from snakeval.config.deployment import ServerDeployment
 from snakeval.config.execution import LeptonExecution
+from snakeval.config.lepton import OWN_TOKEN, Token, tokens_of
 from snakeval.errors import Problem
 from snakeval.executors.lepton import endpoint_spec as lepton_spec
-from snakeval.executors.lepton.tokens import OWN_TOKEN, Token, own_token, token_secrets, tokens_of
+from snakeval.executors.lepton.tokens import own_token, token_secrets
 from snakeval.executors.local import server as local
-from snakeval.job.files import write_atomically
+from snakeval.job.files import read_json, write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import MODEL, Server
 from snakeval.render.server import render
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import ServerPaths
 
+NOTE = "lepton.json"
+"""Names the endpoint that there is, or may be; in the deployment's folder (`endpoint.py`)."""
+
 DOWN = 150.0
 """Seconds in which an endpoint is deleted, though the service refuses for a while."""
+
+
+def _body() -> str:
+    """The bash of `server.sh` that is an endpoint's."""
+    return (files(__package__) / "server.sh").read_text(encoding="utf-8")
 
 
 def given_of(run: Run, server: Server) -> tuple[ServerDeployment, LeptonExecution]:
@@ -50,7 +60,9 @@ def secrets_of(run: Run, server: Server) -> dict[str, Token]:
     """Name of the workspace's secret -> the token of the endpoint that it holds, or will hold."""
     given, execution = given_of(run, server)
     key_name = run.config.target.api_endpoint.api_key_name if server.name == MODEL else None
-    return token_secrets(tokens_of(given, execution, key_name), mark_of(run, server))
+    variables = execution.lepton_platform.tasks.env_vars
+    tokens = tokens_of(given.lepton_config.api_tokens, variables, key_name)
+    return token_secrets(tokens, mark_of(run, server))
 
 
 def job_secrets(run: Run) -> dict[str, str]:
@@ -60,7 +72,7 @@ def job_secrets(run: Run) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for server in run.servers.values():
-        for secret, token in secrets_of(run, server).items() if server.on_lepton else ():
+        for secret, token in secrets_of(run, server).items() if server.hosted_by else ():
             found.setdefault(token.variable, secret)
     return found
 
@@ -84,59 +96,107 @@ def content_of(run: Run, server: Server, image: str | None) -> dict[str, Any]:
 # --- the place ---------------------------------------------------------------------------------
 
 
-def problems(run: Run, server: Server, runtime: str) -> Iterable[Problem]:
-    """What Lepton would refuse, and what cannot reach it."""
+class Servers(local.Servers):
+    """Servers as Lepton endpoints."""
 
-    def place(*keys: str) -> str:
-        return run.place(*server.keys, *keys)
+    @property
+    def on_this_machine(self) -> bool:
+        return False
 
-    if not server.on_lepton:
-        yield Problem(
-            place(),
-            "with this profile a server is a Lepton endpoint, and the config does not say how",
-            "write `execution: lepton/default` into `defaults:`, and deployment.lepton_config"
-            if server.type != "process"
-            else "use profiles/local, or another type with an image",
-        )
-        return
-    if importlib.util.find_spec("leptonai") is None:
-        yield Problem(
-            place(), "the Lepton SDK is not installed", "python -m pip install 'snakeval[lepton]'"
-        )
-        return
-    yield from _credentials(place())
-    if server.several:
-        yield Problem(
-            place(),
-            f"an endpoint's replica is one machine, and the config wants {server.several}",
-            "take it out; more replicas are lepton_config.min_replicas and max_replicas",
-        )
-    given, execution = given_of(run, server)
-    if not given.lepton_config.resource_shape:
-        yield Problem(
-            place("lepton_config", "resource_shape"),
-            "is missing and must be given",
-            "write the shape of a replica, such as gpu.1xh200",
-        )
-    yield from _host_folders(run, server, given)
-    for variable in lepton_spec.variables_of(given, execution):
-        if variable.unmapped:
+    def check(self, run: Run, server: Server, runtime: str) -> Iterable[Problem]:
+        """What Lepton would refuse, and what cannot reach it."""
+
+        def place(*keys: str) -> str:
+            return run.place(*server.keys, *keys)
+
+        if not server.hosted_by:
             yield Problem(
-                place("env_vars", variable.name),
-                f"the value of {variable.unmapped} stays on this machine: an endpoint gets it as "
-                "a secret of the Lepton workspace",
-                f"`lep secret create -n {variable.unmapped} -v ...`, then write "
-                f"lepton_config.envs: {{{variable.name}: {{value_from: {{secret_name_ref: "
-                f"{variable.unmapped}}}}}}}",
+                place(),
+                "with this profile a server is a Lepton endpoint, and the config does not say how",
+                "write `execution: lepton/default` into `defaults:`, and deployment.lepton_config"
+                if server.type != "process"
+                else "use profiles/local, or another type with an image",
             )
-    for token in secrets_of(run, server).values():
-        if token.secret is None and token.variable not in (*os.environ, OWN_TOKEN):
+            return
+        if importlib.util.find_spec("leptonai") is None:
             yield Problem(
-                place("lepton_config", "api_tokens"),
-                f"the variable {token.variable}, the endpoint's token, is not set",
-                f"export {token.variable}=...",
+                place(),
+                "the Lepton SDK is not installed",
+                "python -m pip install 'snakeval[lepton]'",
             )
-    yield from _refused_by_the_sdk(place(), content_of(run, server, server.image)["spec"])
+            return
+        yield from _credentials(place())
+        if server.several:
+            yield Problem(
+                place(),
+                f"an endpoint's replica is one machine, and the config wants {server.several}",
+                "take it out; more replicas are lepton_config.min_replicas and max_replicas",
+            )
+        given, execution = given_of(run, server)
+        if not given.lepton_config.resource_shape:
+            yield Problem(
+                place("lepton_config", "resource_shape"),
+                "is missing and must be given",
+                "write the shape of a replica, such as gpu.1xh200",
+            )
+        yield from _host_folders(run, server, given)
+        for variable in lepton_spec.variables_of(given, execution):
+            if variable.unmapped:
+                yield Problem(
+                    place("env_vars", variable.name),
+                    f"the value of {variable.unmapped} stays on this machine: an endpoint gets it "
+                    "as a secret of the Lepton workspace",
+                    f"`lep secret create -n {variable.unmapped} -v ...`, then write "
+                    f"lepton_config.envs: {{{variable.name}: {{value_from: {{secret_name_ref: "
+                    f"{variable.unmapped}}}}}}}",
+                )
+        for token in secrets_of(run, server).values():
+            if token.secret is None and token.variable not in (*os.environ, OWN_TOKEN):
+                yield Problem(
+                    place("lepton_config", "api_tokens"),
+                    f"the variable {token.variable}, the endpoint's token, is not set",
+                    f"export {token.variable}=...",
+                )
+        yield from _refused_by_the_sdk(place(), content_of(run, server, server.image)["spec"])
+
+    def write(
+        self,
+        run: Run,
+        server: Server,
+        runtime: str,
+        image: str | None,
+        defaults: Mapping[str, int | str],
+    ) -> None:
+        """Writes `server.sh`, and gives the benchmarks of this start their token."""
+        if server.key_name == OWN_TOKEN and OWN_TOKEN not in os.environ:
+            from snakeval.executors.lepton.calls import connect
+
+            os.environ[OWN_TOKEN] = own_token(str(connect().auth_token))
+        script = run.paths.server(server.name).script
+        content = json.dumps(content_of(run, server, image), indent=1)
+        write_atomically(
+            script,
+            render(server, runtime, image, command=content, body=_body()),
+        )
+        script.chmod(0o755)
+
+    def take_down(self, paths: ServerPaths, when: str = "now") -> bool:
+        """Asks for the endpoint's end and waits for it; whether it is deleted."""
+        if state.supervisor_of(paths):
+            return state.ask_to_end(paths, when, DOWN) and not endpoint_of(paths)
+        return sweep(paths)
+
+    def where(self, paths: ServerPaths) -> str:
+        name = endpoint_of(paths)
+        owner = state.supervisor_of(paths)
+        told = [f"the Lepton endpoint {name}"] if name else []
+        return ", ".join(
+            [*told, *([f"supervised on {owner.host} by pid {owner.pid}"] if owner else [])]
+        )
+
+    def left_over(self, paths: ServerPaths) -> str:
+        name = endpoint_of(paths)
+        return f"the Lepton endpoint {name}" if name and not state.supervisor_of(paths) else ""
 
 
 def _credentials(where: str) -> Iterable[Problem]:
@@ -210,48 +270,14 @@ def dropped(given: Any, taken: Any, place: str = "") -> Iterable[str]:
             yield from dropped(value, kept, f"{place}.{number}")
 
 
-def write(
-    run: Run,
-    server: Server,
-    runtime: str,
-    image: str | None,
-    defaults: Mapping[str, int | str],
-) -> None:
-    """Writes `server.sh`, and gives the benchmarks of this start their token."""
-    if server.key_name == OWN_TOKEN and OWN_TOKEN not in os.environ:
-        from snakeval.executors.lepton.calls import connect
-
-        os.environ[OWN_TOKEN] = own_token(str(connect().auth_token))
-    script = run.paths.server(server.name).script
-    content = json.dumps(content_of(run, server, image), indent=1)
-    write_atomically(script, render(server, runtime, image, command=content))
-    script.chmod(0o755)
-
-
-def bring_up(paths: ServerPaths) -> None:
-    """Returns when the endpoint is ready. Raises InputError when it will not be."""
-    local.bring_up(paths)
-
-
-def take_down(paths: ServerPaths, when: str = "now") -> bool:
-    """Asks for the endpoint's end and waits for it; whether it is deleted."""
-    if state.supervisor_of(paths):
-        return state.ask_to_end(paths, when, DOWN) and not state.endpoint_on_lepton(paths)
-    return sweep(paths)
+def endpoint_of(paths: ServerPaths) -> str:
+    """The name of the endpoint that there is, or may be; empty when there is none."""
+    return str(read_json(paths.dir / NOTE).get("name") or "")
 
 
 def sweep(paths: ServerPaths) -> bool:
     """Deletes what a start that was killed has left; whether nothing is left."""
-    if not state.endpoint_on_lepton(paths):
+    if not endpoint_of(paths):
         return True
     subprocess.run(["bash", str(paths.script), "sweep"], stdin=subprocess.DEVNULL, check=False)
-    return not state.endpoint_on_lepton(paths)
-
-
-def where(paths: ServerPaths) -> str:
-    name = state.endpoint_on_lepton(paths)
-    owner = state.supervisor_of(paths)
-    told = [f"the Lepton endpoint {name}"] if name else []
-    return ", ".join(
-        [*told, *([f"supervised on {owner.host} by pid {owner.pid}"] if owner else [])]
-    )
+    return not endpoint_of(paths)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from snakeval.executors.base import CannotAsk
 from snakeval.run_folder.layout import RunPaths
 
 PATIENCE = 60.0
@@ -33,8 +34,8 @@ ENDED = {
 _FIELDS = "%i|%T|%r|%N|%M|%j|%o"
 
 
-class QueryFailed(Exception):
-    """Slurm could not be asked: nothing is known, which is not the same as an ended job."""
+class QueryFailed(CannotAsk):
+    """Slurm could not be asked."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from snakeval.plan.run import Run, Task
 
 Resource = int | str
 
+NAME = "slurm"
+"""Snakemake's name of the executor, and of the plugin that these resources are for."""
+
 OWNED = {
     "account": "execution.account",
     "array": None,
@@ -47,6 +50,14 @@ def seconds(walltime: str) -> int:
     else:
         hours, (minutes, rest) = 0, [*parts, 0][:2]
     return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + rest
+
+
+def elapsed(shown: str) -> float | None:
+    """Seconds of the time that a job has run, as squeue shows it; None: it shows none."""
+    try:
+        return float(seconds(shown)) if ":" in shown else None
+    except ValueError:
+        return None
 
 
 def notation(duration: float) -> str:

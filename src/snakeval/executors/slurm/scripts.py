@@ -11,6 +11,7 @@ from typing import Any
 
 from snakeval import __version__
 from snakeval.executors.slurm.resources import (
+    NAME,
     lead,
     limit_of,
     max_walltime,
@@ -71,6 +72,7 @@ def batch_script(run: Run, task: Task, described: Sequence[Sequence[str]], image
         "# After a time limit, a preemption or a requeue it continues (see run.sh).",
         "",
         _HERE.format(task=shlex.quote(f"{task.name}/run.sh")),
+        f"export SNAKEVAL_EXECUTOR={NAME}",
         f"export SNAKEVAL_LEAD={lead(_limit(described))}   # seconds of notice before the limit",
         f"export SNAKEVAL_MAX_WALLTIME={limit or ''}   # seconds of all attempts together",
         f'exec bash "$run"/{shlex.quote(task.name)}/run.sh {task.digest} "${{SNAKEVAL_ATTEMPT:-}}"',

@@ -6,7 +6,6 @@ queue to wait in, a job to cancel, and a job that comes back after its time limi
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -15,16 +14,19 @@ from pathlib import Path
 from typing import NoReturn
 
 from snakeval.errors import InputError, Problem
-from snakeval.executors.places import did_not_come_up
+from snakeval.executors import base
+from snakeval.executors.base import did_not_come_up
 from snakeval.executors.slurm import queue
 from snakeval.executors.slurm.queue import Job, QueryFailed
+from snakeval.executors.slurm.resources import NAME
 from snakeval.executors.slurm.server_job import batch_script, described
-from snakeval.executors.slurm.submit import Refused, note, sbatch
+from snakeval.executors.slurm.submit import Refused, sbatch
 from snakeval.job.files import write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
 from snakeval.render.server import render
 from snakeval.run_folder import servers as state
+from snakeval.run_folder.jobs import note, noted
 from snakeval.run_folder.layout import ServerPaths
 
 LOOK_AGAIN = 5.0
@@ -35,73 +37,95 @@ GONE = 45.0
 """Seconds that a cancelled job has to leave the queue: KillWait is 30 s on most clusters."""
 
 
-def problems(run: Run, server: Server, runtime: str) -> Iterable[Problem]:
-    """What Slurm itself refuses is told with the benchmarks' jobs (`slurm/start.py`)."""
-    if server.nodes * server.instances > 1 and runtime != "pyxis":
-        yield Problem(
-            run.place(*server.keys),
-            f"`{server.several}` asks for several nodes, which {runtime} does not serve from",
-            "use pyxis (container_runtime='pyxis' in the profile's default-resources), or one node",
-        )
-    if server.instances > 1 and not server.proxy.image:
-        yield Problem(
-            run.place("execution", "proxy", "image"),
-            "is missing: several instances need a proxy in front of them",
-            "write an image of haproxy",
-        )
-    if server.several:
-        yield Problem(
-            run.place(*server.keys),
-            f"`{server.several}` asks for several nodes or instances, which was not tried: the "
-            "script is rendered as the NeMo Evaluator Launcher does, and no more is known",
-            f"look at deployments/{server.name}/ in the run folder, and watch the first start",
-            warning=True,
-        )
+class Servers(base.Servers):
+    """Servers as Slurm jobs."""
 
+    def check(self, run: Run, server: Server, runtime: str) -> Iterable[Problem]:
+        """What Slurm itself refuses is told with the benchmarks' jobs (`slurm/start.py`)."""
+        if server.nodes * server.instances > 1 and runtime != "pyxis":
+            yield Problem(
+                run.place(*server.keys),
+                f"`{server.several}` asks for several nodes, which {runtime} does not serve from",
+                "use pyxis (container_runtime='pyxis' in the profile's default-resources), or one "
+                "node",
+            )
+        if server.instances > 1 and not server.proxy.image:
+            yield Problem(
+                run.place("execution", "proxy", "image"),
+                "is missing: several instances need a proxy in front of them",
+                "write an image of haproxy",
+            )
+        if server.several:
+            yield Problem(
+                run.place(*server.keys),
+                f"`{server.several}` asks for several nodes or instances, which was not tried: the "
+                "script is rendered as the NeMo Evaluator Launcher does, and no more is known",
+                f"look at deployments/{server.name}/ in the run folder, and watch the first start",
+                warning=True,
+            )
 
-def write(
-    run: Run,
-    server: Server,
-    runtime: str,
-    image: str | None,
-    defaults: Mapping[str, int | str],
-) -> None:
-    """Writes `server.sh`, and `sbatch_server.sh` which runs it on a node."""
-    paths = run.paths.server(server.name)
-    flags = described(run, server, defaults)
-    for path, text in (
-        (paths.script, render(server, runtime, image, reach="nodes")),
-        (paths.batch_script, batch_script(run, server, flags, image or "")),
-    ):
-        write_atomically(path, text)
-        path.chmod(0o755)
+    def write(
+        self,
+        run: Run,
+        server: Server,
+        runtime: str,
+        image: str | None,
+        defaults: Mapping[str, int | str],
+    ) -> None:
+        """Writes `server.sh`, and `sbatch_server.sh` which runs it on a node."""
+        paths = run.paths.server(server.name)
+        flags = described(run, server, defaults)
+        for path, text in (
+            (paths.script, render(server, runtime, image, reach="nodes")),
+            (paths.batch_script, batch_script(run, server, flags, image or "")),
+        ):
+            write_atomically(path, text)
+            path.chmod(0o755)
 
+    def bring_up(self, paths: ServerPaths) -> None:
+        """Submits the server's job unless it is there, and returns when the server is healthy.
 
-def bring_up(paths: ServerPaths) -> None:
-    """Submits the server's job unless it is there, and returns when the server is healthy.
-
-    Raises InputError.
-    """
-    wanted = state.script_digest(paths)
-    owner, job = state.supervisor_of(paths), live_job(paths)
-    if (owner and owner.digest != wanted) or (job and _noted(paths).get("digest") != wanted):
-        print(f"{paths.dir.name}: the server that runs is of an earlier config; it is replaced")
-        take_down(paths)
-        owner = job = None
-    if owner or job:
-        if job:
-            print(f"{paths.dir.name}: job {job.id} of an earlier start is {job.state.lower()}")
-        if _comes_up(paths):
-            return
-        if not (_is_recorded(paths) and state.ended_unasked(paths)):
+        Raises InputError.
+        """
+        wanted = state.script_digest(paths)
+        owner, job = state.supervisor_of(paths), live_job(paths)
+        if (owner and owner.digest != wanted) or (job and noted(paths.job).get("digest") != wanted):
+            print(f"{paths.dir.name}: the server that runs is of an earlier config; it is replaced")
+            self.take_down(paths)
+            owner = job = None
+        if owner or job:
+            if job:
+                print(f"{paths.dir.name}: job {job.id} of an earlier start is {job.state.lower()}")
+            if _comes_up(paths):
+                return
+            if not (_is_recorded(paths) and state.ended_unasked(paths)):
+                raise did_not_come_up(paths, _cause(paths))
+            print(f"{paths.dir.name}: that one has just ended; another one is submitted")
+        number = submit(paths)
+        print(f"{paths.dir.name}: submitted as job {number}", flush=True)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda *_: _give_up(paths))
+        if not _comes_up(paths):
             raise did_not_come_up(paths, _cause(paths))
-        print(f"{paths.dir.name}: that one has just ended; another one is submitted")
-    number = submit(paths)
-    print(f"{paths.dir.name}: submitted as job {number}", flush=True)
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: _give_up(paths))
-    if not _comes_up(paths):
-        raise did_not_come_up(paths, _cause(paths))
+
+    def take_down(self, paths: ServerPaths, when: str = "now") -> bool:
+        """Asks the supervisor for the end; a job that has none, or does not heed, is cancelled."""
+        if when == "unused" and state.users_of(paths):
+            return state.ask_to_end(paths, when, DOWN)
+        if state.supervisor_of(paths):
+            state.ask_to_end(paths, when, DOWN)
+        try:
+            job = _leaving(paths, DOWN if state.record_of(paths).get("state") == "stopped" else 0)
+            if job:
+                queue.cancel([job.id])
+                job = _leaving(paths, GONE)
+        except QueryFailed:
+            return False
+        return job is None and state.supervisor_of(paths) is None
+
+    def where(self, paths: ServerPaths) -> str:
+        """The server's job and its node, or why it waits."""
+        return _whereabouts(paths)
 
 
 def submit(paths: ServerPaths) -> str:
@@ -115,35 +139,18 @@ def submit(paths: ServerPaths) -> str:
     except Refused as refusal:
         raise InputError([Problem(str(paths.batch_script), str(refusal))]) from None
     start = os.environ.get("SNAKEVAL_START", "")
-    note(paths.job, number, state.script_digest(paths), start)
+    note(paths.job, number, NAME, state.script_digest(paths), start)
     return number
 
 
-def take_down(paths: ServerPaths, when: str = "now") -> bool:
-    """Asks the supervisor for the end; a job without one, or that does not heed, is cancelled."""
-    if when == "unused" and state.users_of(paths):
-        return state.ask_to_end(paths, when, DOWN)
-    if state.supervisor_of(paths):
-        state.ask_to_end(paths, when, DOWN)
-    try:
-        job = _leaving(paths, DOWN if state.record_of(paths).get("state") == "stopped" else 0)
-        if job:
-            queue.cancel([job.id])
-            job = _leaving(paths, GONE)
-    except QueryFailed:
-        return False
-    return job is None and state.supervisor_of(paths) is None
-
-
-def where(paths: ServerPaths) -> str:
-    """The server's job and its node, or why it waits."""
+def _whereabouts(paths: ServerPaths) -> str:
     owner = state.supervisor_of(paths)
     try:
         job = live_job(paths)
     except QueryFailed as error:
         if owner:
             return f"job {owner.job} on {owner.host}"
-        return f"nobody knows: Slurm does not answer ({error})" if _noted(paths) else ""
+        return f"nobody knows: Slurm does not answer ({error})" if noted(paths.job) else ""
     if job and job.state == "PENDING":
         return f"job {job.id} is in the queue: {job.reason}"
     if job:
@@ -153,7 +160,7 @@ def where(paths: ServerPaths) -> str:
 
 def live_job(paths: ServerPaths) -> Job | None:
     """The server's job while Slurm has it, whoever submitted it. Raises QueryFailed."""
-    if not _noted(paths) and not state.supervisor_of(paths):
+    if not noted(paths.job) and not state.supervisor_of(paths):
         return None
     script = paths.batch_script.resolve()
     live = [job for job in queue.jobs() if job.live and _same(job.script, script)]
@@ -166,7 +173,7 @@ def revive(paths: ServerPaths, ended: Mapping[str, str]) -> str:
     ended  of jobs that ended not by their own fault or a person's wish: id -> state
     Returns the new job's id, or nothing. Raises InputError.
     """
-    number = str(_noted(paths).get("job", ""))
+    number = str(noted(paths.job).get("job", ""))
     if number not in ended or state.record_of(paths).get("state") in ("stopped", "failed"):
         return ""
     return submit(paths)
@@ -186,17 +193,9 @@ def _leaving(paths: ServerPaths, patience: float) -> Job | None:
         time.sleep(0.5)
 
 
-def _noted(paths: ServerPaths) -> dict[str, str]:
-    try:
-        content: dict[str, str] = json.loads(paths.job.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content
-
-
 def _give_up(paths: ServerPaths) -> NoReturn:
     """Nobody waits for the server any more."""
-    queue.cancel([str(_noted(paths)["job"])])
+    queue.cancel([str(noted(paths.job)["job"])])
     os._exit(130)
 
 
@@ -220,7 +219,7 @@ def _comes_up(paths: ServerPaths) -> bool:
             continue  # not known is not ended
         if job is None and not state.supervisor_of(paths):
             return False
-        said = where(paths)
+        said = _whereabouts(paths)
         if job and job.state == "PENDING" and said != seen:
             seen = said
             print(f"{paths.dir.name}: {said}", flush=True)
@@ -229,11 +228,11 @@ def _comes_up(paths: ServerPaths) -> bool:
 def _is_recorded(paths: ServerPaths) -> bool:
     """Whether the supervisor's record is of the job that was submitted last."""
     lives = state.record_of(paths).get("lives") or [{}]
-    return bool(lives[-1].get("job") == _noted(paths).get("job", ""))
+    return bool(lives[-1].get("job") == noted(paths.job).get("job", ""))
 
 
 def _cause(paths: ServerPaths) -> str:
-    number = str(_noted(paths).get("job", ""))
+    number = str(noted(paths.job).get("job", ""))
     record = state.record_of(paths)
     if _is_recorded(paths) and record.get("state") not in ("up", "starting"):
         return str(record.get("cause"))

@@ -1,87 +1,58 @@
-"""A real start on Slurm: what is looked at before it, and the taking over of the executor."""
+"""A real start on Slurm: the batch scripts are written, live jobs of earlier starts are found."""
 
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from snakeval.config.execution import SlurmExecution
 from snakeval.errors import InputError, Problem
+from snakeval.executors import base
 from snakeval.executors.profile import DEFAULT_RUNTIME
-from snakeval.executors.slurm import nodes, queue, scripts
-from snakeval.executors.slurm.executor import Executor, Followed, command_words
-from snakeval.executors.slurm.resources import owned_flags
+from snakeval.executors.slurm import checks, nodes, queue, scripts
 from snakeval.executors.slurm.server_job import described
 from snakeval.executors.slurm.steps import hosting
+from snakeval.executors.slurm.submission import Followed, Submission, command_words
 from snakeval.executors.slurm.submit import Refused, sbatch
 from snakeval.plan.run import Run, Task
 from snakeval.render.task import runtime_of
 
-NO_SBATCH = Problem(
-    "sbatch",
-    "is not on the PATH: this machine cannot submit Slurm jobs",
-    "start on a login node of the cluster (`module load slurm` on some), or use "
-    "--profile profiles/local",
-)
-WAITS = ("not available", "Required node")
-"""Words of `sbatch --test-only` about a job that would only have to wait."""
 
+class Start(base.Start):
+    """One real start with `executor: slurm`."""
 
-class SlurmStart:
-    """One real start with `executor: slurm`.
-
-    executor  the plugin's executor, which Snakemake has made
-    jobs      the planned jobs of benchmarks, by their output
-    defaults  the profile's `default-resources`
-    """
-
-    def __init__(
-        self,
-        executor: Any,
-        runs: Sequence[Run],
-        jobs: Mapping[str, Any],
-        defaults: Mapping[str, int | str],
-    ) -> None:
-        self._defaults = defaults
-        self._jobs = jobs
-        self._runs = runs
+    def __init__(self, planned: base.Planned) -> None:
+        self._defaults = planned.defaults
+        self._jobs = planned.jobs
+        self._runs = planned.runs
         self._followed = {
-            output: Followed(run, task)
-            for run in runs
-            for task in run.tasks
-            if (output := str(task.paths.published(task.digest))) in jobs
+            output: Followed(run, task) for output, (run, task) in planned.tasks.items()
         }
-        start = os.environ.get("SNAKEVAL_START", "")
-        self._executor = Executor.take_over(executor, self._followed, start)
+        self._executor: Submission = planned.plugin
+        self._executor.follow(self._followed, planned.start)
 
-    def problems(self) -> list[Problem]:
+    def check(self) -> list[Problem]:
         """What keeps these jobs from being submitted, in Slurm's own words."""
         if shutil.which("sbatch") is None:
-            return [NO_SBATCH]
-        found = list(flags(self._runs))
+            return [checks.NO_SBATCH]
+        found = checks.flags(self._runs)
         tried: dict[tuple[str, ...], Problem | None] = {}
         for output, followed in self._followed.items():
-            words = _asked_for(self._command(output))
+            words = checks.asked_for(self._command(output))
             if tuple(words) not in tried:
-                tried[tuple(words)] = _refusal(words, followed.task.name)
+                tried[tuple(words)] = checks.refusal(words, followed.task.name)
         for run, name in {
             (id(each.run), name): (each.run, name)
             for each in self._followed.values()
             for name in each.task.servers
-            if not each.run.servers[name].on_lepton
+            if not each.run.servers[name].hosted_by
         }.values():
             groups = described(run, run.servers[name], self._defaults)
-            words = _asked_for(["sbatch", *(word for group in groups for word in group)])
-            tried[tuple(words)] = _refusal(words, f"server {name}")
+            words = checks.asked_for(["sbatch", *(word for group in groups for word in group)])
+            tried[tuple(words)] = checks.refusal(words, f"server {name}")
         return found + [problem for problem in tried.values() if problem]
 
-    def look_at_nodes(self) -> None:
+    def look(self) -> None:
         """Looks for what the jobs need on a node. Raises InputError; nothing is submitted then."""
         for run in self._runs:
             needs = []
@@ -114,8 +85,8 @@ class SlurmStart:
         for run in self._runs:
             self._find_live(run)
 
-    def submit_controller(self) -> str:
-        """Gives the run to a job of its own; returns the job's id. Raises InputError."""
+    def hand_over(self) -> str:
+        """Gives the run to a batch job of its own."""
         run = self._runs[0]
         try:
             return sbatch(
@@ -149,65 +120,6 @@ class SlurmStart:
         return command_words(
             self._executor.describe(self._jobs[output]), self._jobs[output].resources
         )
-
-
-def flags(runs: Sequence[Run]) -> list[Problem]:
-    """Extra flags of sbatch that are set by other keys, or by the pipeline itself."""
-    found = []
-    for run in runs:
-        execution = run.config.execution
-        if isinstance(execution, SlurmExecution):
-            for where, given in (
-                ("execution", execution.sbatch_extra_flags),
-                ("execution.deployment", execution.deployment.sbatch_extra_flags),
-            ):
-                for name, key in owned_flags(given).items():
-                    found.append(
-                        Problem(
-                            f"{where}.sbatch_extra_flags.{name}",
-                            "is set by snakeval itself",
-                            f"write {key}" if key else "leave it out",
-                        )
-                    )
-    return found
-
-
-def _asked_for(command: Sequence[str]) -> list[str]:
-    """The part of an sbatch command that Slurm may refuse: without names, logs and comments."""
-    words, skip = [], False
-    for word in command[1:]:
-        if skip:
-            skip = False
-        elif word in ("--output", "--job-name", "--comment", "-D", "--parsable"):
-            skip = word != "--parsable"
-        else:
-            words.append(word)
-    return words
-
-
-def _refusal(words: Sequence[str], what: str) -> Problem | None:
-    """What Slurm says to a job that asks for this, without submitting it."""
-    answer = subprocess.run(
-        ["sbatch", "--test-only", *words, "--wrap", "true"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    if answer.returncode == 0:
-        return None
-    said = "; ".join(
-        line.removeprefix("sbatch: error: ").strip()
-        for line in answer.stderr.strip().splitlines()
-        if line.strip()
-    )
-    return Problem(
-        f"sbatch ({what})",
-        f"Slurm refuses the job: {said or f'exit code {answer.returncode}'}",
-        f"correct execution (account, partition, walltime, ...) or the profile; asked for: "
-        f"{shlex.join(words)}",
-        warning=any(word in said for word in WAITS) and "configuration" not in said,
-    )
 
 
 def _image(run: Run, task: Task) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from snakeval.config.execution import SlurmExecution
 from snakeval.executors.slurm import queue, scripts
 from snakeval.executors.slurm import server as slurm
+from snakeval.executors.slurm.resources import NAME
 from snakeval.executors.slurm.submit import Refused
 from snakeval.job import slurm_job
 from snakeval.plan.run import Run, Task
@@ -24,7 +25,7 @@ def hosting(run: Run, task: Task) -> ServerPaths | None:
     """The deployment in whose allocation a benchmark runs; None: it is a job of its own."""
     execution = run.config.execution
     if isinstance(execution, SlurmExecution) and execution.placement == "colocated":
-        ours = [name for name in task.servers if not run.servers[name].on_lepton]
+        ours = [name for name in task.servers if not run.servers[name].hosted_by]
         return next((run.paths.server(name) for name in ours), None)
     return None
 
@@ -56,6 +57,7 @@ class Step:
         self.job = job.id
         self._task.paths.logs.mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if name != "SNAKEVAL_LEAD"}
+        environment["SNAKEVAL_EXECUTOR"] = NAME
         # srun does not say it; without it a cancelled step looks like one of a requeued job.
         environment["SLURM_RESTART_COUNT"] = slurm_job.shown(job.id).get("Restarts", "0")
         with log_of(self._task, job.id).open("ab") as log:

@@ -1,13 +1,9 @@
-"""Submitting a batch script, and the note of it that stays in the run folder."""
+"""Submitting a batch script."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
-
-from snakeval.job.files import now, write_atomically
 
 
 class Refused(Exception):
@@ -23,12 +19,3 @@ def sbatch(command: Sequence[str], script: str = "") -> str:
     if answer.returncode:
         raise Refused(f"sbatch: {' '.join(answer.stderr.split())}")
     return answer.stdout.strip().splitlines()[-1].partition(";")[0]
-
-
-def note(file: Path, slurm_id: str, digest: str, start: str, cause: str = "") -> None:
-    """`job.json`: the job that was submitted last for a task or a server, and why it came to
-    nothing."""
-    content = {"job": slurm_id, "digest": digest, "start": start, "noted": now()}
-    if cause:
-        content["cause"] = cause
-    write_atomically(file, json.dumps(content, indent=1) + "\n")

@@ -1,7 +1,7 @@
 """Submits the batch scripts of benchmarks and follows their jobs.
 
 The executor plugin for Slurm does the rest: its settings, its resources, the threads that submit.
-It is taken over at a real start, because it has no place for what is decided here:
+Snakemake makes our subclass in its place, because it leaves no room for what is decided here:
 
 - what is submitted is the task's own `sbatch_<task>.sh`, the same file that a person would submit;
 - a live job of an earlier start is waited for, not submitted again;
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import time
 from collections.abc import AsyncGenerator
@@ -29,13 +30,14 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from snakeval.errors import InputError
 from snakeval.executors.slurm import queue, scripts
-from snakeval.executors.slurm import server as slurm
-from snakeval.executors.slurm.resources import max_walltime
+from snakeval.executors.slurm import server as servers
+from snakeval.executors.slurm.resources import NAME, max_walltime
 from snakeval.executors.slurm.steps import Step, hosting, log_of
-from snakeval.executors.slurm.submit import Refused, note, sbatch
-from snakeval.job import attempt, slurm_job
+from snakeval.executors.slurm.submit import Refused, sbatch
+from snakeval.job import attempt, cancelled, slurm_job
 from snakeval.job.files import read_json
 from snakeval.plan.run import Run, Task
+from snakeval.run_folder.jobs import note
 from snakeval.run_folder.layout import ServerPaths
 
 FORGOTTEN_AFTER = 120.0
@@ -78,26 +80,26 @@ class Followed:
         return self.task.paths.complete(self.task.digest).exists()
 
 
-class Executor(Plugin):  # type: ignore[misc] # the plugin has no type information
+class Submission(Plugin):  # type: ignore[misc] # the plugin has no type information
     """The plugin's executor, with benchmarks handled as said above."""
 
-    followed: dict[str, Followed]
-    start: str
-    stopping: bool
-    failures: int
+    def __init__(self, workflow: Any, logger: Any) -> None:
+        # Before the thread that looks at jobs begins.
+        self.followed: dict[str, Followed] = {}
+        self.start = ""
+        self.stopping, self.failures = False, 0
+        # The plugin takes every SLURM_* away, this one too, without which no command finds Slurm.
+        where = os.environ.get("SLURM_CONF")
+        super().__init__(workflow, logger)
+        if where:
+            os.environ["SLURM_CONF"] = where
 
-    @classmethod
-    def take_over(cls, plugin: Plugin, followed: dict[str, Followed], start: str) -> Executor:
-        """Makes the plugin's executor, which Snakemake has made already, one of this class.
+    def follow(self, followed: dict[str, Followed], start: str) -> None:
+        """Says which benchmarks are planned, by the output of their jobs.
 
-        followed  by the output of the task's job
-        start     the id of this start
+        start  the id of this start
         """
-        plugin.__class__ = cls
-        executor: Executor = plugin
-        executor.followed, executor.start = followed, start
-        executor.stopping, executor.failures = False, 0
-        return executor
+        self.followed, self.start = followed, start
 
     # --- submitting ------------------------------------------------------------------------------
 
@@ -155,7 +157,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
 
     def _refused(self, followed: Followed) -> str:
         """Why a task is not to be submitted in this start; empty: nothing against it."""
-        if followed.cancelled or slurm_job.marked(followed.task.paths.dir, self.start):
+        if followed.cancelled or cancelled.marked(followed.task.paths.dir, self.start):
             return "was cancelled; the next start continues it"
         if followed.in_vain >= IN_VAIN:
             return f"{IN_VAIN} jobs in a row were ended by Slurm before the benchmark began"
@@ -174,7 +176,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
             for word in command_words(self.describe(job), job.resources)
         ]
         said = sbatch([*words, str(script)])
-        note(paths.job, said, followed.task.digest, self.start)
+        note(paths.job, said, NAME, followed.task.digest, self.start)
         self.logger.info(f"{followed.task.name}: submitted as job {said}")
         return said
 
@@ -237,7 +239,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
                 ended = {
                     job: state for job, state in queue.states([number]).items() if state in BY_SLURM
                 }
-                successor = slurm.revive(paths, ended) if ended and not self.stopping else ""
+                successor = servers.revive(paths, ended) if ended and not self.stopping else ""
             except (InputError, queue.QueryFailed) as error:
                 self.logger.error(f"server {paths.dir.name}: {error}")
             else:
@@ -311,7 +313,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
             self._failed(info, refused)
         elif last.get("state") == "cancelled":
             followed.cancelled = True
-            slurm_job.mark(followed.task.paths.dir, self.start)
+            cancelled.mark(followed.task.paths.dir, self.start)
             self._failed(info, "was cancelled; the next start continues it")
         else:
             self._failed(info, self._cause(info, followed, "FAILED", last))
@@ -343,7 +345,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
             self._failed(info, refused)
         elif state == "CANCELLED" or last.get("state") == "cancelled":
             followed.cancelled = True
-            slurm_job.mark(followed.task.paths.dir, self.start)
+            cancelled.mark(followed.task.paths.dir, self.start)
             self._failed(info, f"job {info.external_jobid} was cancelled; the next start continues")
         else:
             self._failed(info, self._cause(info, followed, state, last))
@@ -375,6 +377,7 @@ class Executor(Plugin):  # type: ignore[misc] # the plugin has no type informati
             note(
                 followed.task.paths.job,
                 str(info.external_jobid),
+                NAME,
                 followed.task.digest,
                 self.start,
                 cause=why,

@@ -1,11 +1,14 @@
-"""Ends Slurm jobs of a run, and waits until Slurm has let them go."""
+"""The Slurm jobs of a run: found for `status`, ended for `kill`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 
+from snakeval.executors.base import Stopped
 from snakeval.executors.slurm import queue
+from snakeval.executors.slurm.resources import elapsed
+from snakeval.run_folder.jobs import Job
 from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.servers import deployments_of, supervisor_of
 
@@ -13,9 +16,28 @@ PATIENCE = 45.0
 """Seconds that cancelled jobs have to leave the queue: KillWait is 30 s on most clusters."""
 
 
-def is_on_slurm(run: RunPaths) -> bool:
+def was_used(run: RunPaths) -> bool:
     """Whether anything of a run was ever submitted; no Slurm is asked."""
-    return bool(list(run.dir.glob("sbatch_*.sh")))
+    return next(run.dir.glob("sbatch_*.sh"), None) is not None
+
+
+def live_jobs(run: RunPaths) -> dict[str, Job]:
+    """The live jobs of a run by task; one query. Raises QueryFailed."""
+    known = queue.jobs_of(run, queue.jobs())
+    return {task: _in_general(jobs[-1]) for task, jobs in known.items() if jobs[-1].live}
+
+
+def _in_general(job: queue.Job) -> Job:
+    waiting = job.state == "PENDING"
+    return Job(job.id, waiting, job.reason, job.nodes, elapsed(job.elapsed))
+
+
+def has_ended(job: str) -> bool:
+    """Whether Slurm knows a job as ended."""
+    try:
+        return queue.states([job]).get(job) in queue.ENDED
+    except queue.QueryFailed:
+        return False
 
 
 def _steps(run: RunPaths) -> Iterator[tuple[str, str]]:
@@ -29,8 +51,8 @@ def _steps(run: RunPaths) -> Iterator[tuple[str, str]]:
                     yield step, task
 
 
-def stop_jobs(run: RunPaths, wanted: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """Cancels the live jobs of some tasks ("" is the controller); what was ended, what is left.
+def stop(run: RunPaths, wanted: Callable[[str], bool]) -> Stopped:
+    """Cancels the live jobs of some tasks, and waits until Slurm has let them go.
 
     Raises QueryFailed.
     """
@@ -50,5 +72,5 @@ def stop_jobs(run: RunPaths, wanted: Callable[[str], bool]) -> tuple[list[str], 
             ended |= {job: live[job] for job in new}
         if not live or refused or time.monotonic() > deadline:
             left = [f"{live[job]}{f': {refused}' if refused else ''}" for job in live]
-            return [text for job, text in ended.items() if job not in live], left
+            return Stopped([text for job, text in ended.items() if job not in live], left)
         time.sleep(0.5)

@@ -1,10 +1,10 @@
-"""The Lepton jobs of a run, found by their labels: for `status`, `kill` and the sweep."""
+"""The Lepton jobs of a run, found by their labels: for `status` and `kill`."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from snakemake_executor_plugin_lepton.client import (
     Found,
@@ -16,8 +16,9 @@ from snakemake_executor_plugin_lepton.client import (
 )
 from snakemake_executor_plugin_lepton.spec import label_value
 from snakemake_executor_plugin_lepton.states import Phase
-from snakeval.executors.slurm.queue import Job
-from snakeval.executors.slurm.resources import notation
+from snakeval.executors.base import CannotAsk, Stopped
+from snakeval.executors.lepton.resources import NAME
+from snakeval.run_folder.jobs import Job, noted
 from snakeval.run_folder.layout import RunPaths
 
 PATIENCE = 45.0
@@ -26,17 +27,20 @@ DELETE_PATIENCE = 5.0
 """Seconds for which the deletion of a job is tried."""
 
 
-def is_on_lepton(run: RunPaths) -> bool:
+def was_used(run: RunPaths) -> bool:
     """Whether a job of a run was ever created there; nobody is asked."""
     if next(run.dir.glob("*/logs/*/job.sh"), None):  # of one that is being created, or has failed
         return True
-    for file in run.dir.glob("*/job.json"):
-        try:
-            if json.loads(file.read_text(encoding="utf-8")).get("on") == "lepton":
-                return True
-        except (OSError, ValueError, AttributeError):
-            continue
-    return False
+    return any(noted(file).get("on") == NAME for file in run.dir.glob("*/job.json"))
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    """What the service could not be asked is `CannotAsk`."""
+    try:
+        yield
+    except ServiceError as error:
+        raise CannotAsk(str(error)) from error
 
 
 def connected() -> Service:
@@ -56,33 +60,38 @@ def jobs_of(run: RunPaths, service: Service) -> dict[str, list[Found]]:
     return found
 
 
-def live_jobs(run: RunPaths, service: Service) -> dict[str, Job]:
-    """The live jobs of a run by task, in the words of the status table. Raises ServiceError."""
-    tasks = {label_value(file.parent.name): file.parent.name for file in run.dir.glob("*/run.sh")}
+def _tasks(run: RunPaths) -> dict[str, str]:
+    """The run's tasks by their names as labels have them."""
+    return {label_value(file.parent.name): file.parent.name for file in run.dir.glob("*/run.sh")}
+
+
+def live_jobs(run: RunPaths) -> dict[str, Job]:
+    """The live jobs of a run by task. Raises CannotAsk."""
+    tasks = _tasks(run)
+    with _asked():
+        found = jobs_of(run, connected())
     return {
         tasks[label]: Job(
             id=jobs[-1].id,
-            state="PENDING" if jobs[-1].phase is Phase.WAITING else "RUNNING",
+            waiting=jobs[-1].phase is Phase.WAITING,
             reason="it is not at work yet",
-            nodes="Lepton",
-            elapsed=notation(max(0.0, time.time() - jobs[-1].created)),
-            name=jobs[-1].name,
-            script=run.task(tasks[label]).script,
+            where="Lepton",
+            elapsed=max(0.0, time.time() - jobs[-1].created),
         )
-        for label, jobs in jobs_of(run, service).items()
+        for label, jobs in found.items()
         if label in tasks and jobs[-1].phase.live
     }
 
 
-def stop_jobs(
-    run: RunPaths, wanted: Callable[[str], bool], service: Service | None = None
-) -> tuple[list[str], list[str]]:
-    """Stops and deletes the jobs of some tasks; what was ended, and what is left.
+def stop(run: RunPaths, wanted: Callable[[str], bool], service: Service | None = None) -> Stopped:
+    """Stops and deletes the jobs of some tasks. Raises CannotAsk."""
+    tasks = _tasks(run)
+    with _asked():
+        return _stop(run, lambda label: wanted(tasks.get(label, label)), service or connected())
 
-    wanted  asked with a task's name as a label has it
-    Raises ServiceError where the service cannot be asked at all.
-    """
-    service = service or connected()
+
+def _stop(run: RunPaths, wanted: Callable[[str], bool], service: Service) -> Stopped:
+    """wanted  asked with a task's name as a label has it"""
     ended: dict[str, str] = {}
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -108,5 +117,6 @@ def stop_jobs(
             except ServiceError as error:
                 failed[job.id] = f"{text}: {error}"
         if not any(job.phase.live for job in here.values()) or over:
-            return [text for job, text in ended.items() if job not in failed], [*failed.values()]
+            gone = [text for job, text in ended.items() if job not in failed]
+            return Stopped(gone, [*failed.values()])
         time.sleep(0.5)
