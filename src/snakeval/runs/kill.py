@@ -7,6 +7,7 @@ harnesses and record why; then the servers; then whatever containers are left.
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import signal
@@ -18,7 +19,7 @@ from pathlib import Path
 from snakeval.executors.base import CannotAsk, Stopped
 from snakeval.executors.registry import executors, servers_at
 from snakeval.job.cancelled import mark
-from snakeval.job.lease import Owner, holder_of, is_ours, living, send
+from snakeval.job.lease import Owner, holder_of, host_id, is_ours, living, send
 from snakeval.run_folder import controller
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import RunPaths
@@ -111,7 +112,10 @@ def _send(run: RunPaths, name: str, owner: Owner, number: signal.Signals) -> boo
 def _elsewhere(owner: Owner, lease: Path) -> str:
     if not owner.pid:
         return f"somebody works on it, and {lease}/owner does not say who"
-    where = "in a container" if owner.host == platform.node() else "another host"
+    where = "another host"
+    if owner.host == platform.node():
+        same = owner.host_id == host_id()
+        where = "another machine of that name" if same else "in a container"
     return f"pid {owner.pid} on {owner.host} ({where})"
 
 
@@ -159,17 +163,40 @@ def _remove_containers(engine: str, run: RunPaths, task: str | None, report: Sto
 
 
 def containers(engine: str, run: RunPaths, task: str | None = None) -> list[str]:
-    """Names of the run's (or one task's) containers on this machine, by their label."""
+    """Names of the run's (or one task's) containers on this machine, by their labels: of this very
+    folder, not of a copy of it."""
     if shutil.which(engine) is None:
         return []
     label = f"snakeval.task={run.id}/{task}" if task else f"snakeval.run={run.id}"
-    answer = subprocess.run(
-        [engine, "ps", "-a", "--filter", f"label={label}", "--format", "{{.Names}}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return answer.stdout.split()
+    listed = _said(engine, "ps", "-aq", "--filter", f"label={label}").split()
+    found = _said(engine, "inspect", "--format", LABELS, *listed) if listed else ""
+    folders = {"task": run.dir, "server": run.dir / "deployments"}
+    names = []
+    for line in found.splitlines():
+        name, folder, of_task, of_server = line.split("|")
+        kind, said = ("task", of_task) if of_task else ("server", of_server)
+        where = folders[kind] / said.rpartition("/")[2]
+        if said and folder == folder_mark(where):
+            names.append(name.removeprefix("/"))
+    return names
+
+
+LABELS = "{{.Name}}|" + "|".join(
+    f'{{{{with index .Config.Labels "snakeval.{name}"}}}}{{{{.}}}}{{{{end}}}}'
+    for name in ("folder", "task", "deployment")
+)
+"""What an engine is asked to say about a container."""
+
+
+def folder_mark(folder: Path) -> str:
+    """What tells the containers of one folder from those of its copy, as the scripts compute it."""
+    path = os.fsencode(os.path.realpath(folder))
+    said = subprocess.run(["cksum"], input=path, capture_output=True, check=True).stdout
+    return said.split()[0].decode()
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:
