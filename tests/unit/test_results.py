@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from snakeval.export.items import score_name
-from snakeval.job import attempt
+from snakeval.job import attempt, verify
 from snakeval.plan.run import Run, Task
+from snakeval.results import tables
 from snakeval.results.tables import COLUMNS, coverage, metric_name, print_table, rows, write_tables
+from snakeval.run_folder.layout import TaskPaths
+from snakeval.run_folder.records import TaskState
 from snakeval.runs.status_table import duration
 
 
@@ -25,6 +28,12 @@ def publish(task: Task, scores: dict[str, Any], **samples: int) -> None:
     (task.paths.work(task.digest) / "results.json").write_text(json.dumps(content))
     given = attempt.parser().parse_args(["publish", str(task.paths.dir), task.digest])
     assert given.run(given) == 0
+
+
+def check(task: Task) -> None:
+    """The check of a result, as run.sh calls it."""
+    words = ["--spec", str(task.paths.check_spec(task.digest)), "--exit-code", "0"]
+    assert verify.main([str(task.paths.work(task.digest)), *words]) == 0
 
 
 def fail(task: Task, digest: str, cause: str) -> None:
@@ -53,6 +62,53 @@ def test_row_per_score_and_a_row_with_its_cause_for_a_task_without_one(run: Run)
     ]
     assert (found[2]["state"], found[2]["cause"]) == ("failed", "the model was silent")
     assert found[2]["artifacts"] is None
+
+
+def test_checked_scores_are_what_everybody_reads(run: Run) -> None:
+    quiz = run.tasks[0]
+    publish(quiz, {"accuracy": {"value": 0.5, "stderr": 0.1, "n": 4}}, expected=4, scored=4)
+    before = rows(run)
+    check(quiz)
+
+    (quiz.paths.work(quiz.digest) / "results.json").unlink()
+
+    assert rows(run) == [{**before[0], "unanswered": None}, before[1]]
+
+
+@pytest.mark.parametrize(
+    "content", ['{"scores": [1]}', '{"scores": [{"value": "high"}]}', "[", "[" * 10_000]
+)
+def test_broken_record_of_one_task_hides_no_other(run: Run, content: str) -> None:
+    quiz, riddle = run.tasks
+    publish(quiz, {"accuracy": 0.5})
+    publish(riddle, {"accuracy": 0.7})
+    (quiz.paths.work(quiz.digest) / "results.json").write_text("{")
+    quiz.paths.check(quiz.digest).write_text(content)
+
+    found = rows(run)
+
+    assert [(row["task"], row["state"], row["value"]) for row in found] == [
+        ("quiz", "unreadable", None), ("riddle", "published", 0.7),
+    ]  # fmt: skip
+
+
+def test_task_whose_reader_raises_anything_hides_no_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiz, riddle = run.tasks
+    publish(riddle, {"accuracy": 0.7})
+    read = tables.task_state
+
+    def state(paths: TaskPaths, digest: str) -> TaskState:
+        if paths == quiz.paths:
+            raise RecursionError("too deep")
+        return read(paths, digest)
+
+    monkeypatch.setattr(tables, "task_state", state)
+
+    assert [(row["state"], row["value"]) for row in rows(run)] == [
+        ("unreadable", None), ("published", 0.7),
+    ]  # fmt: skip
 
 
 def test_parts_of_a_group_are_told_apart_in_rows_and_names(run: Run) -> None:

@@ -45,7 +45,11 @@ class CheckFailed(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """One number of a result. A group's own score has no task; stderr and n where known."""
+    """One number of a result. A group's own score has no task; stderr and n where known.
+
+    better         higher, lower, or unknown: what a better model's score is
+    lowest,highest the ends of its range, where known
+    """
 
     task: str | None
     group: str | None
@@ -54,6 +58,9 @@ class Score:
     value: float
     stderr: float | None = None
     n: int | None = None
+    better: str = "unknown"
+    lowest: float | None = None
+    highest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +74,16 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Results:
-    """What a finished work folder holds. `totals`: tokens and times, in the units they name."""
+    """What a finished work folder holds.
+
+    totals  tokens and times, in the units they name
+    notes   what a reader of the scores must be told, a sentence each
+    """
 
     scores: list[Score]
     coverage: Coverage
     totals: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

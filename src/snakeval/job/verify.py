@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from . import answer_cache
+from .checked import content
 from .harness_log import Log, listed, read_log, reason
 from .result_formats import (
     OWN_FOLDER,
@@ -213,18 +214,6 @@ def _answered(work_dir: Path, spec: Spec) -> int | None:
 # ---------------------------------------------------------------- command line
 
 
-def _report(cause: str | None, results: Results | None) -> dict[str, Any]:
-    coverage = results.coverage if results else Coverage()
-    return {
-        "passed": cause is None,
-        "cause": cause,
-        "expected": coverage.expected,
-        "scored": coverage.scored,
-        "unanswered": coverage.unanswered,
-        "totals": results.totals if results else {},
-    }
-
-
 def _write(work_dir: Path, report: Mapping[str, Any]) -> None:
     """Write check.json so that it is there whole or not at all."""
     target = work_dir / CHECK_FILE
@@ -277,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     cause, results = _judge(options.work_dir, options.spec, options.exit_code, options.log)
     try:
-        _write(options.work_dir, _report(cause, results))
+        _write(options.work_dir, content(cause, results))
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         said = error.strerror or error

@@ -144,18 +144,30 @@ def read_run(folder: Path, loaded: Loaded, catalogue_dir: Path) -> Run:
 
 
 def _as_written(task: Task) -> Task:
-    """A task whose definition files are not on this machine (the run was handed on) has the
-    digest that stands in its task.yaml, where everything else is the same."""
+    """The task that the run folder has a result of, where only the definition's files are others.
+
+    They may have been edited since, or not be on this machine (the run was handed on). What is
+    published stays visible, under the digest that stands in its task.yaml.
+    """
+    if task.published:
+        return task
     definition = task.benchmark.definition
     folders = [task.benchmark.folder(name) for name in (definition.include_path, definition.files)]
-    if task.published or all(folder is None or folder.exists() for folder in folders):
+    here = all(folder is None or folder.exists() for folder in folders)
+    written = _written(task)
+    if written is None or (here and not written.published):
         return task
+    return replace(written, definition_changed=here)
+
+
+def _written(task: Task) -> Task | None:
+    """The task with the digest in its task.yaml; None where more than its files differs."""
     try:
         written = yaml.load(task.paths.spec.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
         same = without_files(written["identity"]) == without_files(task.identity)
-        return replace(task, digest=str(written["digest"])) if same else task
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return task
+        return replace(task, digest=str(written["digest"])) if same else None
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return None
 
 
 def _run_folder(

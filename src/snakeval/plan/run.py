@@ -82,6 +82,8 @@ class Task:
     image_mirror: str | None = None
     mount_home: bool = True
     """Whether the caller's home folder may be seen in the container, where the runtime shows it."""
+    definition_changed: bool = False
+    """Of a task of a finished run: its files are no longer those that the result was made with."""
 
     @property
     def where(self) -> str:

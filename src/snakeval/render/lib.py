@@ -24,6 +24,7 @@ MODULES = (
     "slurm_job",
     "shared_folder",
     "verify",
+    "checked",
     "result_formats",
     "harness_log",
     "answer_cache",

@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snakeval.compare import statistics
 from snakeval.compare.statistics import Interval
 from snakeval.executors.registry import left_over
-from snakeval.job import attempt
-from snakeval.plan.run import Run, Task
+from snakeval.plan.run import Run
 from snakeval.results.costs import Costs, costs
-from snakeval.results.tables import coverage, metric_name, rows
+from snakeval.results.tables import Shown, coverage, metric_name, read_tasks
+from snakeval.results.totals import FromSamples, known_from_samples, seconds, totals
 from snakeval.run_folder import servers as deployments
-from snakeval.run_folder.records import TaskState, task_state
-
-if TYPE_CHECKING:
-    import pandas as pd
+from snakeval.run_folder.records import TaskState
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,7 @@ class ShownTask:
     image: str | None
     dataset: str | None
     log: str | None
+    notes: tuple[str, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -99,12 +96,9 @@ class Figures:
 
 def figures(run: Run) -> Figures:
     """Everything but the single samples."""
-    by_task: dict[str, list[dict[str, Any]]] = {}
-    for row in rows(run):
-        by_task.setdefault(row["task"], []).append(row)
-    known = _from_samples(run)
+    known = known_from_samples(run)
     record = _read(run.paths.record)
-    tasks = tuple(_task(run, task, by_task[task.name], known) for task in run.tasks)
+    tasks = tuple(_task(run, shown, known) for shown in read_tasks(run))
     return Figures(
         run.paths.id,
         str(run.identity["model_id"]),
@@ -123,57 +117,9 @@ def figures(run: Run) -> Figures:
     )
 
 
-@dataclass(frozen=True)
-class FromSamples:
-    """What samples.parquet tells: mean, stderr and n by (task, subtask, metric, filter), where no
-    subtask is all of them; tokens by task."""
-
-    spread: dict[tuple[str, str | None, str, str], tuple[float, float, int]]
-    totals: dict[str, dict[str, float]]
-
-
-def _from_samples(run: Run) -> FromSamples:
-    import pyarrow.parquet as pq
-
-    if not run.paths.samples.exists():
-        return FromSamples({}, {})
-    columns = ["task", "subtask", "sample", "repeat", "metric", "filter", "score"]
-    counted = ["prompt_tokens", "completion_tokens", "latency_ms"]
-    frame = pq.read_table(run.paths.samples, columns=[*columns, *counted]).to_pandas()
-    frame = frame.fillna({"subtask": "", "filter": "", "metric": ""})
-    repeated = set(frame[frame["repeat"] > 0]["task"])
-    scored = frame[frame["score"].notna() & ~frame["task"].isin(repeated)]
-    spread: dict[tuple[str, str | None, str, str], tuple[float, float, int]] = {}
-    for key, group in scored.groupby(["task", "metric", "filter"]):
-        task, metric, filtered = map(str, key)
-        spread[task, None, metric, filtered] = _spread(group["score"])
-        if group["subtask"].nunique() > 1:
-            for subtask, part in group.groupby("subtask"):
-                spread[task, str(subtask), metric, filtered] = _spread(part["score"])
-    totals: dict[str, dict[str, float]] = {}
-    answers = frame.drop_duplicates(["task", "subtask", "sample", "repeat"])
-    for task, group in answers.groupby("task"):
-        found = totals.setdefault(str(task), {})
-        for name in ("prompt_tokens", "completion_tokens"):
-            if group[name].notna().all():
-                found[name] = float(group[name].sum())
-        if group["latency_ms"].notna().all():
-            found["avg_latency_ms"] = float(group["latency_ms"].mean())
-            found["max_latency_ms"] = float(group["latency_ms"].max())
-    return FromSamples(spread, totals)
-
-
-def _spread(scores: pd.Series[float]) -> tuple[float, float, int]:
-    error = float(scores.std(ddof=1)) / len(scores) ** 0.5 if len(scores) > 1 else 0.0
-    return float(scores.mean()), error, len(scores)
-
-
-def _task(run: Run, task: Task, found: list[dict[str, Any]], known: FromSamples) -> ShownTask:
-    state = task_state(task.paths, task.digest)
-    checked = _read(task.paths.check(task.digest))
-    given = checked.get("totals") if isinstance(checked.get("totals"), dict) else None
-    scored = [row for row in found if row["value"] is not None]
-    first = found[0]
+def _task(run: Run, shown: Shown, known: FromSamples) -> ShownTask:
+    task, first, state = shown.task, shown.rows[0], shown.state
+    scored = [row for row in shown.rows if row["value"] is not None]
     return ShownTask(
         task.name,
         task.benchmark.id,
@@ -181,11 +127,12 @@ def _task(run: Run, task: Task, found: list[dict[str, Any]], known: FromSamples)
         tuple(_score(row, task.name, known) for row in scored),
         None if scored else str(first["cause"] or "not run yet"),
         coverage(first),
-        _seconds(task),
-        {**known.totals.get(task.name, {}), **(given or {})},
+        seconds(task),
+        totals(task, shown.published, known),
         first["image"],
         task.identity["dataset"],
         state.log.relative_to(run.paths.dir).as_posix() if state.log else None,
+        shown.published.notes,
     )
 
 
@@ -216,26 +163,6 @@ def _axis(low: float, high: float) -> Axis:
             return Axis(0.0, top)
     size = 10.0 ** len(str(int(max(abs(low), abs(high)))))
     return Axis(-size if low < 0 else 0.0, size if high > 0 else 0.0)
-
-
-def _seconds(task: Task) -> float | None:
-    found = [
-        seconds
-        for item in attempt.read(task.paths.dir)["attempts"]
-        if item.get("digest") == task.digest and (seconds := _lasted(item)) is not None
-    ]
-    return sum(found) if found else None
-
-
-def _lasted(item: dict[str, Any]) -> float | None:
-    try:
-        begun, ended = (
-            datetime.strptime(item[key], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-            for key in ("started", "ended")
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
-    return max(0.0, (ended - begun).total_seconds())
 
 
 def _read(path: Path) -> dict[str, Any]:

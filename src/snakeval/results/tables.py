@@ -12,16 +12,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeval.executors.registry import left_over
-from snakeval.job import verify
-from snakeval.job.files import now, write_atomically
+from snakeval.job.files import now, read_json, write_atomically
+from snakeval.job.result_formats import Score
 from snakeval.plan.run import Run, Task
+from snakeval.results.costs import Costs, costs
+from snakeval.results.published import Published, kept_apart, published_of
+from snakeval.results.totals import known_from_samples, seconds, totals
 from snakeval.run_folder import servers as servers
 from snakeval.run_folder.layout import RunPaths
-from snakeval.run_folder.records import task_state
+from snakeval.run_folder.records import TaskState, task_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,22 +53,55 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A task as tables, report and exports show it: at least one row."""
+
+    task: Task
+    state: TaskState
+    published: Published
+    rows: list[dict[str, Any]]
+
+
 def rows(run: Run) -> list[dict[str, Any]]:
     """The rows of a run's tasks, in the order of the config; only of their current specs."""
+    return [row for shown in read_tasks(run) for row in shown.rows]
+
+
+def read_tasks(run: Run) -> Iterator[Shown]:
+    """The run's tasks, each read once. One that cannot be read is a row with the cause."""
     images = _images(run.paths)
-    return [row for task in run.tasks for row in _task_rows(run, task, images)]
+    for task in run.tasks:
+        yield kept_apart(
+            lambda task=task: _shown(run, task, images),  # type: ignore[misc]
+            lambda cause, task=task: _unreadable(run, task, images, cause),  # type: ignore[misc]
+        )
 
 
 def _images(paths: RunPaths) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads(paths.record.read_text(encoding="utf-8"))["images"]
-        return found
-    except (OSError, ValueError, KeyError):
-        return {}
+    images = read_json(paths.record).get("images")
+    return images if isinstance(images, dict) else {}
 
 
-def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, Any]]:
-    base = {
+def _shown(run: Run, task: Task, images: dict[str, str]) -> Shown:
+    base = _base(run, task, images)
+    state = task_state(task.paths, task.digest)
+    if state.state != "published":
+        cause = state.cause or _why_no_server(run, task)
+        counts = {"scored": state.samples, "expected": state.expected}
+        row = {**base, "state": state.state, "cause": cause, **counts}
+        return Shown(task, state, Published(), [row])
+    base["artifacts"] = f"{task.name}/work/{task.digest}"
+    published = published_of(task)
+    if published.cause is not None:
+        row = {**base, "state": "unreadable", "cause": published.cause}
+        return Shown(task, state, published, [row])
+    base |= {"state": "published", **asdict(published.coverage)}
+    return Shown(task, state, published, _score_rows(base, task, published.scores))
+
+
+def _base(run: Run, task: Task, images: dict[str, str]) -> dict[str, Any]:
+    return {
         **dict.fromkeys(COLUMNS),
         "run": run.paths.id,
         "model": task.endpoint.model_id,
@@ -71,35 +109,20 @@ def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, A
         "task": task.name,
         "image": images.get(task.image, task.image) if task.image else None,
     }
-    state = task_state(task.paths, task.digest)
-    if state.state != "published":
-        return [
-            {
-                **base,
-                "state": state.state,
-                "cause": state.cause or _why_no_server(run, task),
-                "scored": state.samples,
-                "expected": state.expected,
-            }
-        ]
-    work = task.paths.work(task.digest)
-    base |= {"artifacts": f"{task.name}/work/{task.digest}", "state": "published"}
-    try:
-        spec = json.loads((task.paths.own(task.digest) / "check_spec.json").read_text("utf-8"))
-        found = verify.read_results(work, spec)
-    except (OSError, ValueError, verify.CheckFailed) as error:
-        return [{**base, "state": "unreadable", "cause": str(error)}]
-    coverage = {
-        "scored": found.coverage.scored,
-        "expected": found.coverage.expected,
-        "unanswered": _unanswered(task),
-    }
-    several = len({score.task or score.group for score in found.scores}) > 1
+
+
+def _unreadable(run: Run, task: Task, images: dict[str, str], cause: str) -> Shown:
+    row = {**_base(run, task, images), "state": "unreadable", "cause": cause}
+    state = TaskState(task.name, task.digest, "unknown", cause, 0, None, None, None, None, None)
+    return Shown(task, state, Published(cause=cause), [row])
+
+
+def _score_rows(base: dict[str, Any], task: Task, scores: Sequence[Score]) -> list[dict[str, Any]]:
+    several = len({score.task or score.group for score in scores}) > 1
     whole = (task.name, task.benchmark.task)
-    found_rows = [
+    found = [
         {
             **base,
-            **coverage,
             "group": score.group,
             # Of a benchmark without parts the harness's own name says nothing new.
             "subtask": score.task if several and score.task not in whole else None,
@@ -109,25 +132,15 @@ def _task_rows(run: Run, task: Task, images: dict[str, str]) -> list[dict[str, A
             "stderr": score.stderr,
             "n": score.n,
         }
-        for score in found.scores
+        for score in scores
     ]
-    return sorted(found_rows, key=lambda row: row["subtask"] is not None)  # the whole first
+    return sorted(found, key=lambda row: row["subtask"] is not None)  # the whole first
 
 
 def _why_no_server(run: Run, task: Task) -> str | None:
     """Why a task that was never tried has found no server."""
     causes = (servers.why_down(run.paths.server(name)) for name in task.servers)
     return next(filter(None, causes), None)
-
-
-def _unanswered(task: Task) -> int | None:
-    """Samples without an answer that the check let pass; only the logs tell them, which it read."""
-    try:
-        checked = json.loads(task.paths.check(task.digest).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    count: int | None = checked.get("unanswered")
-    return count
 
 
 def as_table(found: list[dict[str, Any]]) -> pd.DataFrame:
@@ -159,7 +172,8 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
     for stamp in run.paths.results.glob("of-*"):
         if stamp.name.partition(".")[0] != run.paths.tables_stamp(members).name:
             stamp.unlink(missing_ok=True)
-    found = rows(run)
+    tasks = list(read_tasks(run))
+    found = [row for shown in tasks for row in shown.rows]
     write_atomically(run.paths.results_csv, as_csv(found))
     published = {row["task"] for row in found if row["state"] == "published"}
     content = {
@@ -171,13 +185,20 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
         },
         "rows": found,
     }
-    if run.config.prices:
-        from snakeval.report.figures import figures  # heavy, and about these tables
-
-        if costs := figures(run).costs:
-            content["costs"] = costs.content()
+    if notes := {each.task.name: each.published.notes for each in tasks if each.published.notes}:
+        content["notes"] = notes
+    if found_costs := _costs(run, tasks):
+        content["costs"] = found_costs.content()
     write_atomically(run.paths.results_json, json.dumps(content, indent=1) + "\n")
     return found
+
+
+def _costs(run: Run, tasks: list[Shown]) -> Costs | None:
+    if not run.config.prices:
+        return None
+    known = known_from_samples(run)  # heavy: pandas
+    used = {shown.task.name: totals(shown.task, shown.published, known) for shown in tasks}
+    return costs(run, used, {shown.task.name: seconds(shown.task) for shown in tasks})
 
 
 def print_table(run: Run, found: list[dict[str, Any]]) -> None:
@@ -229,8 +250,6 @@ def _told_costs(run: Run) -> list[str]:
     """What results.json says of the costs."""
     if run.config.prices is None:
         return []
-    from snakeval.results.costs import Costs
-
     try:
         content = json.loads(run.paths.results_json.read_text(encoding="utf-8")).get("costs")
     except (OSError, ValueError):  # somebody has taken it away: the table is told all the same

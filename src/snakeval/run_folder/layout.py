@@ -80,6 +80,10 @@ class TaskPaths:
     def check(self, digest: str) -> Path:
         return self.own(digest) / "check.json"
 
+    def check_spec(self, digest: str) -> Path:
+        """What the check must know of the task to read its result."""
+        return self.own(digest) / "check_spec.json"
+
     def next_superseded(self, digest: str) -> Path:
         """A free name beside `work/<digest>` for the folder that a fresh start puts aside."""
         number = 1

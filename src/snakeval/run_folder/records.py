@@ -73,7 +73,7 @@ def task_state(
             state, cause = "cancelled", "cancelled before it ran; the next start continues it"
         elif state == "pending" and (why := _read_json(paths.job).get("cause")):
             state, cause = "failed", str(why)
-    spec = _read_json(paths.own(digest) / "check_spec.json")
+    spec = _read_json(paths.check_spec(digest))
     checked = _read_json(paths.check(digest)) if state == "published" else {}
     return TaskState(
         paths.dir.name,

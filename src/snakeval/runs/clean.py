@@ -119,7 +119,11 @@ def _caches(run: RunPaths, paths: TaskPaths) -> Iterator[Leftover]:
     for link in sorted(_listed(paths.dir / "published")):
         work = paths.work(link.name)
         caches = answer_caches(work)
-        if caches and paths.complete(link.name).exists() and _reads_alike_without(work, caches):
+        if (
+            caches
+            and paths.complete(link.name).exists()
+            and _reads_alike_without(work, paths.check_spec(link.name), caches)
+        ):
             for cache in caches:
                 yield Leftover(
                     "answers cached by the harness; the result is published",
@@ -136,13 +140,13 @@ def answer_caches(work: Path) -> list[Path]:
     return [path for path in (nemo, *sorted(others)) if path.exists()]
 
 
-def _reads_alike_without(work: Path, caches: Sequence[Path]) -> bool:
+def _reads_alike_without(work: Path, spec_file: Path, caches: Sequence[Path]) -> bool:
     """Whether scores and coverage are the same when the caches are gone: some are read from them.
 
     Tried on a copy that consists of folders and links.
     """
     try:
-        spec = json.loads((work / "snakeval" / "check_spec.json").read_text(encoding="utf-8"))
+        spec = json.loads(spec_file.read_text(encoding="utf-8"))
         whole = verify.read_results(work, spec)
         with tempfile.TemporaryDirectory(prefix="snakeval-clean-") as name:
             copy = Path(name, "work")
