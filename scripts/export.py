@@ -16,6 +16,7 @@ from snakeval.config.model import Config
 from snakeval.errors import InputError, Problem
 from snakeval.export.destinations import destinations_of, export_run
 from snakeval.export.stamps import write_stamp
+from snakeval.job.text import plain
 from snakeval.plan.make import config_of_run
 from snakeval.plan.run import Run
 from snakeval.run_folder.layout import RunPaths, runs_in
@@ -84,8 +85,10 @@ def export(run: Run, config: Config, arguments: argparse.Namespace) -> bool:
     outcomes = export_run(run, config, names)
     for outcome in outcomes:
         for note in outcome.notes:
-            print(f"{run.paths.id}: {outcome.destination}: {note}")
-        print(f"{run.paths.id}: {outcome}", file=sys.stderr if outcome.failed else sys.stdout)
+            print(plain(f"{run.paths.id}: {outcome.destination}: {note}"))
+        print(
+            plain(f"{run.paths.id}: {outcome}"), file=sys.stderr if outcome.failed else sys.stdout
+        )
     complete = not any(outcome.failed for outcome in outcomes)
     if complete and arguments.stamp:
         write_stamp(run, arguments.stamp)

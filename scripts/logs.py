@@ -10,6 +10,7 @@ from pathlib import Path
 from snakeval.cli.entry import entry, run_parser, runs_of
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.job.lease import holder_of
+from snakeval.job.text import plain
 from snakeval.run_folder.layout import TaskPaths
 from snakeval.run_folder.records import task_names
 
@@ -62,11 +63,11 @@ def show(task: TaskPaths, lines: int, follow: bool) -> None:
 def _print(log: Path, lines: int, task: TaskPaths | None) -> None:
     """`task`: followed until nobody works on it, or a later attempt has another log."""
     with log.open(encoding="utf-8", errors="replace") as file:
-        sys.stdout.writelines(deque(file, lines) if lines < sys.maxsize else file)
+        sys.stdout.writelines(map(plain, deque(file, lines) if lines < sys.maxsize else file))
         sys.stdout.flush()
         while task and task.log.resolve() == log:
             text = file.read()
-            sys.stdout.write(text)
+            sys.stdout.write(plain(text))
             sys.stdout.flush()
             if not text and not holder_of(task.lease):
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snakeval.cli.entry import entry, run_at, run_parser, runs_of
+from snakeval.job.text import plain
 from snakeval.results.samples import write_samples
 
 
@@ -10,8 +11,8 @@ def main() -> int:
     for paths in runs_of(run_parser(__doc__).parse_args()):
         run = run_at(paths)
         for name, member in write_samples(run).items():
-            said = member.cause or (f"{member.rows} rows" if member.rows else "no samples kept")
-            print(f"{name}: {said}")
+            said = member.note or (f"{member.rows} rows" if member.rows else "no samples kept")
+            print(plain(f"{name}: {said}"))
         print(f"Samples: {run.paths.samples}")
     return 0
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from snakeval.job.text import plain
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -21,7 +23,7 @@ class Problem:
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}\n    -> {self.fix}" if self.fix else text
+        return plain(f"{text}\n    -> {self.fix}" if self.fix else text)
 
 
 class InputError(Exception):

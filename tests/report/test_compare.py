@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from built_runs import built_run, publish, records
 
+from rig.built_runs import built_run, publish, records
 from snakeval.compare.comparison import Comparison, compare, write
 from snakeval.errors import InputError
 from snakeval.plan.run import Run

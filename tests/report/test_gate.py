@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from built_runs import built_run, records
 
+from rig.built_runs import built_run, records
 from snakeval.compare.comparison import compare
 from snakeval.compare.policy import Policy, read_policy
 from snakeval.compare.verdict import Verdict, decide

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from built_runs import built_run, records
 
 from rig.browser import Browser, Page
+from rig.built_runs import built_run, records
 from rig.docker_engine import RigUnavailable
 from rig.unavailable import unavailable
 from snakeval.cli.entry import run_at

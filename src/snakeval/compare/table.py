@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from snakeval.compare.comparison import Changed, Compared, Comparison
 from snakeval.compare.statistics import CONFIDENCE
 from snakeval.errors import count
+from snakeval.terminal import Terminal
 
 COLOURS = {"lower": "red", "higher": "green"}
 TESTS = {
@@ -55,11 +55,11 @@ def print_comparison(comparison: Comparison) -> None:
             TESTS[score.difference.kind],
             Text(score.verdict, style=COLOURS.get(score.verdict, "")),
         )
-    console = Console(width=None if Console().is_terminal else 190)
+    console = Terminal(190)
     if comparison.scores:
         console.print(table)
     for line in _beside(comparison):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.say(line)
 
 
 def _beside(comparison: Comparison) -> Iterator[str]:

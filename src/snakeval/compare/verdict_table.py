@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from snakeval.compare.verdict import Verdict
+from snakeval.terminal import Terminal
 
 COLOURS = {"pass": "green", "fail": "red", "unclear": "yellow"}
 DECISIONS = {"GO": "bold green", "NO-GO": "bold red", "INCONCLUSIVE": "bold yellow"}
 
 
 def print_verdict(verdict: Verdict, policy: str, description: str) -> None:
-    console = Console(width=None if Console().is_terminal else 190)
+    console = Terminal(190)
     table = Table(
         title=f"{policy}{f': {description}' if description else ''}", title_justify="left"
     )
@@ -31,4 +31,4 @@ def print_verdict(verdict: Verdict, policy: str, description: str) -> None:
         console.print(table)
     console.print(Text(verdict.decision, style=DECISIONS[verdict.decision]))
     for reason in verdict.reasons:
-        console.print(f"  {reason}", soft_wrap=True, highlight=False, markup=False)
+        console.say(f"  {reason}")

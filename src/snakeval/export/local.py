@@ -7,8 +7,6 @@ is copied anew when its result is new.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 from pathlib import Path
@@ -20,7 +18,8 @@ from snakeval.export.items import Item, score_name
 from snakeval.export.shipment import ExportFailed, Shipment
 from snakeval.job.files import now, write_atomically
 from snakeval.plan.run import Run
-from snakeval.results.tables import as_table
+from snakeval.results.cells import as_csv
+from snakeval.results.tables import COLUMNS, as_table
 
 WIDE = ("Model Name", "Harness", "Task Name", "Executor", "Container", "Invocation ID", "Job ID")
 
@@ -70,8 +69,9 @@ def _write_summaries(folder: Path, items: list[Item], options: LocalExport) -> N
     if options.format:
         name = options.output_filename or f"processed_results.{options.format}"
         write_atomically(folder / name, summaries[options.format])
-    tidy = as_table([row for item in items for row in _wanted(item, options)])
-    write_atomically(folder / "results_tidy.csv", tidy.to_csv(index=False))
+    rows = [row for item in items for row in _wanted(item, options)]
+    write_atomically(folder / "results_tidy.csv", as_csv(COLUMNS, rows))
+    tidy = as_table(rows)
     unfinished = folder / ".results_tidy.parquet"
     tidy.to_parquet(unfinished, index=False)
     unfinished.replace(folder / "results_tidy.parquet")
@@ -108,12 +108,7 @@ def _json(items: list[Item], options: LocalExport) -> str:
 def _wide_csv(items: list[Item], options: LocalExport) -> str:
     scores = {item.name: item.metrics(options) for item in items}
     names = list(dict.fromkeys(name for found in scores.values() for name in found))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*WIDE, *names], restval="", lineterminator="\n")
-    writer.writeheader()
-    for item in items:
-        writer.writerow({**identity(item), **scores[item.name]})
-    return text.getvalue()
+    return as_csv([*WIDE, *names], [{**identity(item), **scores[item.name]} for item in items])
 
 
 def identity(item: Item) -> dict[str, str]:

@@ -34,6 +34,7 @@ from .result_formats import (
     Spec,
     check_repeats,
 )
+from .text import one_line
 
 __all__ = ["CheckFailed", "check", "forget_errors", "progress", "read_results"]
 
@@ -236,7 +237,7 @@ def _judge(
     try:
         spec = Spec.load(spec_file)
     except (CheckFailed, OSError, TypeError) as error:
-        return f"the specification {spec_file.name} cannot be read: {error}", None
+        return one_line(f"the specification {spec_file.name} cannot be read: {error}"), None
     cause = None
     try:
         return None, check(work_dir, spec, exit_code, logs)
@@ -244,10 +245,10 @@ def _judge(
         cause = failed.cause
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        said = " ".join(str(error).split())
-        cause = DISK_FULL_CAUSE if full else f"the check failed: {type(error).__name__}: {said}"
+        said = f"{type(error).__name__}: {str(error)[:300]}"
+        cause = DISK_FULL_CAUSE if full else f"the check failed: {said}"
     forget_errors(work_dir, spec, _read_logs(work_dir, logs).unparsed)
-    return cause, None
+    return one_line(cause), None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from snakeval.config.model import TaskEntry
@@ -15,6 +14,7 @@ from snakeval.harness import recipe_for
 from snakeval.plan.catalogue import PLAIN_LM_EVAL, Benchmark, Catalogue
 from snakeval.plan.run import Run, Task
 from snakeval.reference.update_catalogue import default_params
+from snakeval.terminal import Terminal
 
 ANY_TASK = "<any task>"
 """Stands for the tasks of plain lm-eval, which only lm-eval itself can list."""
@@ -77,12 +77,11 @@ def print_tasks(rows: list[dict[str, Any]], as_json: bool) -> None:
             ", ".join(filter(None, [row["needs"], *(row["variables"] or [])])),
             str(row["samples"] or ""),
         )
-    console = Console(width=None if Console().is_terminal else 120)
+    console = Terminal(120)
     console.print(table)
-    console.print(
+    console.say(
         f"{len(rows)} tasks of {len({row['harness'] for row in rows})} harnesses; "
-        "one of them in full: snakemake ls_task --config task=NAME",
-        soft_wrap=True,
+        "one of them in full: snakemake ls_task --config task=NAME"
     )
 
 

@@ -15,6 +15,7 @@ from snakeval.job.files import write_changed
 MODULES = (
     "__init__",
     "files",
+    "text",
     "endpoint",
     "lease",
     "attempt",

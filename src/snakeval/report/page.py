@@ -6,6 +6,8 @@ said reaches the page as text only.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 from snakeval import __version__
 from snakeval.compare.table import p_value
 from snakeval.job.files import now
+from snakeval.job.text import plain
 from snakeval.plan.run import Run
 from snakeval.report.figures import figures, provenance
 from snakeval.report.samples import blocks
@@ -25,14 +28,25 @@ ROWS_AT_FIRST = 8
 """Scores of one benchmark that stand open; the parts of a large group are folded away."""
 
 
+POLICY = (
+    "default-src 'none'; script-src 'sha256-{js}'; style-src 'sha256-{css}'; img-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""The page's own script and style run and nothing else, even if something else came in."""
+
+
 def write_report(run: Run) -> Path:
     """Writes the page of a run, with what is published now; returns its path."""
     from jinja2 import Environment, StrictUndefined
 
-    causes = {name: member.cause for name, member in write_samples(run).items() if member.cause}
+    notes = {name: member.note for name, member in write_samples(run).items() if member.note}
     found = figures(run)
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_as_text,
     )
     environment.filters.update(
         number=number, signed=signed, whole=whole, duration=duration, p_value=p_value, money=money
@@ -41,10 +55,11 @@ def write_report(run: Run) -> Path:
         found=found,
         provenance=list(provenance(found)),
         sampled=[name for name, member in members(run.paths.samples).items() if member.rows],
-        sample_causes=causes,
+        sample_notes=notes,
         rows_at_first=ROWS_AT_FIRST,
         css=_asset("page.css"),
         js=_asset("page.js"),
+        policy=POLICY.format(css=_hash(_asset("page.css")), js=_hash(_asset("page.js"))),
         written=now(),
         version=__version__,
     )
@@ -68,6 +83,15 @@ def write_report(run: Run) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def _as_text(value: Any) -> Any:
+    """Without control characters and halves of characters, which a page cannot hold."""
+    return plain(value) if type(value) is str else value
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _asset(name: str) -> str:

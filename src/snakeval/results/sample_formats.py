@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from snakeval.job import answer_cache
 from snakeval.job.result_formats import CheckFailed, LmEval, find_lm_eval
+from snakeval.job.text import whole
 
 NEMO_FOLDER = "nemo-evaluator-per-sample-outputs"
 HASH_DIGITS = 16
@@ -73,7 +74,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise CheckFailed(f"line {number} of {path.name} is no JSON") from None
             if not isinstance(record, dict):
                 raise CheckFailed(f"line {number} of {path.name} is no record")
@@ -87,23 +88,35 @@ def _text(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
+LARGEST_COUNT = 2**31 - 1
+"""Of the column's type; no sample has so many tokens."""
+
+
 def _number(value: Any) -> float | None:
     """A score of one sample: a number, a truth value, or the mean of a list of them."""
     if isinstance(value, list) and value:
         parts = [_number(item) for item in value]
         known = [part for part in parts if part is not None]
         return sum(known) / len(known) if len(known) == len(parts) else None
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return float(value)
-    return None
+    return _finite(value) if isinstance(value, bool | int | float) else None
+
+
+def _finite(value: float) -> float | None:
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond every float
+        return None
 
 
 def _count(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    number = _finite(value)
+    return int(number) if number is not None and 0 <= number <= LARGEST_COUNT else None
 
 
 def _hash(text: str | None) -> str | None:
-    return None if text is None else hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+    return None if text is None else hashlib.sha256(whole(text).encode()).hexdigest()[:HASH_DIGITS]
 
 
 def _messages_text(messages: Iterable[Any]) -> str:
@@ -208,7 +221,7 @@ def _messages_in(context: str) -> list[dict[str, Any]] | None:
         return None
     try:
         found = json.loads(context)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if all(isinstance(item, dict) for item in found) else None
 
@@ -278,7 +291,7 @@ def _nemo(work: Path) -> Iterator[Sample]:
 def _listed(path: Path) -> Iterator[dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CheckFailed(f"{path.name} is no JSON") from None
     for record in content if isinstance(content, list) else [content]:
         if not isinstance(record, dict):
@@ -333,7 +346,7 @@ def _nemo_tokens(work: Path) -> dict[bytes, Tokens]:
 def _object(body: bytes | str) -> dict[str, Any]:
     try:
         content = json.loads(body)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -14,13 +14,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snakeval.job.result_formats import CheckFailed
+from snakeval.errors import count
+from snakeval.job.text import whole
 from snakeval.plan.run import Run, Task
+from snakeval.results.published import kept_apart
 from snakeval.results.sample_formats import Sample, read_samples
 
 if TYPE_CHECKING:
@@ -41,15 +43,26 @@ KINDS = {"nemo": "nemo", "lm_eval": "lm_eval"}
 class Member:
     """A task in the file: which result its rows show, and where they are.
 
-    result  digest of the spec, and when that result was completed
-    groups  first row group, and the one after the last
-    cause   why its samples could not be read, else None
+    result    digest of the spec, and when that result was completed
+    groups    first row group, and the one after the last
+    cause     why its samples could not be read, else None
+    replaced  samples with half a character, which is replaced
     """
 
     result: str
     rows: int
     groups: tuple[int, int]
     cause: str | None = None
+    replaced: int = 0
+
+    @property
+    def note(self) -> str | None:
+        """What a reader of the samples must be told."""
+        if self.cause:
+            return f"its samples cannot be read: {self.cause}"
+        if self.replaced:
+            return f"half a character is replaced in {count(self.replaced, 'row')} of its samples"
+        return None
 
 
 def schema() -> pa.Schema:
@@ -107,7 +120,13 @@ def members(path: Path) -> dict[str, Member]:
     if content.get("version") != VERSION:
         return {}
     return {
-        name: Member(item["result"], item["rows"], tuple(item["groups"]), item["cause"])
+        name: Member(
+            item["result"],
+            item["rows"],
+            tuple(item["groups"]),
+            item["cause"],
+            item.get("replaced", 0),
+        )
         for name, item in content["tasks"].items()
     }
 
@@ -155,21 +174,27 @@ class _Writing:
         for group in range(*member.groups):
             writer.write_table(old.read_row_group(group).cast(schema()))
             self._groups += 1
-        return Member(member.result, member.rows, (first, self._groups), member.cause)
+        return replace(member, groups=(first, self._groups))
 
     def _read(self, writer: Any, task: Task, result: str) -> Member:
-        first, rows, cause = self._groups, 0, None
-        definition = task.benchmark.definition
-        kind = KINDS.get(definition.kind, definition.format)
-        samples = read_samples(kind, task.paths.work(task.digest), definition.samples)
-        try:
-            for batch in _batches(samples):
-                writer.write_table(_table(task, batch))
-                self._groups += 1
-                rows += len(batch)
-        except (CheckFailed, OSError, UnicodeDecodeError) as error:
-            cause = str(error)
-        return Member(result, rows, (first, self._groups), cause)
+        first, rows, replaced = self._groups, 0, 0
+        batches = _batches(_samples_of(task))
+        while read := kept_apart(lambda: _next(task, batches), _BrokenOff):
+            if isinstance(read, _BrokenOff):
+                return Member(result, rows, (first, self._groups), read.cause, replaced)
+            table, halves = read
+            writer.write_table(table)
+            self._groups += 1
+            rows += table.num_rows
+            replaced += halves
+        return Member(result, rows, (first, self._groups), None, replaced)
+
+
+@dataclass(frozen=True)
+class _BrokenOff:
+    """Why the samples of a task end here."""
+
+    cause: str
 
 
 def _batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
@@ -189,13 +214,33 @@ def _characters(sample: Sample) -> int:
     return len(sample.prompt or "") + len(sample.answer or "")
 
 
-def _table(task: Task, batch: list[Sample]) -> pa.Table:
+def _samples_of(task: Task) -> Iterator[Sample]:
+    definition = task.benchmark.definition
+    kind = KINDS.get(definition.kind, definition.format)
+    yield from read_samples(kind, task.paths.work(task.digest), definition.samples)
+
+
+def _next(task: Task, batches: Iterator[list[Sample]]) -> tuple[pa.Table, int] | None:
+    """The next rows, and in how many of them a text was mended; None after the last."""
+    batch = next(batches, None)
+    return _table(task, batch) if batch else None
+
+
+def _table(task: Task, batch: list[Sample]) -> tuple[pa.Table, int]:
     import pyarrow as pa
 
-    columns = [[task.name] * len(batch), [task.digest] * len(batch), *zip(*batch, strict=True)]
+    mended = [_mended(sample) for sample in batch]
+    columns = [[task.name] * len(batch), [task.digest] * len(batch), *zip(*mended, strict=True)]
     shape = schema()
     arrays = [pa.array(column, field.type) for column, field in zip(columns, shape, strict=True)]
-    return pa.table(arrays, schema=shape)
+    halves = sum(one is not other for one, other in zip(batch, mended, strict=True))
+    return pa.table(arrays, schema=shape), halves
+
+
+def _mended(sample: Sample) -> Sample:
+    """A file holds no half of a character; the sample itself where there is none."""
+    texts = [whole(value) if isinstance(value, str) else value for value in sample]
+    return sample if tuple(texts) == sample else Sample._make(texts)
 
 
 def _metadata(found: dict[str, Member]) -> str:

@@ -9,8 +9,6 @@ or of a group. `scored` of `expected` samples; an empty `expected` is unknown.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 from snakeval.executors.registry import left_over
 from snakeval.job.files import now, read_json, write_atomically
 from snakeval.job.result_formats import Score
+from snakeval.job.text import one_line
 from snakeval.plan.run import Run, Task
+from snakeval.results.cells import as_csv
 from snakeval.results.costs import Costs, costs
 from snakeval.results.published import Published, kept_apart, published_of
+from snakeval.results.samples import members
 from snakeval.results.totals import known_from_samples, seconds, totals
 from snakeval.run_folder import servers as servers
 from snakeval.run_folder.layout import RunPaths
@@ -123,11 +124,11 @@ def _score_rows(base: dict[str, Any], task: Task, scores: Sequence[Score]) -> li
     found = [
         {
             **base,
-            "group": score.group,
+            "group": _name(score.group),
             # Of a benchmark without parts the harness's own name says nothing new.
-            "subtask": score.task if several and score.task not in whole else None,
-            "metric": score.metric,
-            "score": score.score,
+            "subtask": _name(score.task) if several and score.task not in whole else None,
+            "metric": _name(score.metric),
+            "score": _name(score.score),
             "value": score.value,
             "stderr": score.stderr,
             "n": score.n,
@@ -135,6 +136,11 @@ def _score_rows(base: dict[str, Any], task: Task, scores: Sequence[Score]) -> li
         for score in scores
     ]
     return sorted(found, key=lambda row: row["subtask"] is not None)  # the whole first
+
+
+def _name(text: str | None) -> str | None:
+    """Whatever a harness calls its scores: a name on one line, without control characters."""
+    return None if text is None else one_line(text)
 
 
 def _why_no_server(run: Run, task: Task) -> str | None:
@@ -154,15 +160,6 @@ def as_table(found: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=list(COLUMNS)).astype(types)
 
 
-def as_csv(found: list[dict[str, Any]]) -> str:
-    """Rows as CSV; written at the end of every run, which should not wait for pandas."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    return text.getvalue()
-
-
 def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
     """Writes results.csv and results.json over what is published now; returns their rows.
 
@@ -174,7 +171,8 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
             stamp.unlink(missing_ok=True)
     tasks = list(read_tasks(run))
     found = [row for shown in tasks for row in shown.rows]
-    write_atomically(run.paths.results_csv, as_csv(found))
+    # Not by pandas: it is written at the end of every run, which should not wait for that.
+    write_atomically(run.paths.results_csv, as_csv(COLUMNS, found))
     published = {row["task"] for row in found if row["state"] == "published"}
     content = {
         "run": run.paths.id,
@@ -185,11 +183,23 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
         },
         "rows": found,
     }
-    if notes := {each.task.name: each.published.notes for each in tasks if each.published.notes}:
+    if notes := _notes(run, tasks):
         content["notes"] = notes
     if found_costs := _costs(run, tasks):
         content["costs"] = found_costs.content()
     write_atomically(run.paths.results_json, json.dumps(content, indent=1) + "\n")
+    return found
+
+
+def _notes(run: Run, tasks: list[Shown]) -> dict[str, list[str]]:
+    """What a reader of the scores, or of the samples, must be told of each task."""
+    sampled = members(run.paths.samples) if run.paths.samples.exists() else {}
+    found = {}
+    for each in tasks:
+        member = sampled.get(each.task.name)
+        note = member.note if member and each.state.state == "published" else None
+        if told := [*each.published.notes, *([note] if note else [])]:
+            found[each.task.name] = told
     return found
 
 
@@ -203,9 +213,9 @@ def _costs(run: Run, tasks: list[Shown]) -> Costs | None:
 
 def print_table(run: Run, found: list[dict[str, Any]]) -> None:
     """The table for the person who waited: scores with stderr, coverage, causes, where it is."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+    from snakeval.terminal import Terminal
 
     table = Table(
         title=f"{run.paths.id}: {found[0]['model']}" if found else run.paths.id,
@@ -227,33 +237,34 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
         else:
             table.add_row(
                 row["task"],
-                Text(f"{row['state']}: {row['cause'] or 'not run yet'}"),
+                f"{row['state']}: {row['cause'] or 'not run yet'}",
                 "-",
                 "",
                 coverage(row),
             )
     published = len({row["task"] for row in found if row["state"] == "published"})
-    # Wide enough for whole sentences where nobody looks through a terminal.
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Terminal(160)
     console.print(table)
-    for line in [*servers.told(run.paths, left_over), *_told_costs(run)]:
-        console.print(line, soft_wrap=True, highlight=False)
-    console.print(
+    for line in [*_told_notes(run), *servers.told(run.paths, left_over), *_told_costs(run)]:
+        console.say(line)
+    console.say(
         f"{published} of {len(run.tasks)} benchmarks published. "
-        f"Tables: {run.paths.results}. Artifacts: {run.paths.dir}/<task>/artifacts",
-        soft_wrap=True,
-        highlight=False,
+        f"Tables: {run.paths.results}. Artifacts: {run.paths.dir}/<task>/artifacts"
     )
+
+
+def _told_notes(run: Run) -> list[str]:
+    """What results.json says that a reader of the scores must know."""
+    notes = read_json(run.paths.results_json).get("notes")
+    found = notes.items() if isinstance(notes, dict) else ()
+    return [f"{task}: {note}" for task, told in found for note in told]
 
 
 def _told_costs(run: Run) -> list[str]:
     """What results.json says of the costs."""
     if run.config.prices is None:
         return []
-    try:
-        content = json.loads(run.paths.results_json.read_text(encoding="utf-8")).get("costs")
-    except (OSError, ValueError):  # somebody has taken it away: the table is told all the same
-        return []
+    content = read_json(run.paths.results_json).get("costs")
     return [str(Costs(content["currency"], content["tasks"]))] if content else []
 
 

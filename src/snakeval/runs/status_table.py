@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.records import STATES, TaskState, look_at, run_states
 from snakeval.run_folder.servers import deployments_of, told
 from snakeval.runs.jobs import live_jobs
+from snakeval.terminal import Terminal
 
 COLOURS = {
     "published": "green",
@@ -24,11 +24,6 @@ COLOURS = {
     "interrupted": "yellow",
     "unknown": "magenta",
 }
-
-
-def _console() -> Console:
-    # Wide enough for whole sentences where nobody looks through a terminal.
-    return Console(width=None if Console().is_terminal else 200)
 
 
 def print_status(run: RunPaths) -> None:
@@ -47,22 +42,20 @@ def print_status(run: RunPaths) -> None:
             _where(state),
             str(state.log) if state.log else "-",
         )
-    console = _console()
+    console = Terminal()
     console.print(table)
     for state in states:
         if state.job and not state.job.waiting:
             where = f"job {state.job.id} runs{_since(state.job)}"
-            console.print(f"{state.name}: {where}", soft_wrap=True, highlight=False)
+            console.say(f"{state.name}: {where}")
         if state.cause and state.state != "published":
-            console.print(f"{state.name}: {state.cause}", soft_wrap=True, highlight=False)
+            console.say(f"{state.name}: {state.cause}")
     for paths in deployments_of(run):
         if where := servers_at(paths).where(paths):
-            console.print(f"server {paths.dir.name}: {where}", soft_wrap=True, highlight=False)
+            console.say(f"server {paths.dir.name}: {where}")
     for line in told(run, left_over):
-        console.print(line, soft_wrap=True, highlight=False)
-    console.print(
-        f"{summary(states)}; {driver(run)}. Folder: {run.dir}", soft_wrap=True, highlight=False
-    )
+        console.say(line)
+    console.say(f"{summary(states)}; {driver(run)}. Folder: {run.dir}")
 
 
 def print_runs(runs: list[RunPaths]) -> None:
@@ -74,7 +67,7 @@ def print_runs(runs: list[RunPaths]) -> None:
     for run in runs:
         states = run_states(run, live_jobs(run))
         table.add_row(run.id, _model(run), summary(states), driver(run), str(run.dir))
-    _console().print(table)
+    Terminal().print(table)
 
 
 def _model(run: RunPaths) -> str:
