@@ -63,7 +63,7 @@ def test_terminal_shows_names_and_causes_as_text(
     found = records([1, 0, 1], f"acc {COMMANDS}")
     tasks = {"quiz": found, "dead": None}
     base = built_run(tmp_path, "base", tasks, failed={"dead": COMMANDS})
-    run = built_run(tmp_path, "candidate", tasks, model=COMMANDS, failed={"dead": COMMANDS})
+    run = built_run(tmp_path, "candidate", tasks, model="[b]m[/b]", failed={"dead": COMMANDS})
 
     print_table(run, rows(run))
     print_status(run.paths)
@@ -123,8 +123,8 @@ def test_half_a_character_is_replaced_and_told(
     print_table(run, rows(run))
 
     assert member.rows == 2 and member.cause is None
-    assert "half a character is replaced in 1 row" in (member.note or "")
-    assert "half a character is replaced in 1 row" in capsys.readouterr().out
+    assert "half a character is replaced in 2 rows" in (member.note or "")
+    assert "half a character is replaced in 2 rows" in capsys.readouterr().out
     shown = pq.read_table(run.paths.samples).to_pylist()
     assert [row["answer"] for row in shown][:2] == ["cut here \ufffd", "no idea"]
     assert [row["task"] for row in shown] == ["evil"] * 2 + ["good"] * 2

@@ -238,3 +238,15 @@ def test_coverage(counts: tuple[int | None, ...], text: str) -> None:
 )
 def test_duration(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_tables_show_what_was_published_by_hand(run: Run) -> None:
+    quiz, riddle = run.tasks
+    publish(quiz, {"accuracy": 0.5})
+    write_tables(run, run.members)
+    publish(riddle, {"accuracy": 0.7})
+
+    tables.bring_up_to_date(run)
+
+    assert "0.7" in run.paths.results_csv.read_text()
+    assert json.loads(run.paths.results_json.read_text())["tasks"]["published"] == 2

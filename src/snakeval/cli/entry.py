@@ -13,6 +13,7 @@ from snakeval.config.load import Loaded, load, load_resolved, told
 from snakeval.errors import InputError, Problem
 from snakeval.plan.make import read_run
 from snakeval.plan.run import Run
+from snakeval.results.published import kept_apart
 from snakeval.run_folder.layout import RunPaths
 from snakeval.runs.find import chosen_runs, find_run
 
@@ -90,6 +91,14 @@ def runs_of(arguments: argparse.Namespace) -> list[RunPaths]:
 def run_at(paths: RunPaths) -> Run:
     """The run of a folder, by the config in it. Raises InputError."""
     return read_run(paths.dir, load_resolved(paths.config), CATALOGUE)
+
+
+def definitions_changed(paths: RunPaths) -> list[str]:
+    """The published tasks whose definition is another one by now; none where that is not known."""
+    return kept_apart(
+        lambda: [task.name for task in run_at(paths).tasks if task.definition_changed],
+        lambda _: [],
+    )
 
 
 def entry(main: Callable[[], int]) -> None:

@@ -19,7 +19,7 @@ from snakeval.job.files import now, write_atomically
 from snakeval.plan.identity import HOW_NOT_WHAT
 from snakeval.plan.run import Run, Task
 from snakeval.results.samples import write_samples
-from snakeval.results.tables import rows
+from snakeval.results.tables import bring_up_to_date, rows
 from snakeval.run_folder.records import task_state
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ def write(comparison: Comparison, run: Run) -> None:
 
 
 def _bring_up_to_date(run: Run) -> None:
+    bring_up_to_date(run)
     try:
         write_samples(run)
     except OSError as error:

@@ -17,6 +17,7 @@ from snakeval.export.items import Item, items
 from snakeval.export.receipts import Receipts
 from snakeval.export.shipment import ExportFailed, Shipment
 from snakeval.plan.run import Run
+from snakeval.results.tables import bring_up_to_date
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def destinations_of(config: Config) -> list[str]:
 
 def export_run(run: Run, config: Config, names: Sequence[str]) -> list[Outcome]:
     """Sends what is published of a run; one outcome per destination."""
+    bring_up_to_date(run)
     found = items(run)
     return [_export(run, found, name, getattr(config.export, name)) for name in names]
 

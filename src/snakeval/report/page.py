@@ -22,6 +22,7 @@ from snakeval.report.figures import figures, provenance
 from snakeval.report.samples import blocks
 from snakeval.results.costs import money
 from snakeval.results.samples import members, write_samples
+from snakeval.results.tables import bring_up_to_date
 from snakeval.runs.status_table import duration
 
 ROWS_AT_FIRST = 8
@@ -39,6 +40,7 @@ def write_report(run: Run) -> Path:
     """Writes the page of a run, with what is published now; returns its path."""
     from jinja2 import Environment, StrictUndefined
 
+    bring_up_to_date(run)
     notes = {name: member.note for name, member in write_samples(run).items() if member.note}
     found = figures(run)
     environment = Environment(

@@ -9,6 +9,7 @@ or of a group. `scored` of `expected` samples; an empty `expected` is unknown.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -189,6 +190,14 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
         content["costs"] = found_costs.content()
     write_atomically(run.paths.results_json, json.dumps(content, indent=1) + "\n")
     return found
+
+
+def bring_up_to_date(run: Run) -> None:
+    """Writes the tables again where they show something else than what is published now: `run.sh`
+    by hand publishes too. A folder that cannot be written stays as it is."""
+    with contextlib.suppress(OSError):
+        if read_json(run.paths.results_json).get("rows") != rows(run):
+            write_tables(run, run.members)
 
 
 def _notes(run: Run, tasks: list[Shown]) -> dict[str, list[str]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from rich.table import Table
 from rich.text import Text
 
 from snakeval.executors.registry import left_over, servers_at
+from snakeval.results.published import DEFINITION_CHANGED
 from snakeval.run_folder import controller
 from snakeval.run_folder.jobs import Job
 from snakeval.run_folder.layout import RunPaths
@@ -26,8 +28,11 @@ COLOURS = {
 }
 
 
-def print_status(run: RunPaths) -> None:
-    """One table for a run: a row per task, and who drives it."""
+def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> None:
+    """One table for a run: a row per task, and who drives it.
+
+    definitions_changed  tasks whose result is shown, and whose definition is another one by now
+    """
     states = run_states(run, live_jobs(run))
     table = Table(title=run.id, title_justify="left")
     for heading in ("task", "state", "attempt", "elapsed", "samples", "where", "log"):
@@ -50,6 +55,8 @@ def print_status(run: RunPaths) -> None:
             console.say(f"{state.name}: {where}")
         if state.cause and state.state != "published":
             console.say(f"{state.name}: {state.cause}")
+    for name in definitions_changed:
+        console.say(f"{name}: {DEFINITION_CHANGED}")
     for paths in deployments_of(run):
         if where := servers_at(paths).where(paths):
             console.say(f"server {paths.dir.name}: {where}")
