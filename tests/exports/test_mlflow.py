@@ -301,6 +301,25 @@ def test_metric_names_that_mlflow_takes(name: str, expected: str) -> None:
     assert metric_name(name) == expected
 
 
+def test_two_scores_never_share_a_name(run: Run, tmp_path: Path) -> None:
+    # given names of a real result, of which several are one to a careless eye
+    scores = {"准确率": 0.5, "召回率": 0.7, "BLEU (en→de)": 31.0, "BLEU (en→fr)": 44.0,
+              "acc<=5": 0.1, "acc>=5": 0.9, "top1": 0.25, "TOP1": 0.26}  # fmt: skip
+    publish(run.tasks[0], **scores)
+    options = {"tracking_uri": f"sqlite:///{tmp_path}/m.db", "experiment_name": "names"}
+
+    assert export(run, **options).failed is None
+
+    [found] = [
+        each
+        for name, each in tracked(MlflowClient(options["tracking_uri"]), options).items()
+        if name.endswith(run.tasks[0].name)
+    ]
+    assert sorted(found.data.metrics.values()) == sorted(scores.values())
+    assert len({name.casefold() for name in found.data.metrics}) == 8
+    assert found.data.metrics["quiz0_准确率"] == 0.5
+
+
 def test_long_metric_names_stay_different() -> None:
     first, second = metric_name("x" * 400 + "1"), metric_name("x" * 400 + "2")
     assert first != second

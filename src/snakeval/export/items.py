@@ -69,12 +69,22 @@ class Item:
     def metrics(self, options: Destination) -> dict[str, float]:
         """Scores by their names at a destination, as far as `log_metrics` wants them."""
         wanted = [text.lower() for text in options.log_metrics]
-        found = {score_name(row): float(row["value"]) for row in self.rows}
         return {
             name: value
-            for name, value in found.items()
+            for name, value in self.scores.items()
             if not wanted or any(text in name.lower() for text in wanted)
         }
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """All scores by their names; of two with one name the later one has a number."""
+        found: dict[str, float] = {}
+        for row in self.rows:
+            name, number = score_name(row), 2
+            while name in found:
+                name, number = f"{score_name(row)}_{number}", number + 1
+            found[name] = float(row["value"])
+        return found
 
     def digest(self, options: Destination, target: str) -> str:
         """Of everything that decides what is sent, and where to."""

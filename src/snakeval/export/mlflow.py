@@ -18,6 +18,7 @@ from calendar import timegm
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 from urllib.parse import urlsplit
 
 from snakeval.config.export import MlflowExport
@@ -152,7 +153,9 @@ def _send_one(
         made = client.create_run(experiment, start_time=started, tags=tags, run_name=None)
         run_id = made.info.run_id
         existing = made
-    _log(client, existing, tags, _params(item, options), item.metrics(options))
+    names = metric_names(item.scores)
+    metrics = {names[name]: value for name, value in item.metrics(options).items()}
+    _log(client, existing, tags, _params(item, options), metrics)
     _log_files(client, run_id, shipment, item, options)
     client.set_terminated(run_id, "FINISHED", _milliseconds(item.finished))
     shipment.sent(item, run_id)
@@ -245,11 +248,10 @@ def _log(
         if there.get(name, value) != value
     }
     now = int(time.time() * 1000)
-    values = {metric_name(name): value for name, value in sorted(metrics.items())}
     run_id = run.info.run_id
     new_metrics = [
         Metric(name, value, now, 0)
-        for name, value in values.items()
+        for name, value in sorted(metrics.items())
         if run.data.metrics.get(name) != value
     ]
     new_params = [Param(name, value) for name, value in params.items() if name not in there]
@@ -275,13 +277,31 @@ def _log_files(
         client.log_artifact(run_id, str(path), folder)
 
 
+def metric_names(names: Iterable[str]) -> dict[str, str]:
+    """For each score's name the one at MLflow; no two share one.
+
+    Stores on some databases take upper and lower case for the same, so such names are told apart.
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    # Names that stay as they are come first, so that none of them gives way to a changed one.
+    for name in sorted(names, key=lambda name: metric_name(name) != name):
+        at_mlflow = metric_name(name)
+        if at_mlflow.casefold() in taken:
+            at_mlflow = _marked(at_mlflow, name)
+        taken.add(at_mlflow.casefold())
+        found[name] = at_mlflow
+    return found
+
+
 def metric_name(name: str) -> str:
-    """A name that MLflow takes: `pass@k` is `pass_at_k`; other strange characters are `_`."""
+    """A name that MLflow takes: `pass@k` is `pass_at_k`; letters and digits of any script stay,
+    other strange characters are `_`."""
     return _name(name.replace("@", "_at_").replace("%", "_percent"))
 
 
 def _name(name: str) -> str:
-    plain = re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
+    plain = re.sub(r"[^\w\-. :/]", "_", normalize("NFC", name))
     # MLflow takes names for paths: none may begin at the root, go up, or have empty parts.
     plain = re.sub(r"/{2,}", "/", plain).strip("/")
     plain = "/".join("_" * len(part) if set(part) <= {"."} else part for part in plain.split("/"))
@@ -289,6 +309,11 @@ def _name(name: str) -> str:
         return name
     if len(plain) <= NAME_LENGTH:
         return plain or "_"
+    return _marked(plain, name)
+
+
+def _marked(plain: str, name: str) -> str:
+    """With a digest of the whole name at its end."""
     mark = hashlib.sha256(name.encode()).hexdigest()[:8]
     return f"{plain[: NAME_LENGTH - 9]}_{mark}"
 

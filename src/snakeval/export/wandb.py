@@ -7,6 +7,7 @@ later with `wandb sync`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -152,5 +153,10 @@ def _log_artifact(run: wandb.Run, shipment: Shipment, item: Item, options: Wandb
 
 
 def _id(text: str) -> str:
-    """A name that W&B takes for runs and artifacts."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", text)[:NAME_LENGTH]
+    """A name that W&B takes for runs and artifacts; no two texts share one that was changed for
+    its script or cut."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", text)
+    if text.isascii() and len(name) <= NAME_LENGTH:
+        return name
+    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{name[: NAME_LENGTH - 9]}_{mark}"
