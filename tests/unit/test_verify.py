@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from snakeval.job import answer_cache, verify
-from snakeval.job.result_formats import CheckFailed, Coverage, Score
+from snakeval.job.result_formats import CheckFailed, Coverage, Results, Score
+from snakeval.job.verify import check, read_results
 from snakeval.render.lib import MODULES, write_library
 
 DATA = Path(__file__).parent / "data" / "verify"
@@ -225,15 +226,22 @@ def test_the_same_sample_is_not_counted_twice(recall: Recall) -> None:
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", '"high"', "null", "true"])
-def test_what_is_not_a_finite_number_is_no_score(recall: Recall, value: str) -> None:
+def test_what_is_no_finite_number_is_told_and_the_rest_published(
+    recall: Recall, value: str
+) -> None:
     recorded = recall("lm_eval_filters")
     results = recorded.result_file("results_*.json")
     score = r'("exact_match,strict-match": )0\.9'
     text, times = re.subn(score, rf"\g<1>{value}", results.read_text())
     assert times == 1
     results.write_text(text)
-    with pytest.raises(CheckFailed, match=r"exact_match,strict-match .* not a"):
-        recorded.check()
+
+    found = recorded.check()
+
+    assert [score.score for score in found.scores] == ["flexible-extract"]
+    assert found.notes == (
+        "exact_match strict-match of sums_filters is not a finite number, and is left out",
+    )
 
 
 def test_scores_are_read_with_filters_groups_stderr_and_n(recall: Recall) -> None:
@@ -254,7 +262,9 @@ def test_scores_are_read_with_filters_groups_stderr_and_n(recall: Recall) -> Non
 
 def test_a_task_that_is_its_own_group_is_one_row(recall: Recall) -> None:
     (score,) = recall("nemo_lm_eval").check().scores
-    assert score == Score("sums", None, "exact_match", "exact_match", 0.9, score.stderr, 20)
+    assert score == Score(
+        "sums", None, "exact_match", "exact_match", 0.9, score.stderr, 20, "higher"
+    )
     names = [(s.task, s.group) for s in recall("nemo_group").check().scores]
     assert names == [("sums", None), ("sums_dup", None), (None, "sums_group")]
 
@@ -438,7 +448,7 @@ def test_declared_scores_are_read(
         ("[]", "no score in it"),
         ('{"scores": {"a": 0.5', "truncated"),
         ('{"scores": {"a": NaN}}', "not a finite number"),
-        ('{"scores": {"a": {"stderr": 0.5}}}', "None, not a number"),
+        ('{"scores": {"a": {"stderr": 0.5}}}', "not a finite number"),
         ('{"scores": {"a": 1}, "samples": {"expected": 100, "scored": 93}}', "only 93 of 100"),
         ('{"scores": {"a": 1}, "samples": {"expected": 9, "scored": 10}}', "only 9 were asked"),
         ('{"scores": {"a": 1}, "samples": {"scored": 0}}', "no sample was scored"),
@@ -623,3 +633,139 @@ def test_what_is_wrong_around_the_harness_is_the_cause(
 
     assert named in failed.value.cause
     assert "(see evaluate.log)" in failed.value.cause
+
+
+# -- which way is better, and what a harness claims
+
+
+def write_results_yml(folder: Path, tasks: str, groups: str = "{}") -> None:
+    (folder / "results.yml").write_text(
+        f"config: {{}}\nresults: {{tasks: {tasks}, groups: {groups}}}\n"
+        "target: {api_endpoint: {model_id: m}}\n"
+    )
+
+
+def metrics(**values: object) -> str:
+    scores = ", ".join(f"{name}: {{value: {value}}}" for name, value in values.items())
+    return f"{{metrics: {{accuracy: {{scores: {{{scores}}}}}}}}}"
+
+
+NAN = ".nan"
+NEMO: dict[str, object] = {"format": "nemo", "model_id": "m"}
+
+
+def test_scores_carry_the_direction_that_the_harness_says(recall: Recall) -> None:
+    for name in ("lm_eval_filters", "lm_eval_group", "nemo_lm_eval", "nemo_group"):
+        assert {score.better for score in recall(name).check().scores} == {"higher"}, name
+
+
+def test_direction_and_range_come_from_the_catalogue_else_are_unknown(tmp_path: Path) -> None:
+    write_results_yml(tmp_path, f"{{hle: {metrics(accuracy=12.3, calibration_error=4, other=1)}}}")
+
+    found = read_results(
+        tmp_path, {**NEMO, "higher_is_better": {"calibration_error": False, "other": True}}
+    ).scores
+
+    assert [score.better for score in found] == ["unknown", "lower", "higher"]
+
+
+def test_score_outside_its_range_is_refused(tmp_path: Path) -> None:
+    write_results_yml(tmp_path, f"{{hle: {metrics(accuracy=12.3)}}}")
+
+    with pytest.raises(CheckFailed, match=r"is 12\.3, outside its range 0 to 1"):
+        read_results(tmp_path, {**NEMO, "score_range": {"acc*": [0, 1]}})
+
+
+def test_stand_ins_are_no_scores(tmp_path: Path) -> None:
+    # given RULER's -1 for lengths that were not run, and a correlation that is really -1
+    write_results_yml(
+        tmp_path, f"{{ruler: {metrics(len_4096=0.5, len_8192=-1, pearson_corr=-1, half='.nan')}}}"
+    )
+
+    found = read_results(tmp_path, NEMO)
+
+    assert [score.score for score in found.scores] == ["len_4096", "pearson_corr"]
+    assert [note.partition(" of ")[0] for note in found.notes] == [
+        "accuracy len_8192", "accuracy half",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gap", "cause"),
+    [
+        ("num_missing: {value: 159}", "159 samples got no answer"),
+        ("api_error_fraction: {value: 0.25}", "25.0% were lost"),
+    ],
+)
+def test_gaps_that_a_result_states_are_held_against_what_is_allowed(
+    tmp_path: Path, gap: str, cause: str
+) -> None:
+    write_results_yml(
+        tmp_path, f"{{a: {{metrics: {{acc: {{scores: {{acc: {{value: 0.5}}, {gap}}}}}}}}}}}"
+    )
+
+    with pytest.raises(CheckFailed, match=cause):
+        check(tmp_path, NEMO)
+
+
+def test_no_gap_is_no_score_and_nothing_to_tell(tmp_path: Path) -> None:
+    write_results_yml(tmp_path, f"{{a: {metrics(accuracy=0.5, num_missing=0)}}}")
+
+    found = check(tmp_path, NEMO)
+
+    assert [score.score for score in found.scores] == ["accuracy"]
+    assert not found.notes
+
+
+def test_group_whose_named_part_has_no_score_is_refused(recall: Recall, tmp_path: Path) -> None:
+    recorded = recall("lm_eval_group")
+    file = recorded.result_file("results_*.json")
+    content = json.loads(file.read_text())
+    del content["results"]["sums_dup"], content["n-samples"]["sums_dup"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(CheckFailed, match="sums_group is not whole: sums_dup has no score"):
+        recorded.check()
+
+    write_results_yml(tmp_path, "{}", f"{{all: {{tasks: {{a: {metrics(acc=1)}, b: {{}}}}}}}}")
+    with pytest.raises(CheckFailed, match="all is not whole: b has no score"):
+        read_results(tmp_path, NEMO)
+
+
+def own(folder: Path, samples: object, lines: str | None = None, **spec: object) -> Results:
+    (folder / "r.json").write_text(json.dumps({"scores": {"a": 0.5}, "samples": samples}))
+    if lines is not None:
+        (folder / "s.jsonl").write_text(lines)
+    return check(folder, {"format": "scores", "results": "r.json", **spec})
+
+
+@pytest.mark.parametrize("claim", ["2", -3, 1.5, True, [], float("inf")])
+@pytest.mark.parametrize("count", ["expected", "scored", "unanswered"])
+def test_count_that_is_none_is_refused(tmp_path: Path, count: str, claim: object) -> None:
+    with pytest.raises(CheckFailed, match=f"says {count}: .* no number of samples"):
+        own(tmp_path, {"scored": 2, count: claim})
+
+
+LINE = '{"id": %d, "scores": {"a": %s}}\n'
+
+
+def test_declared_samples_are_held_against_the_score(tmp_path: Path) -> None:
+    counts, spec = {"scored": 2}, {"samples_file": "s.jsonl"}
+
+    with pytest.raises(CheckFailed, match=r"declared samples file s\.jsonl is missing"):
+        own(tmp_path, counts, **spec)
+    with pytest.raises(CheckFailed, match=r"2 samples were scored, and s\.jsonl holds only 1"):
+        own(tmp_path, counts, LINE % (1, 1), **spec)
+    assert own(tmp_path, counts, LINE % (1, 1) + LINE % (2, 0), **spec).notes == ()
+    assert own(tmp_path, counts, LINE % (1, 1) + LINE % (2, 1), **spec).notes == (
+        "a is 0.5, and the mean of its samples 1",
+    )
+
+
+def test_result_of_an_old_lm_eval_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "results_2024-03-01T00-00-00.000000.json").write_text(
+        '{"results": {"t": {"acc,none": 0.5}}, "config": {"model_args": "model=m"}}'
+    )
+
+    with pytest.raises(CheckFailed, match=r"of an older lm-eval, .*n-samples"):
+        read_results(tmp_path, {"format": "lm_eval"})

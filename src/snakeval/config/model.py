@@ -280,6 +280,17 @@ class HarnessDefinition(Section):
         description="command: file in the work folder with one JSON record per line and sample "
         "(docs/own-benchmark.md).",
     )
+    higher_is_better: dict[str, bool] = Field(
+        default_factory=dict,
+        description="Which way scores are better, by metric (`*` fits any text): false for error "
+        "rates. Where results say it themselves, that counts; what nobody says is unknown, and "
+        "the gate decides nothing from it.",
+    )
+    score_range: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="Lowest and highest possible score, by metric: a score outside of it is a "
+        "failed check.",
+    )
     description: str = Field("", description="One line for ls_tasks.")
 
     @model_validator(mode="after")

@@ -88,7 +88,12 @@ class Results:
 
 @dataclass(frozen=True)
 class Spec:
-    """What was asked for; made once from the task's JSON, unknown keys are ignored."""
+    """What was asked for; made once from the task's JSON, unknown keys are ignored.
+
+    higher_is_better  by patterns of metrics; what fits none is unknown
+    score_range       lowest and highest score, by patterns of metrics
+    samples_file      the file with single samples that the harness declares
+    """
 
     format: str
     benchmark: str | None = None
@@ -100,6 +105,9 @@ class Spec:
     cached: bool = False
     seeded: bool = False
     model_id: str | None = None
+    higher_is_better: Mapping[str, bool] | None = None
+    score_range: Mapping[str, Any] | None = None
+    samples_file: str | None = None
 
     @classmethod
     def of(cls, raw: Mapping[str, Any] | Spec) -> Spec:
@@ -177,25 +185,43 @@ def _load_yaml(path: Path) -> Any:
     return data
 
 
-def _number(value: Any, what: str) -> float:
-    """A finite number, or CheckFailed."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise CheckFailed(f"{what} is {value!r}, not a number")
-    if not math.isfinite(value):
-        raise CheckFailed(f"{what} is {value}, not a finite number")
-    return float(value)
+def _number(value: Any) -> float:
+    """A score; NaN for what is no finite number, which `scores.py` leaves out and tells."""
+    number = _optional_number(value)
+    return math.nan if number is None else number
 
 
 def _optional_number(value: Any) -> float | None:
     """A stderr or a count; harnesses write 'N/A' or NaN where there is none (one sample)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond every float
+        return None
 
 
 def _optional_count(value: Any) -> int | None:
     number = _optional_number(value)
     return None if number is None else int(number)
+
+
+def _claimed(value: Any, what: str) -> int | None:
+    """A count that a harness states; CheckFailed for one that is none."""
+    number = _optional_number(value)
+    if value is None or (number is not None and number >= 0 and number == int(number)):
+        return None if number is None else int(number)
+    raise CheckFailed(f"the result file says {what}: {value!r}, which is no number of samples")
+
+
+HIGHER, LOWER, UNKNOWN = "higher", "lower", "unknown"
+
+
+def direction(higher_is_better: Any) -> str:
+    """Which way a score is better, in the words of `Score.better`."""
+    if not isinstance(higher_is_better, bool):
+        return UNKNOWN
+    return HIGHER if higher_is_better else LOWER
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -220,6 +246,22 @@ class LmEval:
     def sizes(self) -> dict[str, dict[str, Any]]:
         return _mapping(self.data.get("n-samples"))
 
+    def better(self, task: str, metric: str) -> str:
+        """Which way a metric of a task or group is better; that of its parts where all agree."""
+        of_tasks = _mapping(self.data.get("higher_is_better"))
+        names = [task, *(_mapping(self.data.get("group_subtasks")).get(task) or [])]
+        said = {_mapping(of_tasks.get(name)).get(metric) for name in names} - {None}
+        return direction(said.pop()) if len(said) == 1 else UNKNOWN
+
+    def check_groups(self) -> None:
+        """Raises CheckFailed for a group of which a named part has no score."""
+        named = _mapping(self.data.get("group_subtasks"))
+        results = _mapping(self.data.get("results"))
+        for group, parts in named.items():
+            for part in parts if isinstance(parts, list) else []:
+                if not named.get(part) and not _has_score(results.get(part)):
+                    raise CheckFailed(f"the group {group} is not whole: {part} has no score")
+
     def repeats(self) -> Iterator[tuple[str, int, bool]]:
         """Task, how often each sample is asked, whether the model samples (do_sample)."""
         for task, config in _mapping(self.data.get("configs")).items():
@@ -233,6 +275,13 @@ class LmEval:
             return arguments.get("model")
         found = re.search(r"(?:^|,)model=([^,]*)", str(arguments or ""))
         return found[1] if found else None
+
+
+def _has_score(values: Any) -> bool:
+    return any(
+        "," in key and "_stderr," not in key and _optional_number(value) is not None
+        for key, value in _mapping(values).items()
+    )
 
 
 def find_lm_eval(work_dir: Path) -> LmEval | None:
@@ -255,6 +304,16 @@ def find_lm_eval(work_dir: Path) -> LmEval | None:
     return None
 
 
+def _check_old_lm_eval(work_dir: Path) -> None:
+    """Raises CheckFailed for results that do not say how many samples were scored."""
+    for path in work_dir.rglob("results_*.json"):
+        if "results" in _mapping(_load_json(path)):
+            raise CheckFailed(
+                f"{path.name} is of an older lm-eval, which does not say how many samples it has "
+                "scored (n-samples); evaluate with 0.4.3 or newer"
+            )
+
+
 def _lm_eval_scores(found: LmEval) -> list[Score]:
     results = _mapping(found.data.get("results"))
     groups = set(_mapping(found.data.get("groups")))
@@ -275,8 +334,8 @@ def _lm_eval_scores(found: LmEval) -> list[Score]:
                 continue
             score = metric if filter_name == "none" else filter_name
             stderr = _optional_number(values.get(f"{metric}_stderr,{filter_name}"))
-            number = _number(value, f"the score {key} of {name}")
-            scores.append(Score(task, group, metric, score, number, stderr, n))
+            better = found.better(name, metric)
+            scores.append(Score(task, group, metric, score, _number(value), stderr, n, better))
     return scores
 
 
@@ -351,8 +410,10 @@ def _samples_of(found: LmEval, task: str) -> Samples | None:
 def _read_lm_eval(work_dir: Path, spec: Spec, log: Log | None) -> Results:
     found = find_lm_eval(work_dir)
     if found is None:
+        _check_old_lm_eval(work_dir)
         raise CheckFailed("the harness ended without a result file (results_*.json)")
     check_model(found.model, spec)
+    found.check_groups()
     for task, repeats, sampling in found.repeats():
         # lm-eval itself does not cache what is sampled (do_sample), so those repeats are real.
         if repeats > 1 and not sampling:
@@ -396,6 +457,7 @@ def _read_nemo(work_dir: Path, spec: Spec, log: Log | None) -> Results:
     scores = _nemo_scores(_mapping(data["results"]))
     inner = find_lm_eval(work_dir)
     if inner:
+        inner.check_groups()
         scores = _with_counts(scores, inner)
     if caching.get("reuse_cached_responses") and inner:
         for task, repeats, _ in inner.repeats():
@@ -414,6 +476,9 @@ def _nemo_scores(results: Mapping[str, Any]) -> list[Score]:
 
 
 def _group_scores(group: str, body: Any) -> Iterator[Score]:
+    for name, inner in _mapping(_mapping(body).get("tasks")).items():
+        if not _mapping(_mapping(inner).get("metrics")):
+            raise CheckFailed(f"the group {group} is not whole: {name} has no score")
     yield from _metric_scores(None, group, body)
     for name, inner in _mapping(_mapping(body).get("tasks")).items():
         yield from _metric_scores(name, group, inner)
@@ -430,16 +495,26 @@ def _metric_scores(task: str | None, group: str | None, body: Any) -> Iterator[S
                 group,
                 metric,
                 score,
-                _number(_mapping(entry).get("value"), f"the score {score} of {task or group}"),
+                _number(_mapping(entry).get("value")),
                 _optional_number(stats.get("stderr")),
                 _optional_count(stats.get("count")),
             )
 
 
 def _with_counts(scores: list[Score], inner: LmEval) -> list[Score]:
-    """Give each score the number of samples that lm-eval's own results tell."""
+    """Give each score what lm-eval's own results tell: the number of samples, which way is better.
+
+    The image joins a metric and its filter: `exact_match__flexible-extract`.
+    """
     counts = {task: _optional_count(size.get("effective")) for task, size in inner.sizes.items()}
-    return [s if s.n is not None else replace(s, n=counts.get(s.task or "")) for s in scores]
+    return [
+        replace(
+            s,
+            n=counts.get(s.task or "") if s.n is None else s.n,
+            better=inner.better(s.task or s.group or "", s.metric.partition("__")[0]),
+        )
+        for s in scores
+    ]
 
 
 def _caching(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -575,7 +650,7 @@ def _unanswered(traffic: Traffic | None, samples: int | None) -> int | None:
     elif failures == 0:
         unanswered = traffic.broken
     elif samples is None:
-        return None
+        return failures  # which samples they were of nobody knows: one each, if not told otherwise
     else:
         unanswered = max(0, samples - max(traffic.ok, traffic.answered or 0))
     return unanswered if samples is None else min(unanswered, samples)
@@ -614,7 +689,7 @@ def _read_scores(work_dir: Path, spec: Spec, log: Log | None) -> Results:
         raise CheckFailed(f"the command ended without its result file ({spec.results})")
     data = _mapping(_load_json(path))
     samples = _mapping(data.get("samples"))
-    counts = {key: _optional_count(samples.get(key)) for key in Coverage.__dataclass_fields__}
+    counts = {key: _claimed(samples.get(key), key) for key in Coverage.__dataclass_fields__}
     scores = [
         _declared_score(name, entry, spec.benchmark, counts["scored"])
         for name, entry in _mapping(data.get("scores")).items()
@@ -628,10 +703,21 @@ def _read_scores(work_dir: Path, spec: Spec, log: Log | None) -> Results:
 
 def _declared_score(name: str, entry: Any, task: str | None, scored: int | None) -> Score:
     body = entry if isinstance(entry, dict) else {"value": entry}
-    value = _number(body.get("value"), f"the score {name}")
     n = _optional_count(body.get("n"))
-    stderr = _optional_number(body.get("stderr"))
-    return Score(task, None, name, name, value, stderr, scored if n is None else n)
+    given = body.get("range")
+    ends = given if isinstance(given, list) and len(given) == 2 else [None, None]
+    return Score(
+        task,
+        None,
+        name,
+        name,
+        _number(body.get("value")),
+        _optional_number(body.get("stderr")),
+        scored if n is None else n,
+        direction(body.get("higher_is_better")),
+        _optional_number(ends[0]),
+        _optional_number(ends[1]),
+    )
 
 
 READERS = {"nemo": _read_nemo, "lm_eval": _read_lm_eval, "scores": _read_scores}

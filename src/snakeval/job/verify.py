@@ -34,6 +34,7 @@ from .result_formats import (
     Spec,
     check_repeats,
 )
+from .scores import held_against_samples, judged
 from .text import one_line
 
 __all__ = ["CheckFailed", "check", "forget_errors", "progress", "read_results"]
@@ -62,7 +63,7 @@ def read_results(
     results = READERS[wanted.format](Path(work_dir), wanted, log)
     if not results.scores:
         raise CheckFailed("the harness ended with a result file that has no score in it")
-    return results
+    return judged(results, wanted)
 
 
 def check(
@@ -87,7 +88,7 @@ def check(
         # lm-eval only warns when it cannot write its results, and ends with exit code 0.
         raise CheckFailed(DISK_FULL_CAUSE) if log.disk_full else failed from failed
     _check_coverage(results.coverage, wanted, log)
-    return results
+    return held_against_samples(results, work_dir, wanted)
 
 
 def _read_logs(work_dir: Path, paths: list[Path]) -> Log:

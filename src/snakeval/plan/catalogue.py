@@ -201,6 +201,12 @@ def _nemo(folder: Path) -> dict[str, HarnessDefinition]:
             samples=None,
             format="nemo",
             description=row["full_name"],
+            higher_is_better={
+                pattern: higher
+                for column, higher in (("lower_is_better", False), ("higher_is_better", True))
+                for pattern in row[column].split()
+            },
+            score_range={},
         )
         for row in _rows(folder / "nemo_harnesses.csv")
     }

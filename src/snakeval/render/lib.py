@@ -26,6 +26,7 @@ MODULES = (
     "shared_folder",
     "verify",
     "checked",
+    "scores",
     "result_formats",
     "harness_log",
     "answer_cache",

@@ -206,6 +206,9 @@ def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
         "cached": recipe.cached,
         "seeded": extra.get("seed") is not None,
         "model_id": task.endpoint.model_id,
+        "higher_is_better": task.benchmark.definition.higher_is_better or None,
+        "score_range": task.benchmark.definition.score_range or None,
+        "samples_file": task.benchmark.definition.samples,
     }
 
 
