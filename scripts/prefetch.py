@@ -7,6 +7,7 @@ from pathlib import Path
 from snakeval.cli.entry import config_parser, entry
 from snakeval.errors import InputError, Problem
 from snakeval.plan.make import plan
+from snakeval.plan.pending import pending_tasks
 from snakeval.prefetch import datasets, images
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
@@ -18,7 +19,7 @@ def main() -> int:
     arguments = parser.parse_args()
     problems: list[Problem] = []
     for run in plan(arguments.configfile, arguments.values, CATALOGUE):
-        tasks = [task for task in run.selected if not task.published or task in run.fresh]
+        tasks = pending_tasks(run)
         for bring in (images.bring, datasets.bring):
             try:
                 bring(run, tasks, arguments.runtime, print)

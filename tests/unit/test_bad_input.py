@@ -6,6 +6,7 @@ endpoint follows below. `tests/workflow/test_errors.py` shows that Snakemake han
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -17,9 +18,11 @@ import yaml
 
 from rig.endpoint import ScriptedEndpoint
 from snakeval.errors import InputError
+from snakeval.executors.profile import Profile
+from snakeval.executors.registry import executor
 from snakeval.plan.make import plan
-from snakeval.runtime import RUNTIMES
 from snakeval.start import checks
+from snakeval.start.this_start import ThisStart
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 TABLE = Path(__file__).parent / "data" / "broken_configs.yaml"
@@ -73,8 +76,9 @@ def found(
     }
     Path("my.yaml").write_text(yaml.safe_dump(content))
     (run,) = plan([Path("my.yaml")], {}, CATALOGUE)
-    runtimes = {name: kind() for name, kind in RUNTIMES.items()}
-    told = checks.problems([run], dict.fromkeys(run.tasks, runtime), runtimes, "local")
+    asked = dict.fromkeys(run.tasks, runtime)
+    start = ThisStart("start", (run,), asked, executor("local"), Profile(), logging.getLogger())
+    told = checks.problems(start)
     assert sorted(path.name for path in Path().iterdir() if path.name != "unreadable") == [
         "my.yaml"
     ]
@@ -279,7 +283,7 @@ def test_everything_that_the_machine_lacks_is_told_at_once(endpoint: ScriptedEnd
         endpoint,
         "dokcer",
         env_vars={"A": "host:NO_A"},
-        task={"dataset_dir": "no/folder"},
+        task={"dataset_dir": "no/folder", "container": "r.io/quiz:1"},
         execution={"output_dir": "a:b", "min_free_gb": 10**9},
     )
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from snakeval.executors import registry
-from snakeval.executors.profile import Profile
 from snakeval.export.items import Item
 from snakeval.run_folder.layout import ServerPaths, TaskPaths
 
@@ -113,7 +112,7 @@ def test_every_executor_has_the_same_files(name: str) -> None:
     ("plugin", "elsewhere"), [("local", False), ("cluster-generic", True), ("slurm", True)]
 )
 def test_any_executor_plugin_says_itself_where_its_jobs_run(plugin: str, elsewhere: bool) -> None:
-    assert Profile(plugin).elsewhere is elsewhere
+    assert registry.executor(plugin).elsewhere is elsewhere
 
 
 def test_a_server_of_an_executor_that_is_not_installed_is_nobodys_knowledge(

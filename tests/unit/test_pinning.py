@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from snakeval.executors.profile import Profile
+from snakeval.executors.registry import executor
 from snakeval.plan.make import plan
 from snakeval.start.begin import begin
+from snakeval.start.this_start import ThisStart
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 DIGEST = "sha256:" + "a" * 64
@@ -49,11 +51,10 @@ def test_models_of_a_sweep_share_images_that_are_pulled_once(
     }
     Path("my.yaml").write_text(yaml.safe_dump(content))
     runs = plan([Path("my.yaml")], {"update_images": update}, CATALOGUE)
-    outputs = [str(task.paths.published(task.digest)) for run in runs for task in run.tasks]
+    asked = {task: "podman" for run in runs for task in run.tasks}
+    start = ThisStart("start", runs, asked, executor("local"), Profile(), logging.getLogger())
     # when they are started
-    for hold in begin(
-        runs, dict.fromkeys(outputs, "podman"), logging.getLogger(), Profile("local")
-    ):
+    for hold in begin(start):
         hold.release()
     # then every run has both pinned, and each was pulled once
     pulled = (engine.parent / "pulled").read_text().split()

@@ -7,7 +7,8 @@ from typing import Any
 
 from snakemake.resources import Resources
 
-from snakeval.executors.profile import Profile, default_resources
+from snakeval.executors.profile import Profile, of_all_jobs
+from snakeval.start.snakemake_internals import default_resources
 
 
 def workflow(*expressions: str) -> Any:
@@ -18,7 +19,7 @@ def workflow(*expressions: str) -> Any:
 
 def test_what_a_profile_says_for_every_job_alike_is_known() -> None:
     given = ["slurm_account='us'", "slurm_partition=cpu", "runtime=4h", "mem_mb=4000", "a='b c'"]
-    found = default_resources(workflow(*given))
+    found = of_all_jobs(default_resources(workflow(*given)))
     assert found == {
         "slurm_account": "us",
         "slurm_partition": "cpu",
@@ -29,11 +30,12 @@ def test_what_a_profile_says_for_every_job_alike_is_known() -> None:
 
 
 def test_what_is_computed_for_each_job_is_not() -> None:
-    assert default_resources(workflow("mem_mb=attempt*1000", "runtime=60 * threads")) == {}
+    given = workflow("mem_mb=attempt*1000", "runtime=60 * threads")
+    assert of_all_jobs(default_resources(given)) == {}
 
 
 def runtime(*expressions: str) -> str:
-    return Profile("local", default_resources(workflow(*expressions))).runtime
+    return Profile(of_all_jobs(default_resources(workflow(*expressions)))).runtime
 
 
 def test_the_runtime_of_containers_is_the_profiles() -> None:
@@ -42,4 +44,4 @@ def test_the_runtime_of_containers_is_the_profiles() -> None:
     assert runtime("mem_mb=1") == "docker"
     nothing = SimpleNamespace(resource_settings=SimpleNamespace(default_resources=None))
     assert default_resources(nothing) == {}
-    assert Profile("local").runtime == "docker"
+    assert Profile().runtime == "docker"

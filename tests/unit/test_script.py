@@ -11,8 +11,9 @@ import yaml
 from snakeval.config.load import load
 from snakeval.errors import InputError
 from snakeval.plan.make import make_run
+from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
-from snakeval.render.task import render, runtime_of
+from snakeval.render.task import render
 from snakeval.start.begin import resolved_text, run_all, spec_text
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"

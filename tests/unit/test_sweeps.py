@@ -145,9 +145,9 @@ def test_what_a_server_takes(deployment: dict[str, Any], share: str) -> None:
 
 def test_a_limit_below_what_a_server_needs_is_refused() -> None:
     (run,) = runs([checkpoint("a")])
-    (problem,) = gpus.problems(run, 1)
+    (problem,) = gpus.beyond(run, 1)
     assert "the server 'model' needs 2 GPUs, and the limit is 1" in str(problem)
-    assert not list(gpus.problems(run, 2))
+    assert not list(gpus.beyond(run, 2))
 
 
 @pytest.mark.parametrize(
@@ -176,9 +176,9 @@ def test_models_with_gpus_of_their_own_need_no_limit() -> None:
 def test_servers_that_are_up_together_must_fit_together() -> None:
     judge = {"judge": {**SERVED, "checkpoint_path": "/w/j", "served_model_name": "j"}}
     (run,) = runs([checkpoint("a")], auxiliary_deployments=judge)
-    (problem,) = gpus.problems(run, 3)
+    (problem,) = gpus.beyond(run, 3)
     assert "'model' (2) and 'judge' (2) are up together and need 4 GPUs" in str(problem)
-    assert not list(gpus.problems(run, 4))
+    assert not list(gpus.beyond(run, 4))
 
 
 def test_no_gpu_is_given_twice_and_the_next_waits_for_the_first_to_end(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snakeval.start.snakemake_internals import CommandLine
+
 if TYPE_CHECKING:
     from snakeval.plan.run import Run
 
@@ -18,16 +20,23 @@ if TYPE_CHECKING:
 class Arguments:
     """Of one start; each property is a piece of a command line, quoted for the shell.
 
-    settings  Snakemake's config settings
-    files     the config files in force
-    runs      the runs of this start; none when a target names its run
+    said        what a person has said about the config
+    files       the config files in force
+    runs        the runs of this start; none when a target names its run
+    output_dir  the config's, unchecked
     """
 
-    def __init__(self, settings: Any, files: Sequence[Path], runs: Sequence[Run]) -> None:
-        self._settings = settings
+    def __init__(
+        self, said: CommandLine, files: Sequence[Path], runs: Sequence[Run], output_dir: Any
+    ) -> None:
+        self._said = said
         self._files = files
         self._runs = runs
-        self._given: dict[str, Any] = dict(settings.config)
+        self._given = said.values
+        # A broken config must not be in the way when `run=` is given.
+        self._output_dir = (
+            str(Path(output_dir).expanduser()) if isinstance(output_dir, str) else "results"
+        )
 
     @property
     def runs(self) -> str:
@@ -35,7 +44,7 @@ class Arguments:
         words: list[str] = []
         if "run" in self._given:
             words += ["--run", self._typed("run")]
-        elif self._settings.configfiles:
+        elif self._said.files:
             words += [word for run in self._runs for word in ("--folder", str(run.paths.dir))]
         folders = [str(run.paths.dir.parent) for run in self._runs] or [self._output_dir]
         return shlex.join(
@@ -45,15 +54,14 @@ class Arguments:
     @property
     def export(self) -> str:
         """The runs of an export, and the config that says where to, if one is given."""
-        given = self._settings.configfiles
-        files = [word for file in given for word in ("--configfile", str(file))]
+        files = [word for file in self._said.files for word in ("--configfile", str(file))]
         values = json.dumps(self._given, default=str)
         return f"{self.runs} {shlex.join([*files, '--values', values])}"
 
     def _typed(self, key: str) -> str:
         """A value of `--config` as it was typed: Snakemake makes numbers of `0012` and `12e4`."""
-        typed = [str(word) for word in self._settings.config_args or ()]
-        given = [word.removeprefix(f"{key}=") for word in typed if word.startswith(f"{key}=")]
+        words = self._said.typed
+        given = [word.removeprefix(f"{key}=") for word in words if word.startswith(f"{key}=")]
         return given[-1] if given else str(self._given[key])
 
     @property
@@ -66,13 +74,6 @@ class Arguments:
             for word in (f"--{key}", self._typed(key))
         ]
         return shlex.join([*words, "--output-dir", self._output_dir])
-
-    @property
-    def _output_dir(self) -> str:
-        """Where to look for runs when `run=` is given: a broken config must not be in the way."""
-        execution = self._settings.overwrite_config.get("execution")
-        given = execution.get("output_dir") if isinstance(execution, dict) else None
-        return str(Path(given).expanduser()) if isinstance(given, str) else "results"
 
     @property
     def task(self) -> str:

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 DEFAULT_RUNTIME = "docker"
 """Of a profile that names no container runtime."""
@@ -22,19 +21,10 @@ BARE_WORD = re.compile(r"^[\w./:@=,-]+$")
 class Profile:
     """What a start needs to know of Snakemake's profile.
 
-    executor  Snakemake's, which says where jobs and servers run
     defaults  `default-resources`, but for those that are computed for each job
     """
 
-    executor: str
     defaults: Mapping[str, int | str] = field(default_factory=dict)
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether the jobs run on other machines, which have container engines of their own."""
-        from snakeval.executors.registry import executor
-
-        return executor(self.executor).elsewhere
 
     @property
     def runtime(self) -> str:
@@ -43,13 +33,12 @@ class Profile:
         return value if isinstance(value, str) else DEFAULT_RUNTIME
 
 
-def default_resources(workflow: Any) -> dict[str, int | str]:
-    """The `default-resources` of Snakemake's workflow, but for those computed for each job.
+def of_all_jobs(expressions: Mapping[str, object]) -> dict[str, int | str]:
+    """What `default-resources` say, but for what is computed for each job.
 
     Snakemake keeps all but numbers as expressions, `'docker'` and `cpu` too, until a job is made.
     """
-    given = workflow.resource_settings.default_resources or {}
-    said = {name: _said(resource.raw) for name, resource in given.items()}
+    said = {name: _said(expression) for name, expression in expressions.items()}
     return {name: value for name, value in said.items() if value is not None}
 
 

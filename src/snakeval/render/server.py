@@ -51,14 +51,6 @@ def render(
     )
 
 
-def runtime_of(server: Server, wanted: str) -> str:
-    """The runtime of a server: what the profile wants, or `process` for one without an image; of
-    one with a host of its own that host's name."""
-    if server.hosted_by:
-        return server.hosted_by
-    return wanted if server.image else "process"
-
-
 def _head(server: Server, runtime: str, image: str, reach: str) -> str:
     settings: dict[str, str | Iterable[str]] = {
         "deployment": server.name,

@@ -35,25 +35,6 @@ IN_IMAGE = {"files": FILES_MOUNT, "hf_home": "/snakeval/huggingface"}
 """Where a job in its image sees folders of the config: the executor has put them there."""
 
 
-def runtime_of(task: Task, wanted: str) -> str:
-    """The runtime of a task: what the profile wants, or `process` for a task without an image.
-
-    With `image` the job is in an image already, the executor's where the task has none.
-    """
-    return wanted if task.image or wanted == "image" else "process"
-
-
-class Pending(dict[Task, str]):
-    """Tasks of a start, each with its runtime.
-
-    asked  what the profile asks for, also for a task without an image: its server may have one
-    """
-
-    def __init__(self, asked: Mapping[Task, str]) -> None:
-        super().__init__({task: runtime_of(task, wanted) for task, wanted in asked.items()})
-        self.asked = asked
-
-
 def render(task: Task, runtime: str, image: str | None, archive: Prefetched | None = None) -> str:
     """The whole `run.sh` of a task.
 

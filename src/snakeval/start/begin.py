@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,83 +22,76 @@ import yaml
 
 from snakeval import __version__
 from snakeval.errors import InputError, Problem
-from snakeval.executors.profile import DEFAULT_RUNTIME, Profile
+from snakeval.executors.profile import DEFAULT_RUNTIME
 from snakeval.executors.registry import note_host, servers_for
 from snakeval.job.files import now, write_atomically, write_changed
 from snakeval.job.lease import living
+from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
 from snakeval.render.lib import write_library
-from snakeval.render.task import WITHOUT_ENGINE, Pending, render, runtime_of
+from snakeval.render.task import WITHOUT_ENGINE, render
 from snakeval.run_folder.controller import Hold
 from snakeval.run_folder.layout import run_configs_home, runs_in
-from snakeval.runtime import RUNTIMES, Runtime, archives
+from snakeval.runtime import archives
 from snakeval.runtime.on_nodes import reference
 from snakeval.runtime.probe import cannot_write
 from snakeval.start import checks
-from snakeval.start.servers import servers_of
+from snakeval.start.this_start import Log, NeededServer, ThisStart
 
 Pin = Callable[[str, str, bool, str | None], str]
 """`Runtime.pin` of the runtime that comes first."""
 
 
-def begin(
-    runs: Sequence[Run],
-    wanted: Mapping[str, str],
-    log: Any,
-    profile: Profile,
-    found: Sequence[Problem] = (),
-    provided: Mapping[Task, Collection[str]] | None = None,
-) -> list[Hold]:
+def begin(start: ThisStart, found: Sequence[Problem] = ()) -> list[Hold]:
     """Takes the runs, checks, brings images here, writes the run folders.
 
-    wanted     for each pending task's output path the runtime its job asks for
-    log        has `info` and `warning`
-    found      what the executor has against the start, to be told with everything else
-    provided   the variables that jobs get whatever this machine has
+    found  what else is against the start, to be told with everything else
     Returns the holds on the runs. Raises InputError; nothing is left behind then but a lock that
     is given back.
     """
-    pending = Pending(
-        {
-            task: wanted[output]
-            for run in runs
-            for task in run.tasks
-            if (output := str(task.paths.published(task.digest))) in wanted
-        }
-    )
-    runtimes: dict[str, Runtime] = {name: kind() for name, kind in RUNTIMES.items()}
-    found = [
-        *found,
-        *checks.problems(runs, pending, runtimes, profile.executor, profile.elsewhere, provided),
-        *_races(runs),
-        *_in_other_hands(runs, pending),
-    ]
-    if any(not problem.warning for problem in found):
-        raise InputError(problem for problem in found if not problem.warning)
-    warnings = [str(problem) for problem in found]
-    for warning in warnings:
-        log.warning(warning)
+    warnings = [str(problem) for problem in _refused_or_told(start, found)]
     holds: list[Hold] = []
-
-    @cache  # the runs of a sweep share their images: each is asked for once
-    def pin(runtime: str, image: str, again: bool, mirror: str | None) -> str:
-        return runtimes[runtime].pin(image, again, mirror)
-
+    pin = _pinning(start)
     try:
-        for run in runs:
+        for run in start.runs:
             run.paths.dir.mkdir(parents=True, exist_ok=True)
             holds.append(Hold(run.paths.controller))
             atexit.register(holds[-1].release)
-        for run in runs:
-            _write_run(run, pending, pin, warnings, log, profile)
+        for run in start.runs:
+            _write_run(start, run, pin, warnings)
     except BaseException:
         for hold in holds:
             hold.release()
-        for run in runs:
+        for run in start.runs:
             with contextlib.suppress(OSError):  # only a folder that was made just now is empty
                 run.paths.dir.rmdir()
         raise
     return holds
+
+
+def _refused_or_told(start: ThisStart, found: Sequence[Problem]) -> list[Problem]:
+    """The warnings of a start, which were logged. Raises InputError with everything else."""
+    found = [
+        *found,
+        *checks.problems(start),
+        *_races(start.runs),
+        *_in_other_hands(start),
+    ]
+    if any(not problem.warning for problem in found):
+        raise InputError(problem for problem in found if not problem.warning)
+    for problem in found:
+        start.log.warning(str(problem))
+    return found
+
+
+def _pinning(start: ThisStart) -> Pin:
+    """The runs of a sweep share their images: each is asked for once."""
+
+    @cache
+    def pin(runtime: str, image: str, again: bool, mirror: str | None) -> str:
+        return start.runtimes[runtime].pin(image, again, mirror)
+
+    return pin
 
 
 def _races(runs: Sequence[Run]) -> list[Problem]:
@@ -123,13 +116,13 @@ def _races(runs: Sequence[Run]) -> list[Problem]:
     return found
 
 
-def _in_other_hands(runs: Sequence[Run], pending: Mapping[Task, str]) -> list[Problem]:
+def _in_other_hands(start: ThisStart) -> list[Problem]:
     """Tasks that are under way and must not be touched now: with another spec, where the script
     would be replaced; with this one, where its folder would go aside (`fresh=`)."""
     found = []
-    fresh = {task for run in runs for task in run.fresh}
-    holders = living(task.paths.lease for task in pending)
-    for task in pending:
+    fresh = {task for run in start.runs for task in run.fresh}
+    holders = living(task.paths.lease for task in start.pending)
+    for task in start.pending:
         owner = holders.get(task.paths.lease)
         other = owner is not None and owner.digest not in ("", task.digest)
         if owner and (other or task in fresh):
@@ -144,61 +137,44 @@ def _in_other_hands(runs: Sequence[Run], pending: Mapping[Task, str]) -> list[Pr
     return found
 
 
-def _write_run(
-    run: Run,
-    pending: Mapping[Task, str],
-    pin: Pin,
-    warnings: Sequence[str],
-    log: Any,
-    profile: Profile,
-) -> None:
-    paths = run.paths
+def _write_run(start: ThisStart, run: Run, pin: Pin, warnings: Sequence[str]) -> None:
+    paths, pending = run.paths, start.pending_of(run)
     record = _record(run)
-    if pending:  # else nothing was looked at, and an earlier start's warnings still stand
+    if start.pending:  # else nothing was looked at, and an earlier start's warnings still stand
         record["warnings"] = list(warnings)
-    _pin(record, run, pending, pin, log, profile.elsewhere)
-    if not profile.elsewhere:  # else this machine need not have the image
-        _try_to_write(record, run, pending, log)
+    _pin(start, run, record["images"], pin)
+    if not start.executor.elsewhere:  # else this machine need not have the image
+        _try_to_write(record, pending, start.log)
     write_library(paths.lib)
     write_changed(paths.config, resolved_text(run))
     for task in run.fresh:
-        _start_over(task, log)
-    _write_servers(run, pending, record["images"], profile)
+        _start_over(task, start.log)
+    for needed in start.servers_of(run):
+        _write_server(start, needed, record["images"])
     for task in run.tasks:
         if task in pending or not task.paths.script.exists():
-            _write_task(
-                run,
-                task,
-                pending.get(task) or runtime_of(task, DEFAULT_RUNTIME),
-                record["images"],
-            )
+            runtime = pending.get(task) or runtime_of(task, DEFAULT_RUNTIME)
+            _write_task(run, task, runtime, record["images"])
     write_changed(paths.run_all, run_all(run), 0o755)
     write_changed(paths.record, json.dumps(record, indent=1) + "\n")
-    _remember(run, log)
+    _remember(run, start.log)
 
 
-def _write_servers(
-    run: Run, pending: Mapping[Task, str], images: Mapping[str, str], profile: Profile
-) -> None:
-    """The scripts of every server that a pending benchmark needs, and who needs it."""
-    start = os.environ.get("SNAKEVAL_START", "")
-    for server, runtime in servers_of(run, pending):
-        paths = run.paths.server(server.name)
-        paths.logs.mkdir(parents=True, exist_ok=True)
-        paths.users.mkdir(exist_ok=True)
-        for token in paths.dir.glob("up.*"):
-            token.unlink()
-        pinned = images.get(server.image, server.image) if server.image else None
-        host, servers = servers_for(server, profile.executor)
-        if servers:
-            note_host(paths, host)
-            servers.write(run, server, runtime, pinned, profile.defaults)
-        tasks = {
-            task.name: task.digest
-            for task in run.tasks
-            if task in pending and server.name in task.servers
-        }
-        write_atomically(paths.tasks, json.dumps({"start": start, "tasks": tasks}, indent=1) + "\n")
+def _write_server(start: ThisStart, needed: NeededServer, images: Mapping[str, str]) -> None:
+    """The scripts of a server, and who needs it."""
+    run, server = needed.run, needed.server
+    paths = run.paths.server(server.name)
+    paths.logs.mkdir(parents=True, exist_ok=True)
+    paths.users.mkdir(exist_ok=True)
+    for token in paths.dir.glob("up.*"):
+        token.unlink()
+    pinned = images.get(server.image, server.image) if server.image else None
+    host, servers = servers_for(server, start.executor.name)
+    if servers:
+        note_host(paths, host)
+        servers.write(run, server, needed.runtime, pinned, start.profile.defaults)
+    content = {"start": start.id, "tasks": {task.name: task.digest for task in needed.tasks}}
+    write_atomically(paths.tasks, json.dumps(content, indent=1) + "\n")
 
 
 def _record(run: Run) -> dict[str, Any]:
@@ -246,37 +222,22 @@ def _has_git() -> bool:
     return shutil.which("git") is not None
 
 
-def _pin(
-    record: dict[str, Any],
-    run: Run,
-    pending: Mapping[Task, str],
-    pin: Pin,
-    log: Any,
-    elsewhere: bool,
-) -> None:
+def _pin(start: ThisStart, run: Run, images: dict[str, str], pin: Pin) -> None:
     """Resolves the tags of pending tasks once per run, and makes sure the images are here.
 
+    images  of `run.json`: as written -> pinned
     A pinned image that is gone is fetched again by its digest. Raises InputError with every
     image that cannot be had; where the jobs run elsewhere, the image stays as it is written.
     """
-    images: dict[str, str] = record["images"]
     found: list[Problem] = []
-    wanted = {(pending[task], task.image) for task in run.tasks if task in pending and task.image}
-    wanted |= {
-        (runtime, server.image)
-        for server, runtime in servers_of(run, pending)
-        if server.image and not server.hosted_by
-    }
-    for runtime, image in sorted(wanted):
-        if runtime in WITHOUT_ENGINE:  # nothing of it comes to this machine
-            continue
+    for runtime, image in sorted(_images_wanted(start, run)):
         again = run.update_images
         archive = archives.find(run.paths.dir.parent, image, runtime)
         if archive and not again and images.get(image) in (None, archive.pinned):
             images[image] = archive.pinned  # nobody need be asked
             continue
         if archive:
-            log.warning(
+            start.log.warning(
                 f"{archive.file} holds another version of {image} than this run's; `snakemake "
                 "prefetch` with the same config brings the right one"
             )
@@ -286,22 +247,34 @@ def _pin(
                 known = reference(known, image, None)
             pinned = pin(runtime, known, again, run.config.execution.image_mirror)
         except InputError as error:
-            if elsewhere:
-                log.warning(f"image {image} is not pinned: {error.problems[0].what}")
+            if start.executor.elsewhere:
+                start.log.warning(f"image {image} is not pinned: {error.problems[0].what}")
             else:
                 found += error.problems
             continue
         if images.get(image) != pinned:
-            log.info(f"image {image} is {pinned} for this run")
+            start.log.info(f"image {image} is {pinned} for this run")
         images[image] = pinned
     if found:
         raise InputError(found)
 
 
-def _try_to_write(record: dict[str, Any], run: Run, pending: Mapping[Task, str], log: Any) -> None:
+def _images_wanted(start: ThisStart, run: Run) -> set[tuple[str, str]]:
+    """Runtime and image of all that an engine of this machine is asked for."""
+    wanted = {(runtime, task.image) for task, runtime in start.pending_of(run).items()}
+    wanted |= {
+        (needed.runtime, needed.server.image)
+        for needed in start.servers_of(run)
+        if not needed.server.hosted_by
+    }
+    return {
+        (runtime, image) for runtime, image in wanted if image and runtime not in WITHOUT_ENGINE
+    }
+
+
+def _try_to_write(record: dict[str, Any], pending: Mapping[Task, str], log: Log) -> None:
     """Refuses an output folder that containers cannot write. Raises InputError."""
-    tasks = {task: pending[task] for task in run.tasks if task in pending}
-    found = cannot_write(tasks, record["images"])
+    found = cannot_write(pending, record["images"])
     if any(not problem.warning for problem in found):
         raise InputError(problem for problem in found if not problem.warning)
     for problem in found:
@@ -371,7 +344,7 @@ done
 """
 
 
-def _start_over(task: Task, log: Any) -> None:
+def _start_over(task: Task, log: Log) -> None:
     """`fresh=`: the work folder goes aside, and is kept."""
     work = task.paths.work(task.digest)
     if work.exists():
@@ -382,7 +355,7 @@ def _start_over(task: Task, log: Any) -> None:
         log.info(f"{task.name} starts over; the old folder is {aside}")
 
 
-def _remember(run: Run, log: Any) -> None:
+def _remember(run: Run, log: Log) -> None:
     """A copy of the config below the home folder, so that runs can be listed from anywhere."""
     home = run_configs_home()
     try:

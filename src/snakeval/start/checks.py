@@ -13,58 +13,44 @@ from snakeval.errors import InputError, Problem
 from snakeval.harness import check, recipe_for
 from snakeval.job.endpoint import CA_VARIABLES
 from snakeval.plan.run import Endpoint, Run, Task
-from snakeval.runtime import RUNTIMES, Runtime, archives
-from snakeval.start import servers as deploy_needs
+from snakeval.runtime import archives
+from snakeval.start import servers
 from snakeval.start import variables as needs
+from snakeval.start.this_start import ThisStart
 
 GB = 1_000_000_000
 NO_ANSWER = "start the server, or correct target.api_endpoint.url"
 
 
-def problems(
-    runs: Sequence[Run],
-    pending: Mapping[Task, str],
-    runtimes: Mapping[str, Runtime],
-    executor: str,
-    elsewhere: bool = False,
-    provided: Mapping[Task, Collection[str]] | None = None,
-) -> list[Problem]:
-    """Everything that keeps these tasks from running, or deserves a warning.
-
-    pending    task -> runtime; every task has passed `recipes`
-    executor   Snakemake's
-    elsewhere  the containers run on other machines: what this one lacks is only a warning
-    provided   for jobs that get no variables of this machine: those that they do get
-    """
-    provided = provided or {}
-    found = [warning for run in runs for warning in run.warnings]
-    found += [*variables(pending, provided), *space(runs), *paths(runs)]
-    found += [*certificates(), *needs.unmet(pending, provided)]
-    for run in runs:
-        found += deploy_needs.problems(run, pending, runtimes, executor, elsewhere)
-    by_runtime: dict[str, list[Task]] = defaultdict(list)
-    for task, runtime in pending.items():
-        by_runtime[runtime].append(task)
-    for name, tasks in by_runtime.items():
-        if name not in RUNTIMES:
-            found.append(
-                Problem(
-                    "container_runtime",
-                    f"there is no runtime '{name}'",
-                    "possible: " + ", ".join(RUNTIMES),
-                )
-            )
-        else:
-            if elsewhere:
-                tasks = [task for task in tasks if not _is_beside_the_runs(task, name)]
-            lacking = runtimes[name].problems(tasks) if tasks else []
-            found += _told_of(name, lacking) if elsewhere else lacking
-    found += mounts(pending)
+def problems(start: ThisStart) -> list[Problem]:
+    """Everything that keeps a start's benchmarks from running, or deserves a warning. Each has
+    passed `recipes`."""
+    pending, provided = start.pending, start.provided
+    found = [warning for run in start.runs for warning in run.warnings]
+    found += [*variables(pending, provided), *space(start.runs), *paths(start.runs)]
+    found += [*certificates(), *needs.unmet(pending, provided), *servers.problems(start)]
+    found += [*runtimes(start), *mounts(pending)]
     for endpoint, task in {task.endpoint: task for task in pending}.items():
         answers = list(endpoints(endpoint, task.place("target", "api_endpoint", "model_id")))
         # Jobs that see another network, and have another key, know better.
         found += [replace(each, warning=True) for each in answers] if task in provided else answers
     return list(dict.fromkeys(found))
+
+
+def runtimes(start: ThisStart) -> Iterable[Problem]:
+    """What the benchmarks' runtimes lack; only a warning where they run on other machines."""
+    by_runtime: dict[str, list[Task]] = defaultdict(list)
+    for task, name in start.pending.items():
+        by_runtime[name].append(task)
+    for name, tasks in by_runtime.items():
+        if name not in start.runtimes:
+            possible = "possible: " + ", ".join(start.runtimes)
+            yield Problem("container_runtime", f"there is no runtime '{name}'", possible)
+            continue
+        if start.executor.elsewhere:
+            tasks = [task for task in tasks if not _is_beside_the_runs(task, name)]
+        lacking = start.runtimes[name].problems(tasks) if tasks else []
+        yield from _told_of(name, lacking) if start.executor.elsewhere else lacking
 
 
 def _is_beside_the_runs(task: Task, runtime: str) -> bool:

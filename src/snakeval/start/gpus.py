@@ -20,6 +20,7 @@ from typing import Any
 
 from snakeval.errors import Problem
 from snakeval.errors import count as spelled
+from snakeval.plan.pending import servers_needed
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
 from snakeval.run_folder import servers as state
@@ -32,9 +33,8 @@ Shares = Mapping[str, str]
 
 
 def needed(run: Run) -> list[str]:
-    """Names of the servers that unpublished benchmarks of this start need, the model's first."""
-    pending = [task for task in run.selected if not task.published or task in run.fresh]
-    return [name for name in run.servers if any(name in task.servers for task in pending)]
+    """Names of the servers that pending benchmarks of this start need, the model's first."""
+    return [server.name for server, _ in servers_needed(run, run.selected)]
 
 
 def shares(run: Run, limit: int) -> dict[str, str]:
@@ -53,7 +53,7 @@ def count(share: str) -> int:
     return len(share.split(",")) if "," in share else int(share)
 
 
-def problems(run: Run, limit: int) -> Iterator[Problem]:
+def beyond(run: Run, limit: int) -> Iterator[Problem]:
     """Servers that could never come up: told before anything starts."""
     wanted = {name: count(share) for name, share in shares(run, limit).items()}
     raise_it = f"raise it: --resources {RESOURCE}=N, or `resources:` in the profile"

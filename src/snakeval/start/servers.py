@@ -1,65 +1,36 @@
-"""Which servers a start brings up, and what keeps them from coming up here."""
+"""What keeps the servers of a start from coming up."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from snakeval.config.deployment import OF_WEIGHTS
 from snakeval.errors import Problem
 from snakeval.executors.registry import servers_for
-from snakeval.plan.run import Run, Task
+from snakeval.plan.run import Run
 from snakeval.plan.server import Server
-from snakeval.render.server import runtime_of
-from snakeval.render.task import Pending
-from snakeval.runtime import RUNTIMES, Runtime
+from snakeval.start.this_start import ThisStart
 
 
-def servers_of(run: Run, pending: Mapping[Task, str]) -> list[tuple[Server, str]]:
-    """The servers that pending benchmarks of a run need, each with its runtime.
-
-    pending  task -> runtime
-    """
-    asked = pending.asked if isinstance(pending, Pending) else pending
-    wanted = {
-        name: runtime
-        for task, runtime in asked.items()
-        if task in run.tasks and (not task.published or task in run.fresh)
-        for name in task.servers
-    }
-    return [
-        (run.servers[name], runtime_of(run.servers[name], runtime))
-        for name, runtime in wanted.items()
-    ]
-
-
-def problems(
-    run: Run,
-    pending: Mapping[Task, str],
-    runtimes: Mapping[str, Runtime],
-    executor: str,
-    elsewhere: bool,
-) -> Iterable[Problem]:
-    """What keeps the servers that pending benchmarks need from coming up.
-
-    executor   Snakemake's, which brings servers up in its own way, or not at all
-    elsewhere  that is not this machine
-    """
-    for server, runtime in servers_of(run, pending):
-        _, servers = servers_for(server, executor)
+def problems(start: ThisStart) -> Iterable[Problem]:
+    """What keeps the servers that pending benchmarks need from coming up."""
+    for needed in start.servers:
+        run, server, runtime = needed.run, needed.server, needed.runtime
+        _, servers = servers_for(server, start.executor.name)
         if servers is None:
             yield Problem(
                 run.place(*server.keys),
-                f"with the executor '{executor}' no server can be brought up",
+                f"with the executor '{start.executor.name}' no server can be brought up",
                 "use another profile, or start the server yourself and give its address in "
                 "target.api_endpoint",
             )
             continue
         yield from _of(run, server)
         yield from servers.check(run, server, runtime)
-        if server.image and runtime in RUNTIMES and not elsewhere:
+        if server.image and runtime in start.runtimes and not start.executor.elsewhere:
             mirror = run.config.execution.image_mirror
-            yield from runtimes[runtime].images({(server.image, mirror)})
+            yield from start.runtimes[runtime].images({(server.image, mirror)})
 
 
 def _of(run: Run, server: Server) -> Iterable[Problem]:

@@ -14,8 +14,8 @@ from snakeval.executors.slurm.server_job import described
 from snakeval.executors.slurm.steps import hosting
 from snakeval.executors.slurm.submission import Followed, Submission, command_words
 from snakeval.executors.slurm.submit import Refused, sbatch
+from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
-from snakeval.render.task import runtime_of
 
 
 class Start(base.Start):

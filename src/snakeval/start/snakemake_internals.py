@@ -1,0 +1,166 @@
+"""What is asked of Snakemake that it does not promise: here and nowhere else.
+
+Snakemake has no interface for a workflow that looks at itself. Each function says what it is needed
+for; `tests/unit/test_snakemake_internals.py` says which one a newer Snakemake has broken.
+`workflow` is Snakemake's object of that name, as a Snakefile has it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Workflow = Any
+Job = Any
+
+
+# --- while the Snakefile is parsed ----------------------------------------------------------------
+
+
+def is_main_process(workflow: Workflow) -> bool:
+    """Whether this is the process that plans. Jobs parse the Snakefile too, and must be told
+    nothing: a job in a queue is then immune to edits of the config."""
+    return bool(workflow.is_main_process)
+
+
+def folder_of_snakefile(workflow: Workflow) -> Path:
+    """Where scripts and catalogue are, whatever the working directory is."""
+    return Path(workflow.basedir)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What a person has said about the config.
+
+    values    of `--config`, and of the config files
+    files     of `--configfile`
+    typed     `key=value` words of `--config` as they were typed
+    """
+
+    values: Mapping[str, Any]
+    files: Sequence[Path]
+    typed: Sequence[str]
+
+
+def command_line(workflow: Workflow) -> CommandLine:
+    """The `config` of a Snakefile has files and `--config` merged in Snakemake's way; the planner
+    merges in the launcher's. And it has numbers where `0012` was typed, which may begin a run's
+    id."""
+    settings = workflow.config_settings
+    typed = [str(word) for word in settings.config_args or ()]
+    return CommandLine(dict(settings.config), list(settings.configfiles), typed)
+
+
+def value_of_config(workflow: Workflow, *keys: str) -> Any:
+    """A value of the config files and `--config` together, unchecked; None: there is none. A config
+    that is broken elsewhere must not be in the way of `status` and `kill`."""
+    found: Any = workflow.config_settings.overwrite_config
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def resource_limit(workflow: Workflow, name: str) -> int | None:
+    """What `--resources NAME=N` says; None: nothing. Snakemake keeps the limit of a resource over
+    its own jobs; a server lives longer than the job that brings it up."""
+    given: Any = workflow.global_resources.get(name)
+    value = getattr(given, "value", given)
+    return value if isinstance(value, int) else None
+
+
+def limit_resource(workflow: Workflow, name: str, value: int) -> None:
+    """As `--resources NAME=N`: endpoints, and caps for them, are known from the config only."""
+    workflow.register_resource(name, value)
+
+
+def default_resources(workflow: Workflow) -> dict[str, object]:
+    """The `default-resources` of the profile, as they are written: servers are brought up with
+    them, whose jobs are not Snakemake's."""
+    given = workflow.resource_settings.default_resources or {}
+    return {name: resource.raw for name, resource in given.items()}
+
+
+# --- while the jobs are planned -------------------------------------------------------------------
+
+
+def is_dry_run(workflow: Workflow) -> bool:
+    """A dry run calls no hook; what it has to say is said when the first target is asked for."""
+    return bool(workflow.dryrun)
+
+
+def force(workflow: Workflow, outputs: Collection[str]) -> None:
+    """As `--forcerun`, for outputs that are finished (`fresh=`), in a dry run too.
+
+    Snakemake has taken its own `--forcerun` over before the first input function is asked, and
+    looks at the set when all of them have answered.
+    """
+    workflow.dag.forcefiles |= set(outputs)
+
+
+def wants_report() -> bool:
+    """Whether Snakemake was asked for its own report (`--report`) of what has run. It says so
+    nowhere but on the command line. After a run (`--report-after-run`) there is nothing yet when
+    inputs are looked for."""
+    given = {word.partition("=")[0] for word in sys.argv}
+    return "--report" in given and "--report-after-run" not in given
+
+
+def old(path: str) -> str:
+    """An input whose time counts for nothing (`ancient()` of a Snakefile)."""
+    from snakemake.io import ancient
+
+    flagged: str = ancient(path)  # a text with a mark on it
+    return flagged
+
+
+def reported(path: Path, caption: Path, labels: Mapping[str, str]) -> str:
+    """A file of Snakemake's own report (`report()` of a Snakefile). There a caption is found beside
+    the Snakefile; here it must be said."""
+    from snakemake.io import report
+    from snakemake.sourcecache import LocalSourceFile
+
+    file = LocalSourceFile(str(caption))
+    flagged: str = report(str(path), file, category="Evaluation", labels=dict(labels))
+    return flagged
+
+
+# --- when the first job is about to begin ---------------------------------------------------------
+
+
+def planned(workflow: Workflow, rule: str) -> list[Job]:
+    """The jobs of a rule that this start will run: `onstart` is told nothing, and is called for
+    `status` and `kill` too."""
+    return [job for job in workflow.dag.needrun_jobs() if job.rule.name == rule]
+
+
+def resource_of(job: Job, name: str, default: str) -> str:
+    """A resource of a planned job, with the profile's defaults and `--set-resources` applied: the
+    container runtime, from which its script is made before it runs."""
+    return str(job.resources.get(name, default))
+
+
+def retries(workflow: Workflow) -> int:
+    """How often a failed job is tried again: a server need not wait for another try after that."""
+    return int(workflow.execution_settings.retries)
+
+
+def executor_plugin(workflow: Workflow) -> Any:
+    """The executor plugin of this start as Snakemake has registered it. Its name says where jobs
+    run; it is not known while the Snakefile is parsed."""
+    return workflow.executor_plugin
+
+
+def executor_of(workflow: Workflow, job: Job) -> Any:
+    """The object of the executor plugin that will run a job: it submits the job's script, and must
+    be told about it."""
+    return workflow.scheduler.get_executor(job)
+
+
+def log() -> Any:
+    """Snakemake's own logger: what is said goes where its own words go."""
+    from snakemake.logging import logger
+
+    return logger
