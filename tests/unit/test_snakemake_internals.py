@@ -1,0 +1,186 @@
+"""A newer Snakemake that has changed what `start/snakemake_internals.py` needs is told in a
+sentence: which version, what it lacks, and which function to mend."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import snakemake.api  # before its modules, which import each other
+
+from snakeval.start import snakemake_internals as internals
+
+NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
+    ("snakemake.workflow.Workflow", "is_main_process", internals.is_main_process),
+    ("snakemake.workflow.Workflow", "basedir", internals.folder_of_snakefile),
+    ("snakemake.settings.types.ConfigSettings", "config", internals.command_line),
+    ("snakemake.settings.types.ConfigSettings", "configfiles", internals.command_line),
+    ("snakemake.settings.types.ConfigSettings", "config_args", internals.command_line),
+    ("snakemake.workflow.Workflow", "register_resource", internals.limit_resource),
+    ("snakemake.settings.types.ResourceSettings", "default_resources", internals.default_resources),
+    ("snakemake.workflow.Workflow", "dryrun", internals.is_dry_run),
+    ("snakemake.workflow.Workflow", "dag", internals.force),
+    ("snakemake.io", "ancient", internals.old),
+    ("snakemake.io", "report", internals.reported),
+    ("snakemake.sourcecache", "LocalSourceFile", internals.reported),
+    ("snakemake.dag.DAG", "needrun_jobs", internals.planned),
+    ("snakemake.settings.types.ExecutionSettings", "retries", internals.retries),
+    ("snakemake.workflow.Workflow", "executor_plugin", internals.executor_plugin),
+    ("snakemake.workflow.Workflow", "scheduler", internals.executor_of),
+    ("snakemake.scheduling.job_scheduler.JobScheduler", "get_executor", internals.executor_of),
+    ("snakemake.logging", "logger", internals.log),
+]
+"""Class or module, its attribute, and the function that needs it."""
+
+
+def broken(what: str, function: Callable[..., Any]) -> str:
+    return (
+        f"Snakemake {snakemake.__version__} {what}: mend `{function.__name__}` in "
+        "src/snakeval/start/snakemake_internals.py, or pin an older Snakemake in pyproject.toml"
+    )
+
+
+@pytest.mark.parametrize(
+    ("owner", "attribute", "function"), NEEDED, ids=[f"{each[0]}.{each[1]}" for each in NEEDED]
+)
+def test_snakemake_still_has_it(owner: str, attribute: str, function: Callable[..., Any]) -> None:
+    assert attribute in names_of(owner), broken(f"has no `{owner}.{attribute}`", function)
+
+
+def names_of(owner: str) -> set[str]:
+    """Attributes of a class or a module; none where it is gone."""
+    module, _, name = owner.rpartition(".")
+    try:
+        found = import_module(owner) if not name[:1].isupper() else _class(module, name)
+    except (ImportError, AttributeError):
+        return set()
+    return {*dir(found), *getattr(found, "__dataclass_fields__", ())}
+
+
+def _class(module: str, name: str) -> Any:
+    return getattr(import_module(module), name)
+
+
+SNAKEFILE = """
+import json
+from pathlib import Path
+from snakeval.executors.profile import of_all_jobs
+from snakeval.start import snakemake_internals as internals
+
+found = {"dry": internals.is_dry_run(workflow)}
+found["folder"] = str(internals.folder_of_snakefile(workflow))
+said = internals.command_line(workflow)
+found |= {"main": internals.is_main_process(workflow), "values": dict(said.values)}
+found |= {"files": [str(file) for file in said.files], "typed": list(said.typed)}
+found["in_file"] = internals.value_of_config(workflow, "execution", "output_dir")
+found["gpu"] = internals.resource_limit(workflow, "gpu")
+found["none"] = internals.resource_limit(workflow, "nothing")
+found["defaults"] = of_all_jobs(internals.default_resources(workflow))
+internals.limit_resource(workflow, "seats", 3)
+found["seats"] = internals.resource_limit(workflow, "seats")
+
+def done(_):
+    internals.force(workflow, ["done"])
+    return [internals.old("done"), *(["never"] if internals.wants_report() else [])]
+
+rule all:
+    input: done
+
+rule evaluate:
+    output: "done"
+    resources: seats=1
+    shell: "echo again >>{output}"
+
+onstart:
+    jobs = internals.planned(workflow, "evaluate")
+    found["planned"] = [str(job.output[0]) for job in jobs]
+    found["runtime"] = internals.resource_of(jobs[0], "container_runtime", "docker")
+    found["retries"] = internals.retries(workflow)
+    found["executor"] = internals.executor_plugin(workflow).name
+    found["runs it"] = hasattr(internals.executor_of(workflow, jobs[0]), "run_job")
+    internals.log().info("told by Snakemake's logger")
+    Path("found.json").write_text(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A real workflow that asks everything, and whose only output is finished before."""
+    folder = tmp_path_factory.mktemp("workflow")
+    (folder / "Snakefile").write_text(SNAKEFILE)
+    (folder / "done").write_text("once\n")
+    (folder / "my.yaml").write_text("execution: {output_dir: out}\n")
+    words = "--cores 1 --configfile my.yaml --config run=0012 --resources gpu=2 --retries 2"
+    words += " --default-resources container_runtime='podman' mem_mb=10"
+    ended = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words.split()],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 0, broken(f"does not run a workflow of ours ({output})", run)
+    return folder, output
+
+
+EXPECTED: dict[str, tuple[Any, Callable[..., Any]]] = {
+    "main": (True, internals.is_main_process),
+    "typed": (["run=0012"], internals.command_line),
+    "in_file": ("out", internals.value_of_config),
+    "gpu": (2, internals.resource_limit),
+    "none": (None, internals.resource_limit),
+    "seats": (3, internals.limit_resource),
+    "defaults": ({"container_runtime": "podman", "mem_mb": 10}, internals.default_resources),
+    "dry": (False, internals.is_dry_run),
+    "planned": (["done"], internals.planned),
+    "runtime": ("podman", internals.resource_of),
+    "retries": (2, internals.retries),
+    "executor": ("local", internals.executor_plugin),
+    "runs it": (True, internals.executor_of),
+}
+
+
+@pytest.mark.parametrize("key", EXPECTED)
+def test_a_real_workflow_is_told_what_is_so(key: str, run: tuple[Path, str]) -> None:
+    found = json.loads((run[0] / "found.json").read_text())[key]
+    expected, function = EXPECTED[key]
+    assert found == expected, broken(f"says {found!r} and not {expected!r}", function)
+
+
+def test_a_real_workflow_runs_what_is_forced_and_logs_where_snakemake_does(
+    run: tuple[Path, str],
+) -> None:
+    folder, output = run
+    found = json.loads((folder / "found.json").read_text())
+    assert (folder / "done").read_text() == "again\n", broken("forces nothing", internals.force)
+    assert found["files"] == [str(folder / "my.yaml")]
+    assert found["folder"] == str(folder)
+    assert "told by Snakemake's logger" in output, broken("does not show it", internals.log)
+
+
+def test_every_function_is_tried() -> None:
+    tried = {each[2].__name__ for each in NEEDED} | {each[1].__name__ for each in EXPECTED.values()}
+    defined = {
+        name
+        for name, each in inspect.getmembers(internals, inspect.isfunction)
+        if each.__module__ == internals.__name__
+    }
+    assert defined - tried == {"wants_report"}  # it reads the command line alone
+
+
+def test_nothing_else_looks_into_snakemake() -> None:
+    """But executors: their plugins are Snakemake's own, with an interface."""
+    sources = Path(internals.__file__).parents[1]
+    for file in sources.rglob("*.py"):
+        if file.name != "snakemake_internals.py" and "executors" not in file.parts:
+            looks = re.findall(
+                r"^ *(?:from|import) snakemake\b.*|.*workflow\.\w.*", file.read_text(), re.M
+            )
+            assert not looks, f"{file}: {looks}"
