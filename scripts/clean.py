@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from snakeval.cli.entry import CATALOGUE, entry, run_parser, runs_of
+from snakeval.cli.entry import CATALOGUE, RUNS, entry, parsed, runs_of
 from snakeval.runs.clean import Found, look, print_found, remove
 from snakeval.runs.find import known_runs
 
 
 def main() -> int:
-    parser = run_parser(__doc__)
-    parser.add_argument("--yes", action="store_true", help="remove what is shown")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+    arguments = parsed(__doc__, *RUNS, "--yes", "--json")
     known = known_runs(arguments.output_dir)
     runs = known if arguments.run == "all" else runs_of(arguments)
     found: list[Found] = []

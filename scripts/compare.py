@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from snakeval.cli.entry import compare_parser, compared_runs, entry
+from snakeval.cli.entry import COMPARED, compared_runs, entry, parsed
 from snakeval.compare.comparison import compare, write
 from snakeval.compare.table import print_comparison
 
 
 def main() -> int:
-    base, candidate = compared_runs(compare_parser(__doc__).parse_args())
+    base, candidate = compared_runs(parsed(__doc__, *COMPARED))
     comparison = compare(base, candidate)
     print_comparison(comparison)
     write(comparison, candidate)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
-from snakeval.cli.entry import entry
+from snakeval.cli.entry import entry, parsed
 from snakeval.executors.registry import servers_at
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import RunPaths
@@ -14,13 +13,7 @@ from snakeval.start import gpus
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="the run folder")
-    parser.add_argument("deployment", help="its name")
-    parser.add_argument("start", help="the start's id")
-    parser.add_argument("--limit", type=int, help="GPUs in use at once by this start's servers")
-    parser.add_argument("--gpus", nargs="+", default=[], help="NAME=SHARE of the run's servers")
-    arguments = parser.parse_args()
+    arguments = parsed(__doc__, "run", "deployment", "start", "--limit", "--gpus")
     paths = RunPaths(arguments.run).server(arguments.deployment)
     servers = servers_at(paths)
     if arguments.limit is not None:

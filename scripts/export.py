@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from snakeval.cli.entry import add_config, entry, run_at, run_parser, runs_of
-from snakeval.config.export import DESTINATIONS
+from snakeval.cli.entry import CONFIG, RUNS, entry, parsed, run_at, runs_of
 from snakeval.config.load import load
 from snakeval.config.model import Config
 from snakeval.errors import InputError, Problem
@@ -23,14 +22,8 @@ from snakeval.run_folder.layout import RunPaths, runs_in
 
 
 def main() -> int:
-    parser = run_parser(__doc__)
-    parser.add_argument("--to", choices=DESTINATIONS, help="only this destination")
-    parser.add_argument(
-        "--auto", action="store_true", help="the destinations of execution.auto_export"
-    )
-    parser.add_argument("--stamp", help="name of the stamp that says that all of it was sent")
-    add_config(parser, "whose export sections are used; without one, the run's own config's")
-    arguments = parser.parse_args()
+    # The config's export sections are used; without one, those of the run's own config.
+    arguments = parsed(__doc__, *RUNS, *CONFIG, "--to", "--auto", "--stamp")
     failed = False
     for paths in chosen(arguments):
         run = run_at(paths)

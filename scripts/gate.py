@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from snakeval.cli.entry import compare_parser, compared_runs
+from snakeval.cli.entry import COMPARED, compared_runs, parsed
 from snakeval.compare.comparison import compare
 from snakeval.compare.comparison import write as write_comparison
 from snakeval.compare.policy import read_policy
@@ -23,16 +23,15 @@ DEFAULT = Path(__file__).resolve().parents[1] / "config" / "policies" / "release
 
 
 def main() -> int:
-    parser = compare_parser(__doc__)
-    parser.add_argument("--policy", type=Path, default=DEFAULT, help="default: release.yaml")
-    arguments = parser.parse_args()
-    policy = read_policy(arguments.policy)
+    arguments = parsed(__doc__, *COMPARED, "--policy")
+    file = arguments.policy or DEFAULT
+    policy = read_policy(file)
     base, candidate = compared_runs(arguments)
     comparison = compare(base, candidate)
     verdict = decide(policy, comparison)
-    print_verdict(verdict, arguments.policy.name, policy.description)
+    print_verdict(verdict, file.name, policy.description)
     write_comparison(comparison, candidate)
-    write(verdict, arguments.policy.name, comparison, candidate)
+    write(verdict, file.name, comparison, candidate)
     print(f"Verdict: {candidate.paths.verdict(base.paths.id)}")
     return verdict.exit_code
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from snakeval.cli.entry import entry, run_parser, runs_of
+from snakeval.cli.entry import RUNS, entry, parsed, runs_of
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.run_folder.records import task_names
 from snakeval.runs.kill import kill_run
 
 
 def main() -> int:
-    parser = run_parser(__doc__)
-    parser.add_argument("--task", help="only this task; the others go on")
-    arguments = parser.parse_args()
+    arguments = parsed(__doc__, *RUNS, "--task")
     if not arguments.run and not arguments.folder:
         raise InputError(
             [Problem("kill", "which run?", "snakemake kill --config run=<id or its beginning>")]

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from snakeval.cli.entry import entry, run_parser, runs_of
+from snakeval.cli.entry import RUNS, entry, parsed, runs_of
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.job.lease import holder_of
 from snakeval.job.text import plain
@@ -19,11 +19,7 @@ PAUSE = 0.5
 
 
 def main() -> int:
-    parser = run_parser(__doc__)
-    parser.add_argument("--task", help="needed where a run has more than one task")
-    parser.add_argument("--lines", type=int, default=50, help="lines that are shown first")
-    parser.add_argument("--no-follow", action="store_true", help="show what is there and end")
-    arguments = parser.parse_args()
+    arguments = parsed(__doc__, *RUNS, "--task", "--lines", "--no-follow")
     run = runs_of(arguments)[-1]
     names = task_names(run)
     task = arguments.task or (names[0] if len(names) == 1 else None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from snakeval.cli.entry import entry, run_parser
+from snakeval.cli.entry import RUNS, entry, parsed
 from snakeval.runs.find import known_runs
 from snakeval.runs.status_table import print_runs
 
 
 def main() -> int:
-    arguments = run_parser(__doc__).parse_args()
+    arguments = parsed(__doc__, *RUNS)
     print_runs(known_runs(arguments.output_dir))
     return 0
 

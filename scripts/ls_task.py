@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from snakeval.cli.entry import CATALOGUE, config_of, config_parser, entry
+from snakeval.cli.entry import CATALOGUE, config_of, entry, parsed_with_config
 from snakeval.errors import InputError, Problem
 from snakeval.plan.catalogue import with_own
 from snakeval.reference.listing import print_task
 
 
 def main() -> int:
-    parser = config_parser(__doc__)
-    arguments = parser.parse_args()
-    loaded, values = config_of(arguments)
+    loaded, values = config_of(parsed_with_config(__doc__))
     if "task" not in values:
         raise InputError(
             [Problem("ls_task", "which task?", "snakemake ls_task --config task=NAME")]

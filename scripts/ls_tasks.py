@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from snakeval.cli.entry import CATALOGUE, config_of, config_parser, entry
+from snakeval.cli.entry import CATALOGUE, config_of, entry, parsed_with_config
 from snakeval.plan.catalogue import with_own
 from snakeval.reference.listing import listed, print_tasks
 
 
 def main() -> int:
-    parser = config_parser(__doc__)
-    arguments = parser.parse_args()
-    loaded, values = config_of(arguments)
+    loaded, values = config_of(parsed_with_config(__doc__))
     catalogue = with_own(CATALOGUE, loaded.config.harnesses, loaded.base)
     rows = listed(catalogue, str(values.get("harness", "")), str(values.get("match", "")))
     print_tasks(rows, values.get("as") == "json")

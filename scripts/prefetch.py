@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from snakeval.cli.entry import config_parser, entry
+from snakeval.cli.entry import CATALOGUE, entry, parsed_with_config
 from snakeval.errors import InputError, Problem
 from snakeval.plan.make import plan
 from snakeval.plan.pending import pending_tasks
 from snakeval.prefetch import datasets, images
 
-CATALOGUE = Path(__file__).resolve().parents[1] / "config" / "catalogue"
-
 
 def main() -> int:
-    parser = config_parser(__doc__)
-    parser.add_argument("--runtime", required=True, help="how the nodes run containers")
-    arguments = parser.parse_args()
+    arguments = parsed_with_config(__doc__, "--runtime")
     problems: list[Problem] = []
     for run in plan(arguments.configfile, arguments.values, CATALOGUE):
         tasks = pending_tasks(run)

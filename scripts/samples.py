@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from snakeval.cli.entry import entry, run_at, run_parser, runs_of
+from snakeval.cli.entry import RUNS, entry, parsed, run_at, runs_of
 from snakeval.job.text import plain
 from snakeval.results.samples import write_samples
 
 
 def main() -> int:
-    for paths in runs_of(run_parser(__doc__).parse_args()):
+    for paths in runs_of(parsed(__doc__, *RUNS)):
         run = run_at(paths)
         for name, member in write_samples(run).items():
             said = member.note or (f"{member.rows} rows" if member.rows else "no samples kept")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from snakeval.cli.entry import CATALOGUE, config_parser, entry
+from snakeval.cli.entry import CATALOGUE, entry, parsed_with_config
 from snakeval.plan.make import plan
 from snakeval.reference.listing import print_config
 
 
 def main() -> int:
-    parser = config_parser(__doc__)
-    arguments = parser.parse_args()
+    arguments = parsed_with_config(__doc__)
     values = arguments.values
     for run in plan(arguments.configfile, values, CATALOGUE):
         print_config(run, values.get("as") == "json")

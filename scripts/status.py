@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from snakeval.cli.entry import definitions_changed, entry, run_parser, runs_of
+from snakeval.cli.entry import RUNS, definitions_changed, entry, parsed, runs_of
 from snakeval.runs.status_table import print_status
 
 
 def main() -> int:
-    arguments = run_parser(__doc__).parse_args()
+    arguments = parsed(__doc__, *RUNS)
     for run in runs_of(arguments):
         print_status(run, definitions_changed(run))
     return 0

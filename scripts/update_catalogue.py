@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 
-from snakeval.cli.entry import CATALOGUE, entry
+from snakeval.cli.entry import CATALOGUE, entry, parsed
 from snakeval.errors import InputError, Problem
 from snakeval.reference.update_catalogue import read_image, update
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--values", type=json.loads, default={}, help="--config values, as JSON")
-    values = parser.parse_args().values
+    values = parsed(__doc__, "--values").values
     if not values.get("image"):
         fix = "snakemake update_catalogue --config image=nvcr.io/nvidia/eval-factory/ifbench:26.03"
         raise InputError([Problem("update_catalogue", "which image?", fix)])

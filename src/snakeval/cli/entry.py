@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from snakeval.config.export import DESTINATIONS
 from snakeval.config.load import Loaded, load, load_resolved, told
 from snakeval.errors import InputError, Problem
 from snakeval.plan.make import read_run
@@ -20,37 +21,68 @@ from snakeval.runs.find import chosen_runs, find_run
 CATALOGUE = Path(__file__).resolve().parents[3] / "config" / "catalogue"
 
 
-def run_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the arguments that choose runs."""
+_FLAG: Mapping[str, Any] = {"action": "store_true"}
+_SEVERAL: Mapping[str, Any] = {"type": Path, "action": "append", "default": []}
+
+ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    # runs
+    "--run": {"help": "id of a run, or its beginning"},
+    "--folder": {**_SEVERAL, "help": "a run folder of the config in force"},
+    "--output-dir": {**_SEVERAL, "help": "a folder with run folders"},
+    "--base": {"help": "a run: id, its beginning, or folder"},
+    "--candidate": {"help": "a run: id, its beginning, or folder"},
+    "--task": {"help": "a task of the run"},
+    "run": {"type": Path, "help": "the run folder"},
+    # a config
+    "--configfile": {**_SEVERAL, "help": "config files, the later ones over the earlier"},
+    "--values": {"type": json.loads, "default": {}, "help": "--config values, as JSON"},
+    # what is done, and shown
+    "--yes": {**_FLAG, "help": "remove what is shown"},
+    "--json": {**_FLAG, "help": "print JSON"},
+    "--lines": {"type": int, "default": 50, "help": "lines that are shown first"},
+    "--no-follow": {**_FLAG, "help": "show what is there and end"},
+    "--policy": {"type": Path, "help": "a policy's file; default: release.yaml"},
+    "--to": {"choices": DESTINATIONS, "help": "only this destination"},
+    "--auto": {**_FLAG, "help": "the destinations of execution.auto_export"},
+    "--stamp": {"help": "name of the stamp that says that all of it was sent"},
+    "--runtime": {"required": True, "help": "how the nodes run containers"},
+    "members": {"help": "digest of the results that are shown"},
+    # a server
+    "deployment": {"help": "its name"},
+    "start": {"help": "the start's id"},
+    "--limit": {"type": int, "help": "GPUs in use at once by this start's servers"},
+    "--gpus": {"nargs": "+", "default": [], "help": "NAME=SHARE of the run's servers"},
+}
+"""Every argument of every entry point: a name means the same in all of them."""
+
+RUNS = ("--run", "--folder", "--output-dir")
+"""They choose runs: see `runs_of`."""
+COMPARED = ("--base", "--candidate", "--output-dir")
+"""They name two runs: see `compared_runs`."""
+CONFIG = ("--configfile", "--values")
+"""They give a config as the Snakefile has it: see `config_of`."""
+
+
+def parsed(
+    description: str | None, *names: str, required: Collection[str] = ()
+) -> argparse.Namespace:
+    """The arguments of an entry point.
+
+    names     keys of `ARGUMENTS`
+    required  those that must be given
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--run", help="id of a run, or its beginning")
-    _add_paths(parser, "--folder", "a run folder of the config in force")
-    _add_paths(parser, "--output-dir", "a folder with run folders")
-    return parser
+    for name in names:
+        meaning = dict(ARGUMENTS[name])
+        if name in required:
+            meaning["required"] = True
+        parser.add_argument(name, **meaning)
+    return parser.parse_args()
 
 
-def _add_paths(
-    parser: argparse.ArgumentParser, name: str, meaning: str, required: bool = False
-) -> None:
-    """An argument that may be given several times."""
-    parser.add_argument(
-        name, type=Path, action="append", default=[], required=required, help=meaning
-    )
-
-
-def add_config(parser: argparse.ArgumentParser, meaning: str, required: bool = False) -> None:
-    """The arguments that give a config as the Snakefile has it."""
-    _add_paths(parser, "--configfile", meaning, required)
-    parser.add_argument("--values", type=json.loads, default={}, help="--config values, as JSON")
-
-
-def compare_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the arguments that name two runs."""
-    parser = argparse.ArgumentParser(description=description)
-    for name in ("base", "candidate"):
-        parser.add_argument(f"--{name}", help="a run: id, its beginning, or folder")
-    _add_paths(parser, "--output-dir", "a folder with run folders")
-    return parser
+def parsed_with_config(description: str | None, *names: str) -> argparse.Namespace:
+    """As `parsed`, with a config, which must be given."""
+    return parsed(description, *CONFIG, *names, required=["--configfile"])
 
 
 def compared_runs(arguments: argparse.Namespace) -> tuple[Run, Run]:
@@ -68,13 +100,6 @@ def compared_runs(arguments: argparse.Namespace) -> tuple[Run, Run]:
     if problems:
         raise InputError(problems)
     return found[0], found[1]
-
-
-def config_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the arguments that give a config as the Snakefile has it."""
-    parser = argparse.ArgumentParser(description=description)
-    add_config(parser, "config files, the later ones over the earlier", required=True)
-    return parser
 
 
 def config_of(arguments: argparse.Namespace) -> tuple[Loaded, dict[str, Any]]:
