@@ -1,4 +1,5 @@
-# make demo: sets up and runs the demo.   make test: sets up and runs all tests.
+# make demo: sets up and runs the demo.   make test: sets up and runs the tests of every run.
+# make test-long, test-gpu, test-lepton: the tests that need time, a GPU, the real Lepton.
 PYTHON ?= python3
 VENV := .venv
 # Byte code is kept: without it every start of Snakemake compiles for five seconds.
@@ -12,7 +13,7 @@ define install
 $(UV) $(1) || $(PIP) $(1)
 endef
 
-.PHONY: demo test check bench reference lock clean
+.PHONY: demo test test-long test-gpu test-lepton check bench reference lock clean
 
 demo: $(VENV)/run
 	$(BIN)/snakemake --profile profiles/local
@@ -20,6 +21,18 @@ demo: $(VENV)/run
 PYTEST_ARGS ?= -n 2
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What is too long for every run; its figures go to docs/reliability.md.
+test-long: $(VENV)/dev
+	$(BIN)/python -m pytest -m long --timeout 14400 -s $(LONG_ARGS)
+
+# On a machine with a GPU: vLLM with a small model, and two benchmarks through it.
+test-gpu: $(VENV)/dev
+	$(BIN)/python -m pytest -m gpu --timeout 3600 $(GPU_ARGS)
+
+# The real Lepton service, where its variables are set (docs/lepton.md).
+test-lepton: $(VENV)/dev
+	$(BIN)/python -m pytest -m lepton --timeout 3600 tests/lepton
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

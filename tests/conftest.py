@@ -48,6 +48,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneEngineAtA
     return OneEngineAtATime(config, log)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long, or needs a GPU, runs where it is asked for: `-m long` (`make test-long`)."""
+    unasked = [name for name in ("long", "gpu") if name not in config.option.markexpr]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture
 def endpoint() -> Iterator[ScriptedEndpoint]:
     """An OpenAI-compatible endpoint on this machine's loopback address."""

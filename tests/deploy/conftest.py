@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deployed import Deployed, wait_until
+from deployed import Deployed
+
+from rig.waiting import wait_until
 
 
 @pytest.fixture
@@ -15,4 +17,4 @@ def project(tmp_path: Path) -> Iterator[Deployed]:
     for run in project.runs:
         for server in run.glob("deployments/*"):
             (server / "stop").write_text("now")
-    wait_until(lambda: not project.leftovers(), 30)
+    wait_until(lambda: not project.leftovers())

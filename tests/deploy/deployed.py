@@ -6,8 +6,6 @@ import json
 import os
 import socket
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +80,7 @@ class Deployed(Project):
         """A utility target, as in another terminal."""
         program, *_ = self.command()
         config = ["--configfile", str(self.config)]
-        return self.run(program, "-s", str(self.snakefile), name, *config)
+        return self.run_warm(program, "-s", str(self.snakefile), name, *config)
 
     @property
     def server(self) -> Path:
@@ -124,13 +122,6 @@ class Deployed(Project):
     def file(self, name: str) -> Path:
         """A file that steers the scripted server."""
         return self.folder / name
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def taken_port() -> socket.socket:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from rig.pipeline import as_in_a_terminal
+from rig.waiting import PATIENCE
 from snakeval.config.model import Config
 from snakeval.plan.server import MODEL, servers_of
 from snakeval.render.lib import write_library
@@ -73,12 +74,12 @@ class Supervised:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(PATIENCE)
 
     def ended(self, **variables: str) -> str:
         """Starts it and waits for its end; what it said."""
         with self.started(**variables) as process:
-            process.wait(60)
+            process.wait(PATIENCE)
         return self.said
 
     @property

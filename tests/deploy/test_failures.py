@@ -4,8 +4,9 @@ import os
 import signal
 
 import psutil
-from deployed import Deployed, quiz, scripted, wait_until
+from deployed import Deployed, quiz, scripted
 
+from rig.waiting import PATIENCE, wait_until
 from snakeval.job.lease import holder_of
 
 
@@ -21,19 +22,19 @@ def test_dead_in_the_middle_it_comes_back_and_the_same_start_goes_on(project: De
     project.folder.mkdir(exist_ok=True)
     project.file("hold").touch()
     with project.started() as snakemake:
-        wait_until(lambda: project.noted("asked") == 2, 120)
+        wait_until(lambda: project.noted("asked") == 2)
         # when the server is killed, and with it both attempts
         project.file("hold").unlink()
         for server in server_processes(project):
             server.kill()
         # then the same start publishes both
-        assert snakemake.wait(240) == 0, project.log
+        assert snakemake.wait(PATIENCE) == 0, project.log
     assert project.starts == 2
     assert project.record["lives"][-1]["restarts"] == 1
     assert [row["state"] for row in project.rows()] == ["published"] * 2
     assert len(project.status("quiz")["attempts"]) == 2
     assert "ended during this attempt" in project.status("quiz")["attempts"][0]["cause"]
-    wait_until(lambda: not project.leftovers(), 10)
+    wait_until(lambda: not project.leftovers())
 
 
 def test_a_killed_supervisor_is_told_as_the_cause_and_the_next_start_goes_on(
@@ -44,14 +45,14 @@ def test_a_killed_supervisor_is_told_as_the_cause_and_the_next_start_goes_on(
     project.folder.mkdir(exist_ok=True)
     project.file("hold").touch()
     with project.started() as snakemake:
-        wait_until(lambda: project.noted("asked") == 1, 120)
+        wait_until(lambda: project.noted("asked") == 1)
         # when the supervisor is killed, and with it the server
         owner = holder_of(project.server / "lease")
         assert owner is not None
         os.kill(owner.pid, signal.SIGKILL)
         wait_until(lambda: not server_processes(project))
         project.file("hold").unlink()
-        assert snakemake.wait(120) == 1, project.log
+        assert snakemake.wait(PATIENCE) == 1, project.log
     # then both attempts, and the end of the start, say so
     first, second = (each["cause"] for each in project.status("quiz")["attempts"])
     assert "ended during this attempt: its supervisor" in first
@@ -60,7 +61,7 @@ def test_a_killed_supervisor_is_told_as_the_cause_and_the_next_start_goes_on(
     # and the next start brings the server up again
     project.snakemake().check()
     assert [row["state"] for row in project.rows()] == ["published"]
-    wait_until(lambda: not project.leftovers(), 10)
+    wait_until(lambda: not project.leftovers())
 
 
 def test_a_killed_controller_leaves_benchmarks_that_finish_and_a_server_that_ends(
@@ -71,13 +72,13 @@ def test_a_killed_controller_leaves_benchmarks_that_finish_and_a_server_that_end
     project.folder.mkdir(exist_ok=True)
     project.file("hold").touch()
     with project.started() as snakemake:
-        wait_until(lambda: project.noted("asked") == 2, 120)
+        wait_until(lambda: project.noted("asked") == 2)
         os.kill(snakemake.pid, signal.SIGKILL)
         snakemake.wait()
         # when the server answers again
         project.file("hold").unlink()
         # then both finish, and the server ends by itself
-        wait_until(lambda: not project.leftovers(), 120)
+        wait_until(lambda: not project.leftovers())
     assert project.record["cause"] == "no benchmark needs it any more"
     assert project.status("quiz")["state"] == "published"
     # and the next start has nothing to do but the tables
@@ -106,7 +107,7 @@ def test_a_server_that_never_comes_up_is_a_failed_job_with_its_last_words(
     assert row["state"] == "pending"
     assert "was not healthy after 3 s" in row["cause"]
     assert project.starts == 1
-    wait_until(lambda: not project.leftovers(), 10)
+    wait_until(lambda: not project.leftovers())
 
 
 def test_down_when_the_last_benchmark_has_failed_for_good(project: Deployed) -> None:
@@ -119,4 +120,4 @@ def test_down_when_the_last_benchmark_has_failed_for_good(project: Deployed) -> 
     assert [row["state"] for row in project.rows()] == ["published", "failed"]
     assert len(project.status("quiz.1")["attempts"]) == 2
     assert "server model: stopped (no benchmark needs it any more); healthy after" in said
-    wait_until(lambda: not project.leftovers(), 10)
+    wait_until(lambda: not project.leftovers())

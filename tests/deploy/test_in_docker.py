@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from deployed import Deployed, wait_until
+from deployed import Deployed
 from supervised import Supervised
 
 from rig.docker_engine import DockerEngine, RigUnavailable
@@ -18,6 +18,7 @@ from rig.model_server import llama_image
 from rig.other_user import other_user
 from rig.pipeline import nemo_sums
 from rig.unavailable import unavailable
+from rig.waiting import wait_until
 from snakeval.run_folder.layout import RunPaths
 
 
@@ -39,7 +40,7 @@ def test_a_server_in_a_container_lives_and_ends_with_its_supervisor(
     server.write(llama_image(), runtime="docker")
     with server.started() as process:
         # then it answers, at this machine's loopback address only
-        wait_until(lambda: server.address, 60)
+        wait_until(lambda: server.address)
         assert server.address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(server.address + "/v1/models", timeout=5) as answer:
             assert json.load(answer)["data"][0]["id"] == "test-model"
@@ -48,11 +49,11 @@ def test_a_server_in_a_container_lives_and_ends_with_its_supervisor(
         before = server.address
         subprocess.run(["docker", "kill", name], check=True, capture_output=True)
         # then another one comes up
-        wait_until(lambda: server.address not in ("", before), 60)
+        wait_until(lambda: server.address not in ("", before))
         assert server.record["lives"][-1]["restarts"] == 1
         # and when the supervisor is killed, the container ends too
         os.kill(process.pid, signal.SIGKILL)
-        wait_until(lambda: not containers(server.run.id), 15)
+        wait_until(lambda: not containers(server.run.id))
 
 
 def test_a_nemo_image_asks_a_server_in_a_container(

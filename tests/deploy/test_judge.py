@@ -2,10 +2,11 @@
 
 import json
 
-from deployed import Deployed, essay, quiz, wait_until
+from deployed import Deployed, essay, quiz
 
 from rig.model_server import llama
 from rig.pipeline import MODEL
+from rig.waiting import wait_until
 
 
 def test_a_judge_is_up_only_while_a_pending_benchmark_asks_it(project: Deployed) -> None:
@@ -31,4 +32,4 @@ def test_a_judge_is_up_only_while_a_pending_benchmark_asks_it(project: Deployed)
     command = (project.task("essay") / "artifacts" / "snakeval" / "command.sh").read_text()
     assert "--judge-url http://127.0.0.1:" in command and "--judge-model judge-model" in command
     assert MODEL not in command
-    wait_until(lambda: not project.leftovers(), 10)
+    wait_until(lambda: not project.leftovers())

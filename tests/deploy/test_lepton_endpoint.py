@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployed import SCRIPTED, wait_until
+from deployed import SCRIPTED
 from supervised import Supervised
 
 from rig.lepton_service import LeptonService
 from rig.pipeline import MODEL as MODEL_NAME
+from rig.waiting import wait_until
 from snakeval.executors.lepton import calls as lepton_calls
 from snakeval.executors.lepton import endpoint as lepton_endpoint
 from snakeval.executors.lepton.calls import GivenUp, family_of
@@ -313,18 +314,18 @@ def test_supervised_it_comes_back_and_never_outlives_its_supervisor(
         endpoint=content,
     )
     with server.started() as process:
-        wait_until(lambda: server.address, 60)
+        wait_until(lambda: server.address)
         # when its state is Error, and stays so
         (first,) = older.deployments.alive
         before = server.address
         first.shown = "Error"
         # then another one takes its place, and the first is deleted
-        wait_until(lambda: server.address not in ("", before), 60)
+        wait_until(lambda: server.address not in ("", before))
         assert [each.name != first.name for each in older.deployments.alive] == [True]
         assert server.record["lives"][-1]["restarts"] == 1
         # and when the supervisor is killed, the endpoint is deleted too
         process.kill()
-        wait_until(lambda: not older.deployments.alive and not older.secrets, 30)
+        wait_until(lambda: not older.deployments.alive and not older.secrets)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from typing import Any
 
 import psutil
 import pytest
-from deployed import OWN, SCRIPTED, Deployed, quiz, wait_until
+from deployed import OWN, SCRIPTED, Deployed, quiz
 
 from rig.lepton_service import LeptonService
 from rig.pipeline import MODEL
+from rig.waiting import PATIENCE, wait_until
 
 COMMAND = OWN["own"]["command"] + " --key-name {api_key_name}"
 WITH_KEY = {"own": {**OWN["own"], "command": COMMAND}}
@@ -86,7 +87,7 @@ def test_one_endpoint_serves_all_benchmarks_and_is_deleted_after_the_last(
     (life,) = project.record["lives"]
     assert (life["loads"], life["restarts"]) == (1, 0) and life["seconds_in_use"] > 0
     # and nothing is left at Lepton or here; no file has the token
-    wait_until(lambda: not lepton.deployments.alive and not project.leftovers(), 20)
+    wait_until(lambda: not lepton.deployments.alive and not project.leftovers())
     assert not lepton.secrets
     (token,) = lepton.secrets_made
     files = [path for path in project.folder.rglob("*") if path.is_file()]
@@ -100,7 +101,7 @@ def test_one_that_does_not_come_up_is_a_failed_job_with_its_log(
     said = project.snakemake().refused().output
     assert "is in the state Error" in said
     assert "no GPU was found, says the server" in said
-    wait_until(lambda: not lepton.deployments.alive and not project.leftovers(), 20)
+    wait_until(lambda: not lepton.deployments.alive and not project.leftovers())
     assert not lepton.secrets
 
 
@@ -108,12 +109,12 @@ def test_interrupted_it_is_deleted(project: Deployed, lepton: LeptonService) -> 
     configure(project, tasks=1)
     project.file("hold").touch()
     with project.started() as snakemake:
-        wait_until(lambda: project.noted("asked"), 120)
+        wait_until(lambda: project.noted("asked"))
         os.killpg(snakemake.pid, signal.SIGINT)
-        snakemake.wait(60)
-        wait_until(lambda: not lepton.deployments.alive, 60)
+        snakemake.wait(PATIENCE)
+        wait_until(lambda: not lepton.deployments.alive)
     project.file("hold").unlink()
-    wait_until(lambda: not project.leftovers(), 20)
+    wait_until(lambda: not project.leftovers())
     assert not lepton.secrets
 
 
@@ -124,7 +125,7 @@ def test_what_a_crash_leaves_is_deleted_by_kill_and_by_the_next_start(
     configure(project, tasks=1)
     project.file("hold").touch()
     with project.started():
-        wait_until(lambda: project.noted("asked"), 120)
+        wait_until(lambda: project.noted("asked"))
         crash(project)
     (orphan,) = lepton.deployments.alive
     # when its run is killed
@@ -136,7 +137,7 @@ def test_what_a_crash_leaves_is_deleted_by_kill_and_by_the_next_start(
     assert not lepton.deployments.alive and not lepton.secrets
     # when the same happens again, and the run is started anew
     with project.started():
-        wait_until(lambda: len(lepton.deployments.alive) == 1 and project.noted("asked") == 2, 120)
+        wait_until(lambda: len(lepton.deployments.alive) == 1 and project.noted("asked") == 2)
         crash(project)
     (orphan,) = lepton.deployments.alive
     project.file("hold").unlink()
@@ -144,5 +145,5 @@ def test_what_a_crash_leaves_is_deleted_by_kill_and_by_the_next_start(
     # then it is published, by an endpoint of that start, and none is left
     assert project.rows()[0]["state"] == "published"
     assert len(lepton.deployments.created) == 3
-    wait_until(lambda: not lepton.deployments.alive and not project.leftovers(), 20)
+    wait_until(lambda: not lepton.deployments.alive and not project.leftovers())
     assert not lepton.secrets

@@ -1,9 +1,10 @@
 """One server for all benchmarks of a model: up when it is needed, down when it is not."""
 
-from deployed import Deployed, quiz, scripted, wait_until
+from deployed import Deployed, quiz, scripted
 
 from rig.model_server import llama
 from rig.pipeline import SUMS
+from rig.waiting import wait_until
 
 
 def test_one_start_of_a_real_server_serves_all_benchmarks(project: Deployed) -> None:
@@ -18,7 +19,7 @@ def test_one_start_of_a_real_server_serves_all_benchmarks(project: Deployed) -> 
     (life,) = project.record["lives"]
     assert (life["loads"], life["restarts"]) == (1, 0)
     assert life["seconds_in_use"] > 0
-    wait_until(lambda: not project.leftovers(), 10)
+    wait_until(lambda: not project.leftovers())
     # when the same is started again
     again = project.snakemake().check()
     # then no server comes up

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import psutil
-from deployed import Deployed, quiz, scripted, wait_until
+from deployed import Deployed, quiz, scripted
 from supervised import Supervised
 
 from rig.model_server import llama_image
+from rig.waiting import PATIENCE, wait_until
 from snakeval.run_folder.layout import RunPaths
 
 SEED = 20261122
@@ -79,8 +80,8 @@ def test_twenty_random_kills_leave_no_container_and_no_process(
                 server.use()
     # then one more start ends what is left, and itself when it is idle
     with server.started() as supervisor:
-        supervisor.wait(60)
-    wait_until(lambda: not containers(server) and not processes(server), 20)
+        supervisor.wait(PATIENCE)
+    wait_until(lambda: not containers(server) and not processes(server))
     assert len(set(killed)) >= len(PARTS), killed
     assert server.record["state"] == "stopped", server.record["cause"]
 
@@ -134,4 +135,4 @@ def test_after_twenty_random_kills_of_a_run_the_next_start_publishes_all_and_not
     # then the next start publishes everything, and nothing is left
     project.snakemake("--retries", "3").check()
     assert [row["state"] for row in project.rows()] == ["published"] * 2
-    wait_until(lambda: not project.leftovers(), 20)
+    wait_until(lambda: not project.leftovers())

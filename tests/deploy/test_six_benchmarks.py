@@ -7,7 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deployed import Deployed, quiz, scripted, wait_until
+from deployed import Deployed, quiz, scripted
+
+from rig.waiting import PATIENCE, wait_until
 
 
 def run_of(project: Deployed, model: str) -> Path:
@@ -57,13 +59,13 @@ def test_six_benchmarks_share_a_server_that_is_down_soon_after_the_last_of_them(
     project.file("hold-slow").touch()
     with project.started("--cores", "9", "--retries", "0") as snakemake:
         # when the quick model's benchmarks have ended, while the slow one's go on
-        wait_until(lambda: len(list(project.folder.glob("out/*/run.json"))) == 2, 120)
+        wait_until(lambda: len(list(project.folder.glob("out/*/run.json"))) == 2)
         quick, slow = run_of(project, "quick"), run_of(project, "slow")
-        wait_until(lambda: _ended(attempts(quick)) == 6, 240)
-        wait_until(lambda: record(quick)["state"] == "stopped", 30)
+        wait_until(lambda: _ended(attempts(quick)) == 6)
+        wait_until(lambda: record(quick)["state"] == "stopped")
         assert record(slow)["state"] == "up" and snakemake.poll() is None
         project.file("hold-slow").unlink()
-        assert snakemake.wait(240) == 1
+        assert snakemake.wait(PATIENCE) == 1
     # then each server was loaded once, and was down within 10 s after its last benchmark
     for run in (quick, slow):
         (life,) = record(run)["lives"]
@@ -90,7 +92,7 @@ def test_six_benchmarks_share_a_server_that_is_down_soon_after_the_last_of_them(
     # and when all are published, none comes up
     assert "Nothing to be done" in project.snakemake().check().output
     assert project.starts == 4
-    wait_until(lambda: not project.leftovers(), 10)
+    wait_until(lambda: not project.leftovers())
 
 
 def _ended(found: list[dict[str, Any]]) -> int:

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from deployed import scripted, taken_port, wait_until
+from deployed import scripted, taken_port
 from supervised import Supervised
 
+from rig.waiting import PATIENCE, wait_until
 from snakeval.job import supervise
 from snakeval.run_folder.layout import RunPaths
 
@@ -39,7 +40,7 @@ def test_by_hand_it_comes_up_at_loopback_and_ctrl_c_takes_it_down(server: Superv
         wait_until(lambda: "healthy after" in server.said)
         assert server.address.startswith("http://127.0.0.1:")
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
     assert not server.servers()
     assert not server.address
     assert server.record["state"] == "stopped"
@@ -88,7 +89,7 @@ def test_a_server_that_dies_comes_back_at_most_three_times(server: Supervised) -
             wait_until(lambda before=before: server.address != before)  # type: ignore[misc]
             if number < 3:
                 wait_until(lambda number=number: starts(server) == number + 2)  # type: ignore[misc]
-        assert process.wait(20) == 1
+        assert process.wait(PATIENCE) == 1
     assert server.record["lives"][-1]["restarts"] == 3
     assert "after 3 restarts" in server.record["cause"]
 
@@ -124,7 +125,7 @@ def test_a_start_that_has_found_it_up_has_time_to_use_it(server: Supervised) -> 
             server.paths.up(f"start{number}").touch()
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.6)
-        process.wait(20)
+        process.wait(PATIENCE)
     assert server.record["cause"] == "idle for 3 s"
 
 
@@ -147,7 +148,7 @@ def test_it_stays_while_it_is_used_and_ends_with_its_last_benchmark(server: Supe
         server.run.task("b").status.write_text(json.dumps({"attempts": [attempt]}))
         (server.paths.users / "b").unlink()
         # then the server is down within seconds
-        process.wait(10)
+        process.wait(PATIENCE)
     assert server.record["cause"] == "no benchmark needs it any more"
 
 
@@ -166,7 +167,7 @@ def test_killed_it_leaves_no_server_and_the_next_one_takes_over(server: Supervis
     with server.started() as process:
         wait_until(lambda: server.address)
         os.kill(process.pid, signal.SIGKILL)
-        wait_until(lambda: not server.servers(), 10)
+        wait_until(lambda: not server.servers())
     with server.started():
         wait_until(lambda: starts(server) == 2 and server.address)
 

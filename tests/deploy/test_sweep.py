@@ -7,7 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from deployed import Deployed, quiz, scripted, wait_until
+from deployed import Deployed, quiz, scripted
+
+from rig.waiting import wait_until
 
 
 def model(name: str, *more: str) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def test_models_take_turns_under_a_limit_and_one_that_fails_hides_no_other(
     )
     assert all(first[1] <= second[0] for first, second in pairwise(times))
     assert Path(project.folder / "server-starts").read_text().count("gpus 0") == 3
-    wait_until(lambda: not project.leftovers(), 10)
+    wait_until(lambda: not project.leftovers())
     # when the same is started again, only the broken one is tried
     dry = project.snakemake("-n", "--resources", "gpu=1").check()
     assert (counted(dry.output, "deploy"), dry.planned) == (1, 2)

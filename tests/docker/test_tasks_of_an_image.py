@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
 
 import pytest
 
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import ROOT, Project
+from rig.warm_snakemake import SNAKEMAKE
 
 pytestmark = pytest.mark.docker
 
 
 def update(project: Project, image: str) -> list[str]:
     return [
-        str(Path(sys.executable).with_name("snakemake")),
+        SNAKEMAKE,
         *("-s", str(ROOT / "Snakefile"), "update_catalogue"),
         *("--config", f"image={image}", "output=here"),
     ]
@@ -27,7 +27,7 @@ def test_tasks_of_the_real_image_are_those_of_the_catalogue(
 ) -> None:
     project = Project(tmp_path, endpoint.chat_url)
 
-    done = project.run(*update(project, nemo_image)).check()
+    done = project.run_warm(*update(project, nemo_image)).check()
 
     # then its 133 tasks are the rows that came with the launcher, and only the image is another
     assert "lm-evaluation-harness: 133 tasks (0 added, 0 changed, 0 removed)" in done.output
@@ -49,8 +49,8 @@ def test_image_without_benchmarks_is_refused_and_nothing_is_written(
 ) -> None:
     project = Project(tmp_path, endpoint.chat_url)
 
-    base = project.run(*update(project, "snakeval-test/base:latest")).refused()
-    absent = project.run(*update(project, "127.0.0.1:1/nowhere/image:1")).refused()
+    base = project.run_warm(*update(project, "snakeval-test/base:latest")).refused()
+    absent = project.run_warm(*update(project, "127.0.0.1:1/nowhere/image:1")).refused()
 
     assert "snakeval-test/base:latest: holds no framework.yml" in base.output
     assert "127.0.0.1:1/nowhere/image:1 is not here and cannot be pulled" in absent.output

@@ -1,13 +1,13 @@
 """Exports as a person starts them: part of a run, or as targets, with and without a config."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import Finished, Project
+from rig.warm_snakemake import SNAKEMAKE
 
 RESULT = '{"scores": {"accuracy": 0.5}, "samples": {"expected": 4, "scored": 4}}'
 DOWN = "http://127.0.0.1:9"
@@ -40,8 +40,7 @@ def project(endpoint: ScriptedEndpoint, tmp_path: Path) -> Project:
 
 def target(project: Project, name: str, *arguments: str) -> Finished:
     """A utility target without any config."""
-    snakemake = str(Path(sys.executable).with_name("snakemake"))
-    return project.run(snakemake, "-s", str(project.snakefile), name, *arguments)
+    return project.run_warm(SNAKEMAKE, "-s", str(project.snakefile), name, *arguments)
 
 
 def receipts(project: Project, destination: str) -> set[str]:

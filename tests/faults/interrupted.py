@@ -20,6 +20,7 @@ import psutil
 from rig.endpoint import ScriptedEndpoint, answer_sums
 from rig.image import BENCHMARK
 from rig.pipeline import HARNESSES, SUMS, Finished, Project, as_in_a_terminal, nemo_sums
+from rig.promised import within
 from snakeval.job.lease import holder_of
 
 SAMPLES = 48
@@ -91,13 +92,12 @@ class Evaluation:
         self.wait_until(
             lambda: (
                 self.answered >= SAMPLES or (self.answered >= answers and self.is_published("once"))
-            ),
-            150,  # the NeMo image takes a minute to start on a busy machine
+            )
         )
         assert self.answered < SAMPLES, "too late: the benchmark is not in the middle any more"
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
-        self.endpoint.wait_for(condition, timeout)
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        self.endpoint.wait_for(condition)
 
     # --- what runs -------------------------------------------------------------------------------
 
@@ -153,8 +153,8 @@ class Evaluation:
                     found.append(f"{process.pid} {command}")
         return found
 
-    def wait_until_nothing_runs(self, timeout: float = LIFELINE) -> None:
-        self.wait_until(lambda: not self.harnesses(), timeout)
+    def wait_until_nothing_runs(self) -> None:
+        within(LIFELINE, lambda: not self.harnesses(), told=self.harnesses)
 
     # --- starting --------------------------------------------------------------------------------
 

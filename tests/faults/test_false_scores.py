@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from false_scores.endpoint import EndpointByTask
 from rig.endpoint import Fault, ScriptedEndpoint, answer_sums
 from rig.image import BENCHMARK, NEMO_IMAGE
 from rig.pipeline import Finished, Project
+from rig.waiting import PATIENCE, wait_until
 from snakeval.job import verify
 
 HERE = Path(__file__).parent / "false_scores"
@@ -372,22 +372,22 @@ def nemo_starts(tmp_path_factory: pytest.TempPathFactory, nemo_image: str) -> Tw
         write(project, [*others, *(case.task for case in NEMO)])
         both = threading.Event()
         endpoint.voices["left"] = endpoint.voices["right"] = lambda prompt: (
-            answer_sums(prompt) if both.wait(120) else ""
+            answer_sums(prompt) if both.wait(PATIENCE) else ""
         )
         stopped = threading.Event()
         endpoint.voices["told_to_stop"] = lambda prompt: (
             answer_sums(prompt)
-            if len(endpoint.answered["told_to_stop"]) < 8 or stopped.wait(120)
+            if len(endpoint.answered["told_to_stop"]) < 8 or stopped.wait(PATIENCE)
             else ""
         )
         with project.started("--retries", "0") as process:
-            endpoint.wait_for(lambda: endpoint.asked.keys() >= {"left", "right"}, 180)
+            endpoint.wait_for(lambda: endpoint.asked.keys() >= {"left", "right"})
             both.set()
-            endpoint.wait_for(lambda: len(endpoint.answered["told_to_stop"]) >= 8, 180)
+            endpoint.wait_for(lambda: len(endpoint.answered["told_to_stop"]) >= 8)
             signal_container(project, "told_to_stop", "TERM")
             wait_until_answers_are_on_disk(project, CLOSING)
             signal_container(project, CLOSING, "KILL")
-            code = process.wait(300)
+            code = process.wait(PATIENCE)
             stopped.set()
         broken = look(project, Finished(code, project.log), endpoint)
 
@@ -408,15 +408,14 @@ def signal_container(project: Project, task: str, name: str) -> None:
 
 def wait_until_answers_are_on_disk(project: Project, task: str) -> None:
     """All of them; what the harness then still does is to score and to write."""
-    deadline = time.monotonic() + 180
     spec: Row = {"format": "nemo", "cached": True}
-    while True:
+
+    def on_disk() -> bool:
         (work,) = (project.task(task) / "work").glob("*") if project.task(task).exists() else ("",)
         assert not (work and (Path(work) / "results.yml").exists()), "too late"
-        if work and verify.progress(work, spec) == SIZE:
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        return bool(work) and verify.progress(work, spec) == SIZE
+
+    wait_until(on_disk, every=0.02)
 
 
 @pytest.mark.docker

@@ -9,6 +9,8 @@ import subprocess
 import pytest
 from interrupted import PARALLELISM, Evaluation
 
+from rig.waiting import PATIENCE
+
 
 def test_a_second_start_is_refused_and_told_who_is_at_it(evaluation: Evaluation) -> None:
     with evaluation.project.started() as snakemake:
@@ -16,7 +18,7 @@ def test_a_second_start_is_refused_and_told_who_is_at_it(evaluation: Evaluation)
         with evaluation.endpoint.holding():
             again = evaluation.project.snakemake().refused()
         assert f"pid {snakemake.pid} on {platform.node()}" in again.output
-        assert snakemake.wait(60) == 0, evaluation.project.log
+        assert snakemake.wait(PATIENCE) == 0, evaluation.project.log
     evaluation.check_published()
 
 
@@ -27,9 +29,9 @@ def test_snakemake_waits_for_a_start_by_hand_and_adopts(evaluation: Evaluation) 
         with evaluation.project.started() as snakemake:
             with evaluation.endpoint.holding():
                 said = f"waiting for {script.pid} on {platform.node()}"
-                evaluation.wait_until(lambda: said in evaluation.project.log, 15)
-            assert snakemake.wait(60) == 0, evaluation.project.log
-        assert script.wait(10) == 0
+                evaluation.wait_until(lambda: said in evaluation.project.log)
+            assert snakemake.wait(PATIENCE) == 0, evaluation.project.log
+        assert script.wait(PATIENCE) == 0
     assert evaluation.attempts() == ["published"]
     evaluation.check_published()
 
@@ -38,10 +40,10 @@ def test_a_start_by_hand_waits_for_snakemake_and_adopts(evaluation: Evaluation) 
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle()
         with evaluation.endpoint.holding(), evaluation.started_by_hand() as script:
-            evaluation.wait_until(lambda: "waiting for" in evaluation.said_by_hand, 15)
+            evaluation.wait_until(lambda: "waiting for" in evaluation.said_by_hand)
             evaluation.endpoint.held = False
-            assert snakemake.wait(30) == 0, evaluation.project.log
-            assert script.wait(30) == 0
+            assert snakemake.wait(PATIENCE) == 0, evaluation.project.log
+            assert script.wait(PATIENCE) == 0
     assert "nothing is asked again" in evaluation.said_by_hand
     assert evaluation.attempts() == ["published"]
     evaluation.check_published()
@@ -53,11 +55,11 @@ def test_who_waits_may_be_stopped_and_disturbs_nobody(evaluation: Evaluation) ->
         evaluation.wait_for_the_middle()
         with evaluation.endpoint.holding(), evaluation.started_by_hand() as waiting:
             said = f"waiting for {working.pid}"
-            evaluation.wait_until(lambda: said in evaluation.said_by_hand, 10)
+            evaluation.wait_until(lambda: said in evaluation.said_by_hand)
             waiting.terminate()
-            assert waiting.wait(10) == 143
+            assert waiting.wait(PATIENCE) == 143
         assert evaluation.project.status(evaluation.name)["state"] == "running"
-        assert working.wait(30) == 0
+        assert working.wait(PATIENCE) == 0
     assert evaluation.attempts() == ["published"]
 
 
@@ -70,7 +72,7 @@ def test_by_hand_an_interrupted_run_is_finished_without_snakemake(evaluation: Ev
     with evaluation.started_by_hand() as script:
         evaluation.wait_for_the_middle(evaluation.answered + 8)
         os.killpg(script.pid, signal.SIGINT)
-        assert script.wait(20) == 130
+        assert script.wait(PATIENCE) == 130
     everything = evaluation.by_hand("run_all.sh").check()
     # then everything is done, and Snakemake has nothing left but the tables
     assert "finished before" in everything.output
@@ -91,7 +93,7 @@ def test_of_many_that_race_for_a_dead_owner_one_takes_over_at_once(evaluation: E
         # when three start at once
         with contextlib.ExitStack() as stack:
             racing = [stack.enter_context(evaluation.started_by_hand(**patience)) for _ in range(3)]
-            assert [process.wait(60) for process in racing] == [0, 0, 0]
+            assert [process.wait(PATIENCE) for process in racing] == [0, 0, 0]
     # then one has worked, and the others have adopted its result
     said = evaluation.said_by_hand
     assert said.count("taking over") == 1, said
@@ -122,15 +124,15 @@ def suspend_and_take_over(evaluation: Evaluation) -> None:
         os.killpg(suspended.pid, signal.SIGSTOP)
         with evaluation.started_by_hand(**silence) as successor:
             # when another one has taken over, and the first one wakes up
-            evaluation.wait_until(lambda: len(evaluation.attempts()) == 2, 40)
+            evaluation.wait_until(lambda: len(evaluation.attempts()) == 2)
             assert not evaluation.processes() or evaluation.engine is None
             evaluation.endpoint.latency = 0.15
             evaluation.wait_for_the_middle(evaluation.answered + 4)
             os.killpg(suspended.pid, signal.SIGCONT)
             # then the first one leaves, and says why
-            assert suspended.wait(15) == 1
+            assert suspended.wait(PATIENCE) == 1
             # and the second one is not disturbed
-            assert successor.wait(60) == 0, evaluation.said_by_hand
+            assert successor.wait(PATIENCE) == 0, evaluation.said_by_hand
     assert "another start has taken over" in evaluation.said_by_hand
     assert evaluation.attempts() == ["interrupted", "published"]
     evaluation.project.snakemake().check()
@@ -145,7 +147,7 @@ def test_starting_over_is_refused_while_another_one_is_at_it(evaluation: Evaluat
             fresh = f"fresh={evaluation.name}"
             refused = evaluation.project.snakemake("--config", fresh).refused()
         assert f"pid {script.pid}" in refused.output
-        assert script.wait(30) == 0
+        assert script.wait(PATIENCE) == 0
     evaluation.project.snakemake().check()
     evaluation.check_published()
 
@@ -169,7 +171,7 @@ def test_kill_stops_a_run_and_proves_that_it_is_gone(
         assert not script.is_running()
         assert f"{evaluation.name}: pid {script.pid}" in killed.output
         assert f"controller: pid {snakemake.pid}" in killed.output
-        assert snakemake.wait(5) != 0
+        assert snakemake.wait(PATIENCE) != 0
     assert evaluation.attempts() == ["cancelled"]
     # and the next start continues
     evaluation.project.snakemake().check()

@@ -11,6 +11,7 @@ from rig.docker_engine import DockerEngine
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import nemo_sums
 from rig.podman import Podman
+from rig.waiting import PATIENCE
 
 WITH_PODMAN = ("--default-resources", "container_runtime='podman'", "--retries", "0")
 
@@ -37,7 +38,7 @@ def test_a_podman_container_ends_with_its_script_and_is_continued(
             assert evaluation.containers()
             with evaluation.endpoint.holding():
                 os.killpg(snakemake.pid, number)
-                assert snakemake.wait(30) != 0
+                assert snakemake.wait(PATIENCE) != 0
                 evaluation.wait_until_nothing_runs()
     # then the same command continues
     evaluation.project.snakemake(*WITH_PODMAN).check()

@@ -14,6 +14,7 @@ from interrupted import PARALLELISM, Evaluation
 from rig.endpoint import ScriptedEndpoint
 from rig.machine import TOOLS
 from rig.pipeline import ROOT
+from rig.waiting import PATIENCE
 from snakeval.config.load import load
 from snakeval.plan.make import make_run
 from snakeval.render.task import render
@@ -59,7 +60,7 @@ def test_run_sh_needs_no_flock_timeout_setsid_or_ps(evaluation: Evaluation) -> N
         with evaluation.started_by_hand(**poor) as script:
             evaluation.wait_for_the_middle(evaluation.answered + 8)
             script.send_signal(signal_number)
-            assert script.wait(20) != 0
+            assert script.wait(PATIENCE) != 0
             evaluation.wait_until_nothing_runs()
     ended = evaluation.by_hand(**poor).check()
     # then nothing was missing
@@ -86,7 +87,7 @@ def test_a_reader_that_went_away_ends_no_script(evaluation: Evaluation) -> None:
         evaluation.wait_for_the_middle()
         os.close(reading)
         script.terminate()
-        assert script.wait(20) == 143
+        assert script.wait(PATIENCE) == 143
     finally:
         script.kill()
         script.wait()
@@ -133,7 +134,7 @@ def fill_and_continue(evaluation: Evaluation, leave: int) -> None:
     with evaluation.project.started("--retries", "0") as snakemake:
         evaluation.wait_for_the_middle()
         ballast = fill(disk, leave)
-        assert snakemake.wait(60) != 0
+        assert snakemake.wait(PATIENCE) != 0
         evaluation.wait_until_nothing_runs()
     assert not evaluation.is_published()
     # when it is started again and still full, it says so and asks nothing

@@ -5,12 +5,13 @@ import contextlib
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 from interrupted import PARALLELISM, SAMPLES, Evaluation
+
+from rig.waiting import PATIENCE, wait_until
 
 
 def marked(evaluation: Evaluation) -> bool:
@@ -18,12 +19,9 @@ def marked(evaluation: Evaluation) -> bool:
     return bool(list(evaluation.task.glob("work/*/snakeval/complete")))
 
 
-def wait_closely(condition: Callable[[], bool], timeout: float = 60) -> None:
+def wait_closely(condition: Callable[[], bool]) -> None:
     """For moments that are over within milliseconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_until(condition, every=0.001)
 
 
 def test_term_while_publishing_ends_nothing(evaluation: Evaluation) -> None:
@@ -31,7 +29,7 @@ def test_term_while_publishing_ends_nothing(evaluation: Evaluation) -> None:
         evaluation.wait_for_the_middle()
         wait_closely(lambda: marked(evaluation))
         os.killpg(snakemake.pid, signal.SIGTERM)
-        snakemake.wait(30)
+        snakemake.wait(PATIENCE)
         assert evaluation.is_published()
     evaluation.project.snakemake().check()
     assert evaluation.attempts() == ["published"]
@@ -58,9 +56,9 @@ def test_a_job_that_fails_after_publishing_loses_nothing(evaluation: Evaluation)
         wait_closely(lambda: marked(evaluation))
         with contextlib.suppress(psutil.NoSuchProcess):
             script.suspend()
-            evaluation.wait_until(evaluation.is_published, 10)
+            evaluation.wait_until(evaluation.is_published)
             script.kill()
-        failed = snakemake.wait(30) != 0
+        failed = snakemake.wait(PATIENCE) != 0
     assert failed, "the script was faster than this test"
     # when the same command is given again
     again = evaluation.project.snakemake("--retries", "0").check()
@@ -92,7 +90,7 @@ def test_fresh_starts_over_keeps_the_old_folder_and_can_be_continued(
     evaluation.endpoint.reset_counters()
     # when one benchmark starts over, and is interrupted in the middle
     with evaluation.project.started("--config", f"fresh={evaluation.name}") as snakemake:
-        evaluation.wait_until(lambda: evaluation.answered >= SAMPLES // 3, 60)
+        evaluation.wait_until(lambda: evaluation.answered >= SAMPLES // 3)
         assert not evaluation.is_published(), "an old result under a new evaluation"
         os.killpg(snakemake.pid, signal.SIGKILL)
     # and a plain start follows

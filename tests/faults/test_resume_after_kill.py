@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 from interrupted import PARALLELISM, Evaluation
 
+from rig.waiting import PATIENCE
+
 Kill = Callable[[Evaluation, "subprocess.Popen[bytes]"], None]
 SAME = ("--retries", "0")
 """Flags of every start here: without a retry it is the next start that continues."""
@@ -49,7 +51,7 @@ def test_killed_in_the_middle_the_same_command_continues(
         evaluation.wait_for_the_middle()
         with evaluation.endpoint.holding():
             kill(evaluation, snakemake)
-            assert snakemake.wait(30) != 0
+            assert snakemake.wait(PATIENCE) != 0
             # then nothing of it goes on
             evaluation.wait_until_nothing_runs()
     assert not evaluation.is_published()
@@ -66,15 +68,15 @@ def test_a_script_that_outlives_snakemake_is_waited_for(evaluation: Evaluation, 
     with evaluation.project.started(*SAME) as snakemake:
         evaluation.wait_for_the_middle()
         kill(evaluation, snakemake)
-        assert snakemake.wait(10) != 0
+        assert snakemake.wait(PATIENCE) != 0
         assert evaluation.harnesses()
         # when the same command is given again
         with evaluation.endpoint.holding(), evaluation.project.started(*SAME) as again:
             # then it waits
-            evaluation.wait_until(lambda: "waiting for" in evaluation.project.log, 60)
+            evaluation.wait_until(lambda: "waiting for" in evaluation.project.log)
             evaluation.endpoint.held = False
             # and adopts; nothing is asked twice
-            assert again.wait(60) == 0, evaluation.project.log
+            assert again.wait(PATIENCE) == 0, evaluation.project.log
     assert evaluation.attempts() == ["published"]
     evaluation.check_published()
 
@@ -83,7 +85,7 @@ def test_snakemake_that_is_told_to_end_lets_its_benchmarks_finish(evaluation: Ev
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle()
         snakemake.send_signal(signal.SIGTERM)
-        snakemake.wait(60)
+        snakemake.wait(PATIENCE)
         evaluation.wait_until_nothing_runs()
     evaluation.project.snakemake().check()
     assert evaluation.attempts() == ["published"]
@@ -94,7 +96,7 @@ def test_a_failed_attempt_is_tried_once_more_in_the_same_start(evaluation: Evalu
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle()
         evaluation.owner().kill()
-        assert snakemake.wait(60) == 0, evaluation.project.log
+        assert snakemake.wait(PATIENCE) == 0, evaluation.project.log
     assert evaluation.attempts() == ["interrupted", "published"]
     evaluation.check_published(asked_again_at_most=PARALLELISM)
 
@@ -104,14 +106,14 @@ def test_a_cancelled_attempt_is_not_tried_again_in_the_same_start(evaluation: Ev
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle()
         os.killpg(snakemake.pid, signal.SIGINT)
-        assert snakemake.wait(30) != 0
+        assert snakemake.wait(PATIENCE) != 0
         evaluation.wait_until_nothing_runs()
     assert evaluation.attempts() == ["cancelled"]
     # and also where only the script was told to end, and Snakemake retries it
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle(evaluation.answered + 8)
         evaluation.owner().terminate()
-        assert snakemake.wait(30) != 0
+        assert snakemake.wait(PATIENCE) != 0
         evaluation.wait_until_nothing_runs()
     assert evaluation.attempts() == ["cancelled", "cancelled"]
     # when it is started again, it continues
@@ -143,7 +145,7 @@ def test_no_way_to_kill_a_container_loses_an_answer(in_docker: Evaluation) -> No
             # when it is killed
             with in_docker.endpoint.holding():
                 kill(in_docker, snakemake)
-                assert snakemake.wait(30) != 0, name
+                assert snakemake.wait(PATIENCE) != 0, name
                 # then the container is gone, and few answers with it
                 in_docker.wait_until_nothing_runs()
         assert in_docker.asked_again <= (number - 1) * PARALLELISM, name

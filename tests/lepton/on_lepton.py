@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from rig.endpoint import ScriptedEndpoint
 from rig.image import BENCHMARK
 from rig.lepton_service import LeptonService
 from rig.pipeline import ROOT, Finished, Project, as_in_a_terminal
+from rig.warm_snakemake import SNAKEMAKE
 
-SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 STORAGE = "node-nfs:rig"
 
 
@@ -118,4 +117,4 @@ class LeptonProject(Project):
     def target(self, name: str, *arguments: str) -> Finished:
         """A utility target in another terminal."""
         config = ["--configfile", str(self.config)]
-        return self.run(SNAKEMAKE, "-s", str(self.snakefile), name, *config, *arguments)
+        return self.run_warm(SNAKEMAKE, "-s", str(self.snakefile), name, *config, *arguments)

@@ -66,13 +66,13 @@ def test_a_preempted_benchmark_goes_on_and_kill_ends_what_status_shows(
     )
     project.endpoint.latency = 0.3
     with project.started() as process:
-        project.endpoint.wait_until_answered(5, timeout=180)
+        project.endpoint.wait_until_answered(5)
         (job,) = project.lepton.jobs.created
 
         # when Lepton takes its machine away, and starts it anew
         project.lepton.jobs.preempt(job)
         answered = sum(project.endpoint.answers.values())
-        project.endpoint.wait_until_answered(answered + 5, timeout=180)
+        project.endpoint.wait_until_answered(answered + 5)
 
         # then it is the same job, in a second attempt, and status knows it
         with project.endpoint.holding():

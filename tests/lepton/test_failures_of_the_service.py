@@ -3,26 +3,18 @@
 import os
 import re
 import signal
-import time
-from collections.abc import Callable
 
 import pytest
 from on_lepton import Workflow
 
 from rig.lepton_service import LeptonService
+from rig.waiting import PATIENCE, wait_until
 
 ONE = """
 rule one:
     output: "one.txt"
     shell: "echo ran >> ran; sleep 1; echo done > {output}"
 """
-
-
-def wait_for(condition: Callable[[], object], timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_every_call_may_fail_for_a_while(workflow: Workflow, lepton: LeptonService) -> None:
@@ -86,14 +78,14 @@ rule stopped:
     lepton.faults.add("GET", "/jobs/[^/]+/replicas$", status=503)
     lepton.faults.add("GET", "/jobs/[^/]+/replicas/[^/]+/log$", drop="request")
     process = workflow.started("--keep-going")
-    wait_for(lambda: len([j for j in lepton.jobs.alive if j.state == "Running"]) >= 2)
+    wait_until(lambda: len([j for j in lepton.jobs.alive if j.state == "Running"]) >= 2)
     named = {job.name.split("-")[1]: job for job in lepton.jobs.created}
     lepton.jobs.vanish(named["gone"])
     named["stopped"].stopped = True
     for workload in named["stopped"].workloads:
         workload.kill()
 
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 1
     assert "its command ended with exit code 3" in output
@@ -114,18 +106,18 @@ rule one:
 """
     )
     process = workflow.started()
-    wait_for(lambda: (workflow.folder / "starts").exists())
+    wait_until(lambda: (workflow.folder / "starts").exists())
     (job,) = lepton.jobs.created
-    wait_for(lambda: job.state == "Running")
+    wait_until(lambda: job.state == "Running")
 
     # when it is in no known state for a while, and then preempted
     job.shown = "Brooding"
     looks = lepton.called("GET", f"/jobs/{job.id}$")
-    wait_for(lambda: lepton.called("GET", f"/jobs/{job.id}$") >= looks + 2)
+    wait_until(lambda: lepton.called("GET", f"/jobs/{job.id}$") >= looks + 2)
     job.shown = None
     lepton.jobs.preempt(job)
 
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     assert (workflow.folder / "starts").read_text() == "start\nstart\n"
     assert len(lepton.jobs.created) == 1
@@ -134,10 +126,10 @@ rule one:
 def test_a_refused_token_ends_the_job_at_once(workflow: Workflow, lepton: LeptonService) -> None:
     workflow.write(ONE.replace("sleep 1", "sleep 60"))
     process = workflow.started()
-    wait_for(lambda: lepton.jobs.created and lepton.jobs.created[0].state == "Running")
+    wait_until(lambda: lepton.jobs.created and lepton.jobs.created[0].state == "Running")
     lepton.token = "another"
 
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
 
     (job,) = lepton.jobs.created
     assert process.returncode == 1
@@ -160,14 +152,14 @@ rule one:
         lepton.faults.add("POST", "/jobs$", delay=4)
     process = workflow.started()
     if when == "while it is created":
-        wait_for(lambda: lepton.called("POST", "/jobs$"))
+        wait_until(lambda: lepton.called("POST", "/jobs$"))
     else:
-        wait_for(lambda: (workflow.folder / "began").exists())
-        wait_for(lambda: lepton.called("GET", "/jobs/[^/]+$"))
+        wait_until(lambda: (workflow.folder / "began").exists())
+        wait_until(lambda: lepton.called("GET", "/jobs/[^/]+$"))
 
     os.kill(process.pid, signal.SIGINT)
 
-    output, _ = process.communicate(timeout=90)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert lepton.jobs.all == {}, output
     assert all(workload.code() is not None for workload in lepton.machine.running)
@@ -186,15 +178,15 @@ rule one:
 """
     )
     process = workflow.started("--nolock", "--rerun-incomplete")
-    wait_for(lambda: (workflow.folder / "ran").exists())
+    wait_until(lambda: (workflow.folder / "ran").exists())
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     (job,) = lepton.jobs.alive
 
     again = workflow.started("--nolock", "--rerun-incomplete")
-    wait_for(lambda: lepton.called("GET", f"/jobs/{job.id}$"))
+    wait_until(lambda: lepton.called("GET", f"/jobs/{job.id}$"))
     (workflow.folder / "go").touch()
-    output, _ = again.communicate(timeout=60)
+    output, _ = again.communicate(timeout=PATIENCE)
 
     assert again.returncode == 0, output
     assert f"waiting for {job.id}, a job of an earlier start" in output
@@ -207,7 +199,7 @@ def test_after_a_kill_a_job_that_is_not_wanted_any_more_is_ended(
 ) -> None:
     workflow.write(ONE.replace("sleep 1", "sleep 120"))
     process = workflow.started("--nolock")
-    wait_for(lambda: (workflow.folder / "ran").exists())
+    wait_until(lambda: (workflow.folder / "ran").exists())
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
 

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from on_lepton import SNAKEMAKE
 
 from rig.pipeline import as_in_a_terminal
+from rig.waiting import PATIENCE
+from rig.warm_snakemake import SNAKEMAKE
 from snakemake_executor_plugin_lepton.client import Lepton
 from snakemake_executor_plugin_lepton.storage import parse_mounts
 
@@ -86,7 +87,7 @@ def test_an_interrupt_gives_jobs_time_and_leaves_none(folder: Path) -> None:
         assert process.poll() is None
         time.sleep(2)
     os.kill(process.pid, signal.SIGINT)
-    process.wait(300)
+    process.wait(PATIENCE)
 
     assert (folder / "closed").exists()
     assert live() == []

@@ -4,7 +4,6 @@ the pages that people look at."""
 import base64
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import HARNESSES, ROOT, SUMS, Finished, Project
+from rig.warm_snakemake import SNAKEMAKE
 
 BROKEN = {"broken": {"kind": "command", "command": "false", "tasks": {"riddle": None}}}
 ASKED = 60
@@ -47,9 +47,8 @@ class Evaluated:
 
     def target(self, name: str, base: Path, candidate: Path) -> Finished:
         """`compare`, without a config."""
-        snakemake = str(Path(sys.executable).with_name("snakemake"))
-        command = [snakemake, "-s", str(ROOT / "Snakefile"), name, "--config"]
-        return self.project.run(*command, f"base={base}", f"candidate={candidate}")
+        command = [SNAKEMAKE, "-s", str(ROOT / "Snakefile"), name, "--config"]
+        return self.project.run_warm(*command, f"base={base}", f"candidate={candidate}")
 
 
 @pytest.fixture(scope="module")

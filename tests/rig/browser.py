@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from rig.docker_engine import RigUnavailable
+from rig.waiting import PATIENCE
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 60.0
-"""Seconds; the machine may be busy."""
 
 
 class Browser:

@@ -19,6 +19,8 @@ from typing import IO
 
 import psutil
 
+from .waiting import PATIENCE
+
 # A unix socket's path holds 107 characters and the terminating zero (unix(7)).
 _LONGEST_SOCKET_PATH = 107
 
@@ -131,7 +133,7 @@ def start_engine(*, ends_with_session: bool = False) -> DockerEngine:
         else:
             _session_mark().unlink(missing_ok=True)
         process = _launch()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not engine.answers():
             if process.poll() is not None or time.monotonic() > deadline:
                 process.terminate()
@@ -147,7 +149,7 @@ def stop_engine() -> None:
         if process is None:
             return
         process.terminate()
-        deadline = time.monotonic() + 60  # it gives its containers 15 s, then kills them
+        deadline = time.monotonic() + PATIENCE  # it gives its containers 15 s, then kills them
         while _lives(process):
             if time.monotonic() > deadline:
                 raise RigUnavailable(f"dockerd (pid {process.pid}) does not end")

@@ -30,6 +30,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from .waiting import PATIENCE
+
 Json = dict[str, Any]
 
 _SUM = re.compile(r"What is (\d+) ([-+*]) (\d+)\?")
@@ -212,7 +214,7 @@ class ScriptedEndpoint:
         finally:
             self.held = False
 
-    def wait_for(self, condition: Callable[[], bool], timeout: float = 60.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
         """Return when the condition holds; TimeoutError after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -223,13 +225,13 @@ class ScriptedEndpoint:
                 # Woken by every change here; the limit serves conditions on something else.
                 self._changed.wait(min(remaining, 0.2))
 
-    def wait_until_asked(self, count: int, timeout: float = 60.0) -> None:
+    def wait_until_asked(self, count: int, timeout: float = PATIENCE) -> None:
         self.wait_for(lambda: self.requests.total() >= count, timeout)
 
-    def wait_until_answered(self, count: int, timeout: float = 60.0) -> None:
+    def wait_until_answered(self, count: int, timeout: float = PATIENCE) -> None:
         self.wait_for(lambda: self.answers.total() >= count, timeout)
 
-    def wait_until_idle(self, timeout: float = 60.0) -> None:
+    def wait_until_idle(self, timeout: float = PATIENCE) -> None:
         self.wait_for(lambda: self.in_flight == 0, timeout)
 
     def reset_counters(self) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import requests
 
+from rig.waiting import PATIENCE
+
 
 @contextlib.contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
@@ -45,7 +47,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
 
 
 def _wait_for(uri: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise RuntimeError(f"the MLflow server has ended: {log.read_text()[-2000:]}")

@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from typing import Any
 import yaml
 
 from rig.image import BENCHMARK, NEMO_IMAGE
+from rig.waiting import PATIENCE
+from rig.warm_snakemake import SNAKEMAKE, warm_snakemake
 
 ROOT = Path(__file__).parents[2]
 QUICK_LM_EVAL = Path(__file__).with_name("quick_lm_eval")
@@ -122,7 +125,7 @@ class Project:
     def command(self, *arguments: str) -> list[str]:
         profile = ["--profile", self.profile] if self.profile else []
         return [
-            str(Path(sys.executable).with_name("snakemake")),
+            SNAKEMAKE,
             "-s",
             str(self.snakefile),
             *profile,
@@ -147,11 +150,11 @@ class Project:
             **self.environment,
         }
 
-    def snakemake(self, *arguments: str, timeout: float = 300) -> Finished:
+    def snakemake(self, *arguments: str, timeout: float = PATIENCE) -> Finished:
         """Runs snakemake to its end."""
-        return self.run(*self.command(*arguments), timeout=timeout)
+        return self.run_warm(*self.command(*arguments), timeout=timeout)
 
-    def run(self, *command: str, timeout: float = 300) -> Finished:
+    def run(self, *command: str, timeout: float = PATIENCE) -> Finished:
         """Runs any command in the project's environment to its end."""
         ended = subprocess.run(
             command,
@@ -165,6 +168,17 @@ class Project:
             check=False,
         )
         return Finished(ended.returncode, ended.stdout)
+
+    def run_warm(self, *command: str, timeout: float = PATIENCE) -> Finished:
+        """A `snakemake ...` to its end, without the time that its imports take where it can be."""
+        variables = self.variables
+        helper = warm_snakemake(command, variables, sees=str(QUICK_LM_EVAL))
+        if helper is None:
+            return self.run(*command, timeout=timeout)
+        with tempfile.TemporaryFile() as output:
+            code = helper.run(command, self.folder, variables, output.fileno(), timeout)
+            output.seek(0)
+            return Finished(code, output.read().decode(errors="replace"))
 
     @contextlib.contextmanager
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:

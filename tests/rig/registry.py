@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rig.docker_engine import RigUnavailable
+from rig.waiting import PATIENCE
 
 CONFIG = """\
 version: 0.1
@@ -76,7 +77,7 @@ def logged_in(folder: Path, host: str) -> Path:
 
 
 def _wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5).close()

@@ -27,6 +27,7 @@ from pathlib import Path
 import psutil
 
 from .docker_engine import RigUnavailable, locked, rig_dir
+from .waiting import PATIENCE, wait_until
 
 NODES = ("m1", "m2")
 CPUS = 4
@@ -179,12 +180,8 @@ class SlurmCluster:
         lines = self.run("squeue", "--noheader", "--format=%i %T", *chosen).splitlines()
         return dict(line.split() for line in lines)
 
-    def wait(self, condition: Callable[[], bool], timeout: float = 60) -> None:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"after {timeout:g} s; jobs: {self.jobs()}")
-            time.sleep(0.2)
+    def wait(self, condition: Callable[[], object], timeout: float = PATIENCE) -> None:
+        wait_until(condition, seconds=timeout, every=0.2, told=lambda: f"jobs: {self.jobs()}")
 
     def give_back_nodes(self) -> None:
         """Ends what `state=down` has begun; a node may have come back by itself."""
@@ -330,7 +327,7 @@ class SlurmCluster:
         (self.folder / "pids.json").write_text(json.dumps(born))
 
     def _wait_for(self, condition: Callable[[], bool], *logs: str) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not condition():
             dead = [process for process in self._processes if process.poll() is not None]
             if dead or time.monotonic() > deadline:

@@ -6,7 +6,6 @@ config/examples/own_benchmark); it starts in a blink, so that the tests wait for
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import HARNESSES, ROOT, Finished, Project
 from rig.slurm_cluster import SlurmCluster
+from rig.warm_snakemake import SNAKEMAKE
 
 ASK = ROOT / "config" / "examples" / "own_benchmark" / "ask"
 COMMAND = (
@@ -129,8 +129,8 @@ class ClusterProject(Project):
             if prompt.startswith(f"{task}:")
         )
 
-    def wait_for_answers(self, task: str, count: int, timeout: float = 60) -> None:
-        self.endpoint.wait_for(lambda: self.answered(task) >= count, timeout)
+    def wait_for_answers(self, task: str, count: int) -> None:
+        self.endpoint.wait_for(lambda: self.answered(task) >= count)
 
     def states(self, task: str) -> list[str]:
         """How a task's attempts have ended."""
@@ -138,9 +138,8 @@ class ClusterProject(Project):
 
     def target(self, name: str, *arguments: str) -> Finished:
         """A utility target in another terminal."""
-        snakemake = str(Path(sys.executable).with_name("snakemake"))
         config = ["--configfile", str(self.config)]
-        return self.run(snakemake, "-s", str(self.snakefile), name, *config, *arguments)
+        return self.run_warm(SNAKEMAKE, "-s", str(self.snakefile), name, *config, *arguments)
 
 
 def containers(run: Path, task: str = "") -> list[str]:

@@ -129,4 +129,4 @@ class ServedProject(ClusterProject):
             later = lines[starts[-1] :] if starts else []
             return sum(line.startswith("asked") for line in later) >= count * 2  # threads
 
-        self.cluster.wait(asked, 90)
+        self.cluster.wait(asked)

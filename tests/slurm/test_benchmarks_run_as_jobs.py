@@ -1,19 +1,17 @@
 """Every benchmark is a Slurm job, whatever runs its harness; finished work is not run again."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from on_slurm import QUICK, ClusterProject
 
 from rig.pipeline import ROOT, SUMS, nemo_sums
+from rig.warm_snakemake import SNAKEMAKE
 
 
 def test_the_bare_command_runs_the_demo_on_the_cluster(project: ClusterProject) -> None:
     # given nothing but the profile
-    snakemake = str(Path(sys.executable).with_name("snakemake"))
-    bare = [snakemake, "-s", str(ROOT / "Snakefile"), "--profile", str(ROOT / "profiles/slurm")]
+    bare = [SNAKEMAKE, "-s", str(ROOT / "Snakefile"), "--profile", str(ROOT / "profiles/slurm")]
     project.folder.mkdir()
 
     ended = project.run(*bare, *QUICK).check()

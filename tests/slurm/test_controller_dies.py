@@ -5,6 +5,8 @@ import signal
 
 from on_slurm import ClusterProject
 
+from rig.waiting import PATIENCE
+
 
 def test_the_next_start_adopts_jobs_in_every_state(project: ClusterProject) -> None:
     # given a run with a published benchmark, one that was never submitted, and four jobs at work
@@ -23,16 +25,16 @@ def test_the_next_start_adopts_jobs_in_every_state(project: ClusterProject) -> N
         snakemake.wait()
         project.cluster.run("scontrol", "requeuehold", jobs["waits"])
         project.cluster.run("scancel", jobs["stopped"])
-        project.endpoint.wait_for((project.task("ends") / "artifacts").exists, 60)
-        project.cluster.wait(lambda: project.cluster.jobs().get(jobs["waits"]) == "PENDING", 60)
+        project.endpoint.wait_for((project.task("ends") / "artifacts").exists)
+        project.cluster.wait(lambda: project.cluster.jobs().get(jobs["waits"]) == "PENDING")
     # then the next start submits nothing that is live or finished, and waits for what is live
     with project.started() as snakemake:
         for name in ("runs", "waits"):
             said = f"{name}: job {jobs[name]} of an earlier start is"
-            project.endpoint.wait_for(lambda said=said: said in project.log, 40)  # type: ignore[misc]
+            project.endpoint.wait_for(lambda said=said: said in project.log)  # type: ignore[misc]
         project.cluster.run("scontrol", "release", jobs["waits"])
         project.endpoint.latency = 0
-        assert snakemake.wait(90) == 0, project.log
+        assert snakemake.wait(PATIENCE) == 0, project.log
     assert project.log.count("submitted as job") == len(names) + 2, project.log
     for name in ("ends", "runs", "waits"):
         assert project.job(name) == jobs[name]
@@ -57,10 +59,10 @@ def test_a_controller_in_a_job_hands_over_before_its_limit(project: ClusterProje
     # when its limit is near
     log = project.run_folder / f"controller-{controller}.log"
     project.limit_strikes(controller, 60)
-    project.endpoint.wait_for(lambda: "handing over" in log.read_text(), 100)
+    project.endpoint.wait_for(lambda: "handing over" in log.read_text())
     # then it comes back under its number, and waits for the job that went on
     adopted = f"job {job} of an earlier start is running"
-    project.endpoint.wait_for(lambda: adopted in log.read_text(), 60)
+    project.endpoint.wait_for(lambda: adopted in log.read_text())
     # and where Slurm does not let it come back, it submits a successor
     update = ("scontrol", "update", f"jobid={controller}")
     project.cluster.run(*update, "TimeLimit=60")
@@ -71,11 +73,11 @@ def test_a_controller_in_a_job_hands_over_before_its_limit(project: ClusterProje
         logs = project.run_folder.glob("controller-*.log")
         return "".join(each.read_text() for each in logs if each != log)
 
-    project.endpoint.wait_for(lambda: adopted in successor(), 60)
+    project.endpoint.wait_for(lambda: adopted in successor())
     project.endpoint.latency = 0
     # and the run ends complete, with every question asked once
-    project.endpoint.wait_for((project.run_folder / "results" / "results.json").exists, 60)
-    project.cluster.wait(lambda: not project.cluster.jobs(), 60)
+    project.endpoint.wait_for((project.run_folder / "results" / "results.json").exists)
+    project.cluster.wait(lambda: not project.cluster.jobs())
     assert "1 of 1 benchmarks published" in successor()
     assert list(project.asked("long").values()) == [1] * 400
     assert not (project.run_folder / "controller.json").exists()

@@ -3,6 +3,7 @@
 from on_slurm import ClusterProject
 
 from rig.pipeline import ROOT, Project
+from rig.waiting import PATIENCE
 
 
 def test_the_example_profile_runs_benchmarks_and_continues_them(project: ClusterProject) -> None:
@@ -21,7 +22,7 @@ def test_the_example_profile_runs_benchmarks_and_continues_them(project: Cluster
         project.wait_for_answers("one", 2)
         number = project.status("one")["attempts"][0]["job"]
         project.cluster.run("scancel", number)
-        assert snakemake.wait(60) != 0
+        assert snakemake.wait(PATIENCE) != 0
     project.endpoint.latency = 0
     # and the config is edited while the next start's jobs are in the queue (they parse the
     # Snakefile again, but not the config)
@@ -30,7 +31,7 @@ def test_the_example_profile_runs_benchmarks_and_continues_them(project: Cluster
         project.cluster.wait(lambda: len(project.cluster.jobs()) == 2)
         project.config.write_text("evaluation: {tasks: [no_such_benchmark]}\n")
         project.cluster.run("scontrol", "release", *project.cluster.jobs())
-        assert snakemake.wait(60) == 0, generic.log
+        assert snakemake.wait(PATIENCE) == 0, generic.log
 
     # then the next start has continued it, on a node, and everything is published
     assert "2 of 2 benchmarks published" in generic.log

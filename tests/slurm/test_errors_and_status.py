@@ -9,6 +9,7 @@ from pathlib import Path
 from on_slurm import ClusterProject
 
 from rig.pipeline import HARNESSES
+from rig.waiting import PATIENCE
 
 
 def without(project: ClusterProject, *programs: str) -> None:
@@ -102,10 +103,10 @@ def test_on_a_full_cluster_the_jobs_themselves_tell_what_is_missing(
     blocking = project.cluster.run("sbatch", "--parsable", *flags, "--wrap=sleep 600")
     project.environment["SNAKEVAL_LOOK"] = "1"
     with project.started("--retries", "0") as snakemake:
-        project.endpoint.wait_for(lambda: "submitted as job" in project.log, 60)
+        project.endpoint.wait_for(lambda: "submitted as job" in project.log)
         assert "no node was looked at (none was free within 1 s)" in project.log
         project.cluster.run("scancel", blocking)
-        assert snakemake.wait(60) != 0
+        assert snakemake.wait(PATIENCE) != 0
     assert f"do the nodes see {out}" in project.log
     assert "a file system that all nodes share" in project.log
 

@@ -15,7 +15,7 @@ def test_of_two_hundred_benchmarks_none_is_lost_or_run_twice(project: ClusterPro
     project.write_benchmarks(dict.fromkeys(names, 1), threads=1)
     queries = answer_two_of_three_queries(project)
 
-    ended = project.snakemake("--jobs", "300", timeout=420).check()
+    ended = project.snakemake("--jobs", "300").check()
 
     assert f"{TASKS} of {TASKS} benchmarks published" in ended.output
     assert ended.output.count("submitted as job") == TASKS

@@ -10,6 +10,8 @@ import pytest
 from on_slurm import ClusterProject, containers
 
 from rig.pipeline import nemo_sums
+from rig.promised import within
+from rig.waiting import PATIENCE
 
 WITHIN = 20.0
 
@@ -57,22 +59,22 @@ def test_no_way_to_end_a_job_leaves_anything(project: ClusterProject, nemo_image
     endpoint.latency = 2
     with project.started("--retries", "0") as snakemake:
         for name in ("killed", "broken"):
-            project.wait_for_answers(name, 2, 180)
-        endpoint.wait_for(lambda: any(is_nemos(prompt) for prompt in endpoint.answers), 180)
+            project.wait_for_answers(name, 2)
+        endpoint.wait_for(lambda: any(is_nemos(prompt) for prompt in endpoint.answers))
         with endpoint.holding():
             for name, end in ENDS_OF_A_JOB.items():
                 end(project, name)
                 wait_until_gone(project, end.__name__, name)
-        assert snakemake.wait(60) != 0
+        assert snakemake.wait(PATIENCE) != 0
     endpoint.latency = 0.3
     for end_of_run in ENDS_OF_A_RUN:
         already = project.answered(AGAIN)
         with project.started("--retries", "0", "--config", f"tasks={AGAIN}") as snakemake:
-            project.wait_for_answers(AGAIN, already + 4, 120)
+            project.wait_for_answers(AGAIN, already + 4)
             with endpoint.holding():
                 end_of_run(project, snakemake)
                 wait_until_gone(project, end_of_run.__name__)
-            assert snakemake.wait(60) != 0, end_of_run.__name__
+            assert snakemake.wait(PATIENCE) != 0, end_of_run.__name__
     # and it continues each time
     endpoint.latency = 0
     project.snakemake("--config", f"tasks={AGAIN}").check()
@@ -93,7 +95,4 @@ def wait_until_gone(project: ClusterProject, how: str, task: str = "") -> None:
         jobs = [job for job, name in names.items() if task in ("", name)]
         return [*containers(project.run_folder, task), *jobs]
 
-    try:
-        project.cluster.wait(lambda: not left(), WITHIN)
-    except TimeoutError:
-        pytest.fail(f"{how}: left after {WITHIN:g} s: {left()}")
+    within(WITHIN, lambda: not left(), told=lambda: f"{how}: left is {left()}")

@@ -11,6 +11,8 @@ from pathlib import Path
 from on_slurm import ClusterProject
 
 from rig.pipeline import ROOT
+from rig.promised import within
+from rig.waiting import PATIENCE
 
 STAND_IN = ROOT / "tests" / "rig" / "on_nodes"
 IMAGE = "nvcr.io/team/own:1"
@@ -60,14 +62,14 @@ def test_a_pyxis_step_is_asked_for_as_the_launcher_does_and_ends_with_its_script
         with project.endpoint.holding():
             # when run.sh is killed, and only Slurm and the lifeline can end the step
             kill_scripts(project)
-            project.cluster.wait(lambda: not asking(project), 20)
+            within(20, lambda: not asking(project))
         # and the next attempt is cancelled
         project.cluster.wait(lambda: len(calls.read_text().splitlines()) == 2)
         with project.endpoint.holding():
             project.cluster.wait(lambda: bool(asking(project)))
             project.cluster.run("scancel", project.job("sums"))
-            project.cluster.wait(lambda: not asking(project), 20)
-        assert snakemake.wait(60) != 0
+            within(20, lambda: not asking(project))
+        assert snakemake.wait(PATIENCE) != 0
     assert project.states("sums")[-1] == "cancelled"
 
     # then the next start continues

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from on_slurm import ClusterProject
 
+from rig.waiting import PATIENCE
+
 THREADS = 2
 
 
@@ -37,24 +39,24 @@ def test_what_slurm_interrupts_continues_by_itself(project: ClusterProject) -> N
 
         # when one is requeued
         project.cluster.run("scontrol", "requeue", first["requeued"])
-        project.endpoint.wait_for(lambda: attempts("requeued") == 2, 60)
+        project.endpoint.wait_for(lambda: attempts("requeued") == 2)
         # and a node fails
         node = project.status("batch")["attempts"][-1]["host"]
         before = attempts("batch")
         project.cluster.run("scontrol", "update", f"node={node}", "state=down", "reason=test")
-        project.endpoint.wait_for(lambda: attempts("batch") > before, 60)
+        project.endpoint.wait_for(lambda: attempts("batch") > before)
         project.cluster.give_back_nodes()
         # and somebody with more right takes all nodes for a moment (the node that failed may have
         # been this benchmark's too)
-        project.endpoint.wait_for(lambda: project.states("spot")[-1] == "running", 60)
+        project.endpoint.wait_for(lambda: project.states("spot")[-1] == "running")
         before = attempts("spot")
         project.cluster.run("scontrol", "update", f"jobid={first['spot']}", "requeue=0")
         flags = ["--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
         project.cluster.run("sbatch", *flags, "--wrap=sleep 1")
-        project.endpoint.wait_for(lambda: attempts("spot") > before, 90)
+        project.endpoint.wait_for(lambda: attempts("spot") > before)
         project.endpoint.latency = 0
         # then all go on in the same start, and are published
-        assert snakemake.wait(90) == 0, project.log
+        assert snakemake.wait(PATIENCE) == 0, project.log
     for name in names:
         assert set(project.states(name)[:-1]) == {"interrupted"}
         check_continued(project, name, 400)
@@ -85,18 +87,18 @@ def test_time_limits_are_no_failures(project: ClusterProject) -> None:
         project.wait_for_answers("long", 4)
         project.limit_strikes(project.job("long"), 60)
         assert project.status("long")["attempts"][0]["deadline"]  # as it was when it began
-        project.endpoint.wait_for((project.task("closing") / "artifacts").exists, 60)
+        project.endpoint.wait_for((project.task("closing") / "artifacts").exists)
         project.limit_strikes(project.job("closing"))
         # then the one beyond max_walltime ends with a message that says so, and is not retried
-        assert other.wait(80) != 0, spent.log
+        assert other.wait(PATIENCE) != 0, spent.log
         assert "max_walltime (10 s) is used up" in spent.log
         assert set(spent.states("spent")) == {"failed"}
         assert 0 < spent.answered("spent") < 100
         # and the long one comes back after its limit
-        project.endpoint.wait_for(lambda: len(project.status("long")["attempts"]) == 2, 120)
+        project.endpoint.wait_for(lambda: len(project.status("long")["attempts"]) == 2)
         project.has_time_again(project.job("long"))
         project.endpoint.latency = 0
-        assert snakemake.wait(120) == 0, project.log
+        assert snakemake.wait(PATIENCE) == 0, project.log
     assert project.states("long") == ["interrupted", "published"]
     assert "time limit" in project.status("long")["attempts"][0]["cause"]
     check_continued(project, "long", 100)
@@ -141,7 +143,7 @@ def test_a_cancelled_task_stays_away_in_this_start_and_continues_in_the_next(
         # when a person cancels one
         project.cluster.run("scancel", project.job("cancelled"))
         # then it is reported as cancelled and does not come back, and the other one is published
-        assert snakemake.wait(60) != 0
+        assert snakemake.wait(PATIENCE) != 0
     assert project.states("cancelled") == ["cancelled"]
     assert "scancel" in project.status("cancelled")["cause"]
     assert project.states("other") == ["published"]
@@ -168,7 +170,7 @@ def test_a_job_that_waits_may_be_cancelled_and_may_find_its_work_done(
         project.run("bash", str(project.task("short") / "run.sh")).check()
         asked = project.endpoint.requests.total()
         project.cluster.run("scontrol", "release", jobs["short"])
-        assert snakemake.wait(60) != 0
+        assert snakemake.wait(PATIENCE) != 0
     # then the cancelled ones have not come back, and the third one adopts the result
     assert project.log.count("submitted as job") == 3, project.log
     shown = project.target("status").check().output
@@ -193,7 +195,7 @@ def test_status_and_kill_know_the_jobs_of_a_run(project: ClusterProject) -> None
             run = f"run={project.run_folder.name}"
             project.target("kill", "--config", run, "task=one").check()
             assert not [job for job in project.jobs() if " one." in job]
-        assert snakemake.wait(60) != 0
+        assert snakemake.wait(PATIENCE) != 0
     assert project.states("one")[-1] in ("cancelled", "interrupted")
     assert project.log.count("one: submitted as job") == 1
     assert project.states("two") == ["published"]
@@ -206,9 +208,9 @@ def test_by_hand_the_batch_script_does_what_the_pipeline_does(project: ClusterPr
     # given a run that was cancelled before anything ran
     project.write_benchmarks({"long": 30}, THREADS, execution=held())
     with project.started() as snakemake:
-        project.endpoint.wait_for(lambda: "long: submitted as job" in project.log, 60)
+        project.endpoint.wait_for(lambda: "long: submitted as job" in project.log)
         snakemake.send_signal(signal.SIGINT)
-        assert snakemake.wait(30) != 0
+        assert snakemake.wait(PATIENCE) != 0
     # when the run folder has moved, and its script is submitted by hand and requeued in the middle
     moved = project.folder / "moved" / project.run_folder.name
     moved.parent.mkdir()
@@ -218,7 +220,7 @@ def test_by_hand_the_batch_script_does_what_the_pipeline_does(project: ClusterPr
     project.cluster.run("scontrol", "release", job)
     project.wait_for_answers("long", 6)
     project.cluster.run("scontrol", "requeue", job)
-    project.endpoint.wait_for((moved / "long" / "artifacts").exists, 60)
+    project.endpoint.wait_for((moved / "long" / "artifacts").exists)
     # then it has continued, and the pipeline finds the result
     moved.rename(project.folder / "out" / moved.name)
     project.endpoint.latency = 0

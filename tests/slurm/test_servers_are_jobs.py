@@ -13,6 +13,7 @@ from rig.endpoint import ScriptedEndpoint
 from rig.model_server import llama
 from rig.pipeline import SUMS, nemo_sums
 from rig.slurm_cluster import SlurmCluster
+from rig.waiting import PATIENCE
 
 WIDE = {"cpus": 3}
 """Two benchmarks of this width do not fit on one node."""
@@ -46,7 +47,7 @@ def test_one_server_serves_benchmarks_on_two_nodes_and_ends_with_the_last(
     # and it ended with the last of them
     assert project.record["cause"] == "no benchmark needs it any more"
     assert "server model: stopped (no benchmark needs it any more)" in said
-    project.cluster.wait(lambda: not project.cluster.jobs(), 10)
+    project.cluster.wait(lambda: not project.cluster.jobs())
 
 
 def test_a_server_that_slurm_interrupts_comes_back_and_benchmarks_go_on(
@@ -65,7 +66,7 @@ def test_a_server_that_slurm_interrupts_comes_back_and_benchmarks_go_on(
 
         def comes_back() -> None:
             before = len(project.noted("start"))
-            project.cluster.wait(lambda: len(project.noted("start")) > before, 60)
+            project.cluster.wait(lambda: len(project.noted("start")) > before)
             project.wait_until_asked(2)
 
         # when its time limit is near
@@ -84,13 +85,13 @@ def test_a_server_that_slurm_interrupts_comes_back_and_benchmarks_go_on(
         comes_back()
         hold.unlink()
         # then the benchmarks go on in the same start
-        assert snakemake.wait(90) == 0, project.log
+        assert snakemake.wait(PATIENCE) == 0, project.log
     assert project.server_job != first
     assert "takes its place" in project.log
     assert [row["state"] for row in project.rows()] == ["published"] * 2
     for name in "ab":
         assert set(project.states(name)) == {"interrupted", "published"}
-    project.cluster.wait(lambda: not project.cluster.jobs(), 10)
+    project.cluster.wait(lambda: not project.cluster.jobs())
 
 
 def test_without_its_controller_the_last_benchmark_ends_the_server(
@@ -110,7 +111,7 @@ def test_without_its_controller_the_last_benchmark_ends_the_server(
         snakemake.wait()
         hold.unlink()
         # then both finish, and the server ends with them
-        project.cluster.wait(lambda: not project.cluster.jobs(), 60)
+        project.cluster.wait(lambda: not project.cluster.jobs())
     assert project.record["cause"] == "no benchmark needs it any more"
     # and the next start submits nothing
     project.snakemake().check()
@@ -131,26 +132,26 @@ def test_what_keeps_a_server_from_coming_up_is_told(project: ServedProject) -> N
     said = project.snakemake().refused().output
     assert "was not healthy after" in said
     assert "the server's weights are loaded" in said
-    project.cluster.wait(lambda: not project.cluster.jobs(), 10)
+    project.cluster.wait(lambda: not project.cluster.jobs())
     # and by hand: the server and the benchmark are one sbatch each
     project.folder.joinpath("sick").unlink()
     server = project.sbatch(project.server / "sbatch_server.sh")
-    project.cluster.wait(lambda: bool(project.endpoint_now), 30)
+    project.cluster.wait(lambda: bool(project.endpoint_now))
     project.sbatch(project.run_folder / "sbatch_a.sh")
-    project.cluster.wait((project.task("a") / "artifacts").exists, 30)
+    project.cluster.wait((project.task("a") / "artifacts").exists)
     project.cluster.run("scancel", server)
-    project.cluster.wait(lambda: not project.cluster.jobs(), 20)
+    project.cluster.wait(lambda: not project.cluster.jobs())
     assert project.record["cause"] == "stopped by SIGTERM"
     # given one that still waits in the queue: `kill` ends it
     flags = {"deployment": {"sbatch_extra_flags": {"hold": True}}}
     project.configure(project.scripted(), {"a": 3, "b": 3}, execution=flags)
     with project.started() as snakemake:
-        project.cluster.wait(lambda: bool(project.cluster.jobs()), 30)
+        project.cluster.wait(lambda: bool(project.cluster.jobs()))
         job = project.server_job
         said = project.target("status").check().output
         assert f"server model: job {job} is in the queue" in said
         project.target("kill").check()
-        assert snakemake.wait(30) != 0
+        assert snakemake.wait(PATIENCE) != 0
     assert not project.cluster.jobs()
 
 
@@ -174,7 +175,7 @@ def test_each_model_of_a_sweep_has_its_server_and_its_judge_as_jobs(project: Ser
         assert "--judge-model judge" in command
     assert len(jobs) == 4
     # and nothing is left
-    project.cluster.wait(lambda: not project.cluster.jobs(), 10)
+    project.cluster.wait(lambda: not project.cluster.jobs())
 
 
 def test_colocated_benchmarks_are_steps_of_the_servers_job(project: ServedProject) -> None:
@@ -192,16 +193,16 @@ def test_colocated_benchmarks_are_steps_of_the_servers_job(project: ServedProjec
         # when the job is requeued
         project.cluster.run("scontrol", "requeue", job)
         before = len(project.noted("start"))
-        project.cluster.wait(lambda: len(project.noted("start")) > before, 60)
+        project.cluster.wait(lambda: len(project.noted("start")) > before)
         project.wait_until_asked(2)
         # and one benchmark is ended by a person
         project.target("kill", "--config", "task=b").check()
         hold.unlink()
         # then the other one is published, and the server ends
-        assert snakemake.wait(90) != 0, project.log
+        assert snakemake.wait(PATIENCE) != 0, project.log
     assert [row["state"] for row in project.rows()] == ["published", "cancelled"]
     assert project.record["cause"] == "no benchmark needs it any more"
-    project.cluster.wait(lambda: not project.cluster.jobs(), 10)
+    project.cluster.wait(lambda: not project.cluster.jobs())
     # and the next start continues what was ended
     project.snakemake().check()
     assert [row["state"] for row in project.rows()] == ["published"] * 2

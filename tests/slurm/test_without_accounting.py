@@ -8,6 +8,7 @@ from on_slurm import ClusterProject
 
 from rig.endpoint import ScriptedEndpoint
 from rig.slurm_cluster import SlurmCluster
+from rig.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -29,9 +30,9 @@ def test_benchmarks_run_resume_and_are_cancelled_without_sacct(bare: ClusterProj
             bare.wait_for_answers(name, 2)
         bare.cluster.run("scontrol", "requeue", bare.job("requeued"))
         bare.cluster.run("scancel", bare.job("cancelled"))
-        bare.endpoint.wait_for(lambda: len(bare.status("requeued")["attempts"]) == 2, 60)
+        bare.endpoint.wait_for(lambda: len(bare.status("requeued")["attempts"]) == 2)
         bare.endpoint.latency = 0
-        assert snakemake.wait(60) != 0
+        assert snakemake.wait(PATIENCE) != 0
     assert bare.states("requeued") == ["interrupted", "published"]
     assert bare.states("cancelled") == ["cancelled"]
     assert bare.states("failing") == ["failed", "failed"]

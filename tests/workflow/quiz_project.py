@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import yaml
 
 from rig.pipeline import HARNESSES, QUICK_LM_EVAL, ROOT, Finished, Project
+from rig.warm_snakemake import SNAKEMAKE
 
 QUIZ_FILES = Path(__file__).with_name("quiz")
 COMMAND = (
@@ -69,13 +69,13 @@ def params_of(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def target(project: Project, name: str, *arguments: str, config: bool = True) -> Finished:
     """A utility target, with the project's config or without any."""
-    return project.run(*target_command(project, name, *arguments, config=config))
+    return project.run_warm(*target_command(project, name, *arguments, config=config))
 
 
 def target_command(project: Project, name: str, *arguments: str, config: bool = True) -> list[str]:
     given = ["--configfile", str(project.config)] if config else []
     return [
-        str(Path(sys.executable).with_name("snakemake")),
+        SNAKEMAKE,
         "-s",
         str(project.snakefile),
         name,

@@ -8,6 +8,7 @@ from quiz_project import quiz, target_command, write
 
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import Project
+from rig.waiting import PATIENCE
 
 QUIZZES = [quiz(seed=seed) for seed in range(1, 5)]
 """Each asks one question after the other: requests in flight are benchmarks at the endpoint."""
@@ -33,13 +34,13 @@ def test_without_a_cap_there_are_as_many_as_the_profiles_cores(
 ) -> None:
     # given that no benchmark gets its first answer before all four have asked
     together = threading.Event()
-    endpoint.answer = lambda prompt: str(together.wait(180))
+    endpoint.answer = lambda prompt: str(together.wait(PATIENCE))
     write(project, [*QUIZZES, quiz(seed=5)])
 
     with project.started() as process:
-        endpoint.wait_for(lambda: endpoint.in_flight == 4, 120)
+        endpoint.wait_for(lambda: endpoint.in_flight == 4)
         together.set()
-        assert process.wait(120) == 0, project.log
+        assert process.wait(PATIENCE) == 0, project.log
 
     assert endpoint.highest_in_flight == 4
     assert endpoint.answers.total() == 40

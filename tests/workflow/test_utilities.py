@@ -9,6 +9,7 @@ from quiz_project import attempts, quiz, row, target, write
 
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import SUMS, Project
+from rig.waiting import PATIENCE
 
 
 def test_runs_are_found_by_prefix_by_config_and_bare(finished: Project) -> None:
@@ -105,7 +106,7 @@ def test_looking_at_a_running_pipeline_does_not_disturb_it(
 
     def answer(prompt: str) -> str:
         if endpoint.answers.total() >= 25:
-            halfway.wait(60)
+            halfway.wait(PATIENCE)
         return "4"
 
     endpoint.answer = answer
@@ -122,7 +123,7 @@ def test_looking_at_a_running_pipeline_does_not_disturb_it(
         # then they show what it does, a second start is refused, and it goes on to its end
         assert process.poll() is None
         halfway.set()
-        assert process.wait(120) == 0, project.log
+        assert process.wait(PATIENCE) == 0, project.log
     for look in (status, bare):
         assert "running" in look.output
         assert f"pid {process.pid} on" in look.output
@@ -149,7 +150,7 @@ def test_kill_ends_a_run_and_the_next_start_continues(
                 project, "kill", "--config", f"run={project.run_folder.name[-8:]}", config=False
             )
 
-        assert process.wait(60) != 0
+        assert process.wait(PATIENCE) != 0
     assert "nothing of it runs on this machine" in killed.check().output
     assert "ended snakeval_sums: pid " in killed.output
     assert project.status()["state"] == "cancelled"
