@@ -3,6 +3,10 @@
 Two benchmarks: `once` asks one question and is finished soon, the other one (real lm-eval, or the
 real NeMo image in a real container) is long enough to be in the middle of. The endpoint counts
 what was asked, per question.
+
+What a container itself is to show (how it is ended, who may touch it) needs no NeMo in it: there
+the same questions are asked by the one-file program of config/examples/own_benchmark in a bare
+Debian, which starts in half a second.
 """
 
 import contextlib
@@ -18,8 +22,8 @@ from typing import Any
 import psutil
 
 from rig.endpoint import ScriptedEndpoint, answer_sums
-from rig.image import BENCHMARK
-from rig.pipeline import HARNESSES, SUMS, Finished, Project, as_in_a_terminal, nemo_sums
+from rig.image import BASE_IMAGE, BENCHMARK
+from rig.pipeline import HARNESSES, ROOT, SUMS, Finished, Project, as_in_a_terminal, nemo_sums
 from rig.promised import within
 from snakeval.job.lease import holder_of
 
@@ -31,6 +35,20 @@ ONCE_HARNESS = {
     "command": "python3 {files}/ask_once.py {url} {model_id} {results}",
     "files": str(Path(__file__).with_name("asks_once")),
     "tasks": {"once": {"endpoint_type": "chat", "samples": 1}},
+}
+IN_BARE_DEBIAN = {
+    "kind": "command",
+    "command": "python3 {files}/ask.py --questions /benchmark/sums.jsonl --url {url}"
+    " --model {model_id} --limit {limit_samples} --threads {param.parallelism}"
+    " --answers {results}/answers.jsonl --out {results}/results.json",
+    "files": str(ROOT / "config" / "examples" / "own_benchmark" / "ask"),
+    "image": BASE_IMAGE,
+    "tasks": {"sums": {"endpoint_type": "chat", "samples": 200}},
+}
+BARE_SUMS = {
+    "name": "bare.sums",
+    "dataset_dir": str(BENCHMARK),
+    "dataset_mount_path": "/benchmark",
 }
 LIFELINE = 10.0
 """Seconds that a harness may outlive its script."""
@@ -55,19 +73,19 @@ class Evaluation:
     ) -> "Evaluation":
         """Writes the config.
 
-        engine: docker or podman; None: lm-eval without a container
+        engine: docker or podman, with the NeMo image; None: lm-eval without a container
         long: the long benchmark's entry in the config, where it is another one
         """
+        chosen = long or (SUMS if engine is None else nemo_sums())
         # 48 samples, 4 at once: two seconds in which it can be interrupted.
         endpoint.latency = 0.15
         project = Project(folder, endpoint.chat_url)
         project.write(
-            tasks=[{"name": "own.once"}, long or (SUMS if engine is None else nemo_sums())],
+            tasks=[{"name": "own.once"}, chosen],
             params={"limit_samples": SAMPLES, "parallelism": PARALLELISM},
-            harnesses={**HARNESSES, "own": ONCE_HARNESS},
+            harnesses={**HARNESSES, "own": ONCE_HARNESS, "bare": IN_BARE_DEBIAN},
         )
-        name = "snakeval_sums" if engine is None else "mmlu_instruct"
-        return cls(project, endpoint, name, engine)
+        return cls(project, endpoint, chosen["name"].partition(".")[2], engine)
 
     # --- what the endpoint saw -------------------------------------------------------------------
 
@@ -91,9 +109,12 @@ class Evaluation:
         """Until the short benchmark is published and the long one is at it."""
         self.wait_until(
             lambda: (
-                self.answered >= SAMPLES or (self.answered >= answers and self.is_published("once"))
+                self.answered >= SAMPLES
+                or (self.answered >= answers and self.is_published("once"))
+                or self.project.has_ended
             )
         )
+        assert not self.project.has_ended, self.project.log
         assert self.answered < SAMPLES, "too late: the benchmark is not in the middle any more"
 
     def wait_until(self, condition: Callable[[], bool]) -> None:

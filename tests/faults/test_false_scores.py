@@ -346,15 +346,18 @@ def test_what_was_published_is_not_asked_again(starts: TwoStarts) -> None:
 # ---------------------------------------------------------------- real containers
 
 NEMO = [
-    Case(nemo("refused_all"), REFUSED + r"\(400: \d+\)", Fault("status", 400), again=False),
     Case(
         nemo("error_in_200"),
         "the endpoint's answers were no completions",
         Fault("status", 200, every=5),
     ),
-    Case(nemo("all_empty"), "every answer of the model was empty", Fault("empty")),
     Case(nemo("told_to_stop"), r"the evaluation was interrupted \(SIGTERM\)"),
 ]
+NEMO_LONG = [
+    Case(nemo("refused_all"), REFUSED + r"\(400: \d+\)", Fault("status", 400), again=False),
+    Case(nemo("all_empty"), "every answer of the model was empty", Fault("empty")),
+]
+"""Faults that every run shows with plain lm-eval, whose causes are found in the same way."""
 CLOSING = "killed_while_it_closes"
 
 
@@ -398,6 +401,20 @@ def nemo_starts(tmp_path_factory: pytest.TempPathFactory, nemo_image: str) -> Tw
         return TwoStarts(broken, mended)
 
 
+@pytest.fixture(scope="module")
+def nemo_starts_long(tmp_path_factory: pytest.TempPathFactory, nemo_image: str) -> TwoStarts:
+    """The same of the faults that only the long form has."""
+    faults = {case.name: case.fault for case in NEMO_LONG if case.fault}
+    with EndpointByTask(faults) as endpoint:
+        project = Project(tmp_path_factory.mktemp("nemo-long"), endpoint.chat_url)
+        write(project, [case.task for case in NEMO_LONG])
+        broken = look(project, project.snakemake("--retries", "0"), endpoint)
+        endpoint.faults.clear()
+        wanted = ",".join(case.name for case in NEMO_LONG if case.again)
+        mended = look(project, project.snakemake("--config", f"tasks={wanted}"), endpoint)
+        return TwoStarts(broken, mended)
+
+
 def signal_container(project: Project, task: str, name: str) -> None:
     lines = (project.task(task) / "lease" / "owner").read_text().splitlines()
     container = dict(line.split("=", 1) for line in lines)["container"]
@@ -428,10 +445,19 @@ def test_a_failure_in_a_container_is_a_named_failure(nemo_starts: TwoStarts, cas
 @pytest.mark.parametrize("case", [case for case in NEMO if case.again], ids=str)
 def test_a_container_continues_once_the_fault_is_gone(nemo_starts: TwoStarts, case: Case) -> None:
     assert_published(nemo_starts.mended, case.name, undisturbed())
-    if case.name == "all_empty":
-        assert set(nemo_starts.mended.answered[case.name].values()) == {2}
-    else:
-        assert_only_missing_asked_again(nemo_starts.broken, nemo_starts.mended, case.name, SIZE)
+    assert_only_missing_asked_again(nemo_starts.broken, nemo_starts.mended, case.name, SIZE)
+
+
+@pytest.mark.long
+@pytest.mark.docker
+@pytest.mark.parametrize("case", NEMO_LONG, ids=str)
+def test_any_failure_in_a_container_is_a_named_failure_and_continues(
+    nemo_starts_long: TwoStarts, case: Case
+) -> None:
+    assert_failed(nemo_starts_long.broken, case.name, case.cause)
+    if case.again:
+        assert_published(nemo_starts_long.mended, case.name, undisturbed())
+        assert set(nemo_starts_long.mended.answered[case.name].values()) == {2}
 
 
 @pytest.mark.docker

@@ -109,8 +109,10 @@ def test_a_suspended_owner_does_not_write_beside_its_successor(evaluation: Evalu
 
 
 @pytest.mark.docker
-def test_a_suspended_owner_leaves_its_successors_container_alone(in_docker: Evaluation) -> None:
-    suspend_and_take_over(in_docker)
+def test_a_suspended_owner_leaves_its_successors_container_alone(
+    in_bare_docker: Evaluation,
+) -> None:
+    suspend_and_take_over(in_bare_docker)
 
 
 def suspend_and_take_over(evaluation: Evaluation) -> None:
@@ -156,7 +158,7 @@ def test_starting_over_is_refused_while_another_one_is_at_it(evaluation: Evaluat
 def test_kill_stops_a_run_and_proves_that_it_is_gone(
     engine: str | None, request: pytest.FixtureRequest
 ) -> None:
-    evaluation: Evaluation = request.getfixturevalue("in_docker" if engine else "evaluation")
+    evaluation: Evaluation = request.getfixturevalue("in_bare_docker" if engine else "evaluation")
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle()
         script = evaluation.owner()

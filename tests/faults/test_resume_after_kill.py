@@ -4,7 +4,7 @@ is asked again."""
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from interrupted import PARALLELISM, Evaluation
@@ -135,23 +135,44 @@ def _docker_kill(evaluation: Evaluation) -> None:
 
 
 @pytest.mark.docker
-def test_no_way_to_kill_a_container_loses_an_answer(in_docker: Evaluation) -> None:
-    """One after the other on one evaluation: each continues what the former has left."""
-    in_docker.endpoint.latency = 0.3
-    for number, (name, kill) in enumerate(IN_A_CONTAINER.items(), start=1):
-        # given a start in the middle
-        with in_docker.project.started(*SAME) as snakemake:
-            in_docker.wait_for_the_middle(in_docker.answered + 6)
-            # when it is killed
-            with in_docker.endpoint.holding():
-                kill(in_docker, snakemake)
-                assert snakemake.wait(PATIENCE) != 0, name
-                # then the container is gone, and few answers with it
-                in_docker.wait_until_nothing_runs()
-        assert in_docker.asked_again <= (number - 1) * PARALLELISM, name
-    in_docker.project.snakemake(*SAME).check()
-    in_docker.check_published(asked_again_at_most=len(IN_A_CONTAINER) * PARALLELISM)
-    assert in_docker.attempts() == [
+def test_no_way_to_kill_a_container_loses_an_answer(in_bare_docker: Evaluation) -> None:
+    kill_one_after_the_other(in_bare_docker, IN_A_CONTAINER)
+    assert in_bare_docker.attempts() == [
         *("cancelled", "interrupted", "failed", "failed", "interrupted"),
         "published",
     ]
+
+
+@pytest.mark.docker
+def test_a_nemo_container_that_is_told_to_end_or_killed_loses_no_answer(
+    in_docker: Evaluation,
+) -> None:
+    """It takes half a minute to end when it is told to, and is not given that long."""
+    kill_one_after_the_other(
+        in_docker, {name: IN_A_CONTAINER[name] for name in ("ctrl_c", "kill_run_sh")}
+    )
+    assert in_docker.attempts() == ["cancelled", "interrupted", "published"]
+
+
+@pytest.mark.long
+@pytest.mark.docker
+def test_no_way_to_kill_a_nemo_container_loses_an_answer(in_docker: Evaluation) -> None:
+    kill_one_after_the_other(in_docker, IN_A_CONTAINER)
+
+
+def kill_one_after_the_other(evaluation: Evaluation, kills: Mapping[str, Kill]) -> None:
+    """Each continues what the former has left; then it is published."""
+    evaluation.endpoint.latency = 0.3
+    for number, (name, kill) in enumerate(kills.items(), start=1):
+        # given a start in the middle
+        with evaluation.project.started(*SAME) as snakemake:
+            evaluation.wait_for_the_middle(evaluation.answered + 6)
+            # when it is killed
+            with evaluation.endpoint.holding():
+                kill(evaluation, snakemake)
+                assert snakemake.wait(PATIENCE) != 0, name
+                # then the container is gone, and few answers with it
+                evaluation.wait_until_nothing_runs()
+        assert evaluation.asked_again <= (number - 1) * PARALLELISM, name
+    evaluation.project.snakemake(*SAME).check()
+    evaluation.check_published(asked_again_at_most=len(kills) * PARALLELISM)

@@ -96,6 +96,7 @@ class Project:
     environment: dict[str, str] = field(default_factory=dict)
     profile: str | None = str(ROOT / "profiles" / "local")
     snakefile: Path = ROOT / "Snakefile"
+    _started: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     @property
     def config(self) -> Path:
@@ -197,12 +198,19 @@ class Project:
                 start_new_session=True,
                 preexec_fn=as_in_a_terminal,
             )
+        self._started = process
         try:
             yield process
         finally:
+            self._started = None
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether what `started` runs now is over: what was waited for will not come."""
+        return self._started is not None and self._started.poll() is not None
 
     @property
     def log(self) -> str:
