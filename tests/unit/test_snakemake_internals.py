@@ -25,6 +25,8 @@ NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
     ("snakemake.workflow.Workflow", "register_resource", internals.limit_resource),
     ("snakemake.settings.types.ResourceSettings", "default_resources", internals.default_resources),
     ("snakemake.workflow.Workflow", "dryrun", internals.is_dry_run),
+    ("snakemake.settings.types.ExecutionSettings", "use_threads", internals.executor_stood_for),
+    ("snakemake.cli", "parse_args", internals.executor_stood_for),
     ("snakemake.workflow.Workflow", "dag", internals.force),
     ("snakemake.io", "ancient", internals.old),
     ("snakemake.io", "report", internals.reported),

@@ -15,7 +15,7 @@ import pytest
 from quiz_project import quiz, target, write
 
 from rig.endpoint import ScriptedEndpoint
-from rig.pipeline import QUICK_LM_EVAL, ROOT, SUMS, Project
+from rig.pipeline import QUICK_LM_EVAL, ROOT, SUMS, Project, nemo_sums
 
 EXAMPLE = ROOT / "config" / "examples" / "own_executor"
 
@@ -136,3 +136,18 @@ def test_without_its_package_a_profile_of_it_is_refused_in_a_sentence(project: P
     project.write([SUMS])
     project.environment["PYTHONPATH"] = str(QUICK_LM_EVAL)
     assert "detached" in project.snakemake().refused().output
+
+
+def test_an_executor_with_other_machines_needs_no_container_engine_here(project: Project) -> None:
+    # given any executor plugin, nobody's of this pipeline, a benchmark in a container, no Docker
+    project.profile = str(ROOT / "config" / "examples" / "custom_executor")
+    project.write([nemo_sums()])
+    # then a dry run says what the nodes must have, and sees nothing that a start would refuse
+    said = project.snakemake("-n").check().output
+    assert "the nodes must have it" in said
+    assert "would be refused" not in said
+    # and a start comes to the point where its first job is submitted, which fails here
+    submit = "touch submitted; exit 7 #"
+    ended = project.snakemake("--cluster-generic-submit-cmd", submit, "--retries", "0")
+    assert "the nodes must have it" in ended.refused().output
+    assert (project.folder / "submitted").exists()

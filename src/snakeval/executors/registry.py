@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from snakeval.plan.server import Server
     from snakeval.run_folder.layout import ServerPaths, TaskPaths
 
+HERE = "local"
+"""The name of the executor that is this machine."""
+
 GROUP = "snakeval.executors"
 BUILT_IN = ("local", "lepton", "slurm")
 """Packages beside this file; each has its class as `Executor`."""
-
-HERE = "local"
 
 
 class Unknown(Executor):

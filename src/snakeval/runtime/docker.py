@@ -105,6 +105,8 @@ class Docker:
         """`name@sha256:...`, or the image's own id where it came from no registry."""
         from docker.errors import DockerException, ImageNotFound
 
+        if unusable := self.unusable(image):  # told before, as a warning, where jobs run elsewhere
+            raise InputError([unusable])
         engine = self._engine()
         try:
             image = mirrored(image, mirror) if again else self._where(image, mirror)

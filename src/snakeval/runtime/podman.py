@@ -43,6 +43,8 @@ class Podman:
 
     def pin(self, image: str, again: bool, mirror: str | None = None) -> str:
         """`name@sha256:...`, or the image's own id where it came from no registry."""
+        if unusable := self.images({(image, mirror)}):  # told before, as with Docker
+            raise InputError(unusable)
         here = _podman("image", "inspect", image)
         if here.returncode or again:
             image = mirrored(image, mirror)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from snakeval.executors import base
 from snakeval.executors.profile import DEFAULT_RUNTIME, Profile, of_all_jobs
-from snakeval.executors.registry import executor, servers_at
+from snakeval.executors.registry import HERE, executor, servers_at
 from snakeval.plan.pending import pending_tasks
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder import servers
@@ -76,11 +76,15 @@ def real_start(workflow: Any, runs: Sequence[Run], planned: Mapping[str, Any]) -
 
 
 def dry_start(workflow: Any, runs: Sequence[Run]) -> ThisStart:
-    """The start that a dry run stands for; it does not say with which executor."""
-    types = {run.config.execution.type for run in runs} - {"local"}
+    """The start that a dry run stands for. Without a profile the config's word is the best guess
+    at the executor."""
+    types = [run.config.execution.type for run in runs]
+    names = [snakemake.executor_stood_for(workflow), *types]
     runtime = _profile(workflow).runtime
     asked = {task: runtime for run in runs for task in pending_tasks(run)}
-    return _start(workflow, runs, asked, next(iter(types), "local"))
+    return _start(
+        workflow, runs, asked, next((each for each in names if each not in ("", HERE)), HERE)
+    )
 
 
 def _start(workflow: Any, runs: Sequence[Run], asked: Mapping[Task, str], name: str) -> ThisStart:

@@ -7,6 +7,8 @@ for; `tests/unit/test_snakemake_internals.py` says which one a newer Snakemake h
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +91,24 @@ def default_resources(workflow: Workflow) -> dict[str, object]:
 def is_dry_run(workflow: Workflow) -> bool:
     """A dry run calls no hook; what it has to say is said when the first target is asked for."""
     return bool(workflow.dryrun)
+
+
+def executor_stood_for(workflow: Workflow) -> str:
+    """The name of the executor that a dry run stands for; empty where nothing says it. Snakemake
+    keeps it for itself, so its command line is read again.
+
+    It is not for `local`: what says so is set for every executor with jobs of its own.
+    """
+    if not workflow.execution_settings.use_threads:
+        return ""
+    from snakemake.cli import parse_args
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # it tells once more which profile it reads
+            _, arguments = parse_args(None)
+    except SystemExit:  # it was not started by its command line
+        return ""
+    return str(arguments.executor or "")
 
 
 def force(workflow: Workflow, outputs: Collection[str]) -> None:
