@@ -30,7 +30,7 @@ CONTROLLER = ""
 class CannotAsk(Exception):
     """A service could not be asked: nothing is known, which is not the same as an ended job.
 
-    The message is a sentence with the service's name: `Slurm does not answer (...)`.
+    The message says why; who tells it names the executor.
     """
 
 
