@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from snakeval.config.secrets import allowed, from_the_environment
 from snakeval.errors import InputError, Problem, nearest
 
 Keys = tuple[int | str, ...]
@@ -71,22 +74,14 @@ def _problem(path: Path, error: Exception) -> Problem:
 
 
 def resolved(
-    raw: dict[str, Any], where: Callable[[Sequence[int | str]], str]
+    raw: dict[str, Any], model: type[BaseModel], where: Callable[[Sequence[int | str]], str]
 ) -> tuple[dict[str, Any], list[Problem]]:
     """The mapping with every `${...}` replaced, and every one that cannot be, as problems.
 
     where  the file and key of a path, for the message
     """
     interpolated = {key: value for key, value in raw.items() if key not in SHELL_SECTIONS}
-    problems = [
-        Problem(
-            where(path[:-1]),
-            f"{path[-1]}: the value of a variable must not be copied, it may be a secret",
-            f"write {path[-1]}: host:NAME",
-        )
-        for path, value in _leaves(raw)
-        if "env_vars" in path and isinstance(value, str) and "${oc.env:" in value
-    ]
+    problems = [] if allowed(raw) else list(from_the_environment(_leaves(raw), model, where))
     texts = (value for _, value in _leaves(interpolated) if isinstance(value, str))
     if problems or not any("${" in text for text in texts):
         return raw, problems

@@ -90,6 +90,7 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
             "is missing and must be given",
             "write the name under which the server is to serve the model",
         )
+    yield from _harnesses(raw, layers)
     yield from _two_models(("deployment",), raw.get("deployment"), layers)
     yield from _auxiliary(raw, layers)
     if not isinstance(endpoint, dict):
@@ -122,6 +123,18 @@ def _two_models(keys: tuple[str, ...], deployment: Any, layers: Layers) -> Itera
             "is given beside hf_model_handle, and a server has one model",
             "leave one of them out, or write null for it",
         )
+
+
+def _harnesses(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
+    """Names of harnesses that no benchmark could be asked for by."""
+    given = raw.get("harnesses")
+    for name in given if isinstance(given, dict) else ():
+        if not NAME.match(str(name)) or "." in str(name):
+            yield Problem(
+                where(("harnesses", str(name)), layers),
+                "cannot be the name of a harness",
+                "write letters, digits, '-' and '_', such as my_harness",
+            )
 
 
 RESERVED_PREFIXES = ("SLURM", "PRIMARY", "MODEL", "SERVER")

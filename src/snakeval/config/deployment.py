@@ -8,13 +8,26 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AliasChoices, BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
-from snakeval.config.lepton import ApiToken, LeptonMount, as_mounts, references, variables
+from snakeval.config.lepton import (
+    REFERENCES,
+    ApiToken,
+    LeptonMount,
+    as_mounts,
+    references,
+    variables,
+)
 from snakeval.config.sections import (
     EnvVars,
+    FreeOrNone,
+    HostPath,
     Ignored,
+    Image,
+    ModelName,
     Names,
     Positive,
+    Script,
     Section,
+    SeveralLines,
     empty_if_null,
     fixable,
     section_of_type,
@@ -115,15 +128,15 @@ class LeptonConfig(Section):
     auto_scaler: Annotated[AutoScaler, BeforeValidator(empty_if_null)] = Field(
         default_factory=AutoScaler, description="Scaling."
     )
-    envs: Annotated[dict[str, Any], BeforeValidator(variables)] = Field(
+    envs: Annotated[dict[str, Any], SeveralLines(), REFERENCES, BeforeValidator(variables)] = Field(
         default_factory=dict, description="Variables, or references to Lepton secrets."
     )
     mounts: Annotated[list[LeptonMount], BeforeValidator(as_mounts)] = Field(
         default_factory=list, description="Storage."
     )
     image_pull_secrets: Names = Field(default_factory=list, description="Names of pull secrets.")
-    health: dict[str, Any] | None = Field(None, description="In Lepton's own words.")
-    queue_config: dict[str, Any] | None = Field(None, description="In Lepton's own words.")
+    health: FreeOrNone = Field(None, description="In Lepton's own words.")
+    queue_config: FreeOrNone = Field(None, description="In Lepton's own words.")
 
 
 class NoDeployment(Section):
@@ -144,12 +157,14 @@ class ServerDeployment(Section):
     type: ServerType = Field(
         description="What serves the model; process: a command on the host (ours)."
     )
-    image: str | None = Field(None, description="The server's image.")
-    checkpoint_path: str | None = Field(
+    image: Image | None = Field(None, description="The server's image.")
+    checkpoint_path: HostPath | None = Field(
         None, description="Host folder of the weights, mounted at /checkpoint read-only."
     )
-    hf_model_handle: str | None = Field(None, description="Name of the model on the hub.")
-    served_model_name: str | None = Field(None, description="The model's name at the endpoint.")
+    hf_model_handle: ModelName | None = Field(None, description="Name of the model on the hub.")
+    served_model_name: ModelName | None = Field(
+        None, description="The model's name at the endpoint."
+    )
     port: Positive | None = Field(
         8000,
         description="The server's port. In a container: inside it, and a free one of the host "
@@ -172,12 +187,12 @@ class ServerDeployment(Section):
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="Share of a GPU's memory."
     )
-    extra_args: str | None = Field(None, description="Further words of the server's command.")
+    extra_args: Script = Field(None, description="Further words of the server's command.")
     env_vars: EnvVars = Field(default_factory=dict, description="Variables of the server.")
-    cache_path: str | None = Field(None, description="Host folder, mounted at /cache.")
-    pre_cmd: str | None = Field(None, description="Shell command before the server's.")
-    base_command: str | None = Field(None, description="The server's program.")
-    command: str | None = Field(
+    cache_path: HostPath | None = Field(None, description="Host folder, mounted at /cache.")
+    pre_cmd: Script = Field(None, description="Shell command before the server's.")
+    base_command: Script = Field(None, description="The server's program.")
+    command: Script = Field(
         None,
         description="The server's whole command; {port} and {host} are filled in where it runs.",
     )
@@ -204,7 +219,7 @@ class AuxiliaryDeployment(ServerDeployment):
         description="Beginning of the variables that benchmarks get (JUDGE_CHAT_URL, "
         "JUDGE_MODEL_ID); null: the name in capitals.",
     )
-    command_template: str | None = Field(
+    command_template: Script = Field(
         None, description="Shell command in which {key} stands for a key of this section."
     )
     num_nodes: Positive = Field(1, description="Nodes of this server.")

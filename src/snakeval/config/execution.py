@@ -7,6 +7,7 @@ taken over by the profile of that cluster.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -15,15 +16,18 @@ from pydantic import Discriminator as Chosen
 
 from snakeval.config.deployment import ServerDeployment
 from snakeval.config.export import Destinations
-from snakeval.config.lepton import JobMount, as_mounts, references, tokens_of, variables
+from snakeval.config.lepton import REFERENCES, JobMount, as_mounts, references, tokens_of, variables
 from snakeval.config.sections import (
     EnvVars,
     Ignored,
     Mounted,
     Names,
+    OutputPath,
     Positive,
     Section,
+    SeveralLines,
     Walltime,
+    check_host_path,
     empty_if_null,
     fixable,
     section_of_type,
@@ -64,7 +68,7 @@ class Mounts(Section):
 def _folder_or_none(value: Any) -> Any:
     if value is not None and value is not False and not isinstance(value, str):
         raise fixable("must be a folder, or false", "write hf_home: /a/folder, or hf_home: false")
-    return value
+    return check_host_path(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -87,14 +91,14 @@ class Execution(Section):
     """What every type of execution has. All of it works with every profile."""
 
     type: str = Field("local", description="local, slurm or lepton; the profile decides.")
-    output_dir: str = Field("results", description="Folder in which run folders are made.")
+    output_dir: OutputPath = Field("results", description="Folder in which run folders are made.")
     mode: Literal["sequential", "parallel"] | None = Field(
         None, description="sequential: one benchmark at a time per endpoint."
     )
     benchmarks_per_endpoint: Positive | None = Field(
         None, description="Benchmarks that may use one endpoint at once (ours)."
     )
-    extra_docker_args: str = Field(
+    extra_docker_args: Annotated[str, SeveralLines()] = Field(
         "", description="Further words for `docker run` or `podman run`."
     )
     mounts: Annotated[Mounts, BeforeValidator(empty_if_null)] = Field(
@@ -135,6 +139,10 @@ class Execution(Section):
     @field_validator("extra_docker_args")
     @classmethod
     def _keeps_its_own_processes(cls, value: str) -> str:
+        try:
+            shlex.split(value)
+        except ValueError:
+            raise fixable("a quote is not closed", "write words as a shell reads them") from None
         # Our watchdog ends "all processes it can see" when the script dies.
         if re.search(r"(^|\s)--pid(\s|=)", value):
             raise fixable(
@@ -249,6 +257,7 @@ class PlatformDeployment(Section):
     endpoint_readiness_timeout: Positive = Field(1200, description="Seconds until healthy.")
     platform_defaults: Annotated[
         dict[str, Any],
+        SeveralLines(),
         BeforeValidator(empty_if_null),
         Ignored("Lepton's SDK has no field for it", key="enable_rdma"),
     ] = Field(default_factory=dict, description="Defaults of endpoints, in Lepton's own words.")
@@ -256,8 +265,8 @@ class PlatformDeployment(Section):
 
 class PlatformTasks(Section):
     node_group: str | None = Field(None, description="Node group of the benchmarks' jobs.")
-    env_vars: Annotated[dict[str, Any], BeforeValidator(variables)] = Field(
-        default_factory=dict, description="Variables, or references to Lepton secrets."
+    env_vars: Annotated[dict[str, Any], SeveralLines(), REFERENCES, BeforeValidator(variables)] = (
+        Field(default_factory=dict, description="Variables, or references to Lepton secrets.")
     )
     mounts: Annotated[list[JobMount], BeforeValidator(as_mounts)] = Field(
         default_factory=list,

@@ -6,12 +6,23 @@ credentials are in the environment, or in the file that a destination's own clie
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
-from snakeval.config.sections import Names, Positive, Section, empty_if_null, fixable
+from snakeval.config.sections import (
+    Free,
+    HostPath,
+    InsidePath,
+    Instead,
+    Names,
+    Positive,
+    Script,
+    Section,
+    empty_if_null,
+    fixable,
+)
 from snakeval.errors import nearest
 
 DESTINATIONS = ("local", "mlflow", "wandb", "gsheets")
@@ -28,13 +39,10 @@ Destinations = Annotated[Names, AfterValidator(_check_destinations)]
 
 
 def _check_uri(value: str | None) -> str | None:
-    if value and urlsplit(value).password:
-        # The text is not repeated: it holds a password.
-        raise fixable(
-            "must not hold a password",
-            "put the URI into a variable and write the variable's name, or use "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
-        )
+    try:
+        urlsplit(value or "")
+    except ValueError:
+        raise fixable("is not a URI", "write it as https://host, or sqlite:////a/file.db") from None
     return value
 
 
@@ -66,7 +74,7 @@ class Destination(Section):
 class LocalExport(Destination):
     """Files on this machine."""
 
-    output_dir: str | None = Field(
+    output_dir: HostPath | None = Field(
         None,
         description="Folder in which each run gets one of its own; null: exports/local in the run "
         "folder.",
@@ -74,7 +82,7 @@ class LocalExport(Destination):
     format: Literal["json", "csv"] | None = Field(
         None, description="Also write the summary in this format under output_filename."
     )
-    output_filename: str | None = Field(
+    output_filename: InsidePath | None = Field(
         None, description="Name of that summary; null: processed_results.json or .csv."
     )
 
@@ -82,20 +90,25 @@ class LocalExport(Destination):
 class MlflowExport(Destination):
     """An MLflow tracking server, or a database file."""
 
-    tracking_uri: Annotated[str | None, AfterValidator(_check_uri)] = Field(
+    tracking_uri: Annotated[
+        str | None,
+        AfterValidator(_check_uri),
+        Instead(
+            "put the URI into a variable and write the variable's name, or use "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        ),
+    ] = Field(
         None,
         description="URI, or the name of a variable that holds it; null: the variable "
         "MLFLOW_TRACKING_URI, else a database mlflow.db in the output folder.",
     )
     experiment_name: str = Field("nemo-evaluator-launcher", description="The experiment.")
     run_name: str | None = Field(None, description="Name of every run; null: eval-<run>-<task>.")
-    description: str | None = Field(None, description="Description of every run.")
+    description: Script = Field(None, description="Description of every run.")
     tags: Annotated[dict[str, str], BeforeValidator(empty_if_null)] = Field(
         default_factory=dict, description="Further tags."
     )
-    extra_metadata: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
-        default_factory=dict, description="Further parameters."
-    )
+    extra_metadata: Free = Field(default_factory=dict, description="Further parameters.")
     log_config_params: bool = Field(False, description="Send the config as parameters too.")
     log_config_params_max_depth: Positive = Field(
         10, description="How deep the config is taken apart for that."
@@ -120,8 +133,8 @@ class WandbExport(Destination):
     group: str | None = Field(None, description="Group of the runs; null: the run folder's name.")
     job_type: str = Field("evaluation", description="W&B's job type.")
     tags: Names = Field(default_factory=list, description="Tags.")
-    description: str | None = Field(None, description="Notes.")
-    extra_metadata: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+    description: Script = Field(None, description="Notes.")
+    extra_metadata: Free = Field(
         default_factory=dict, description="Further entries of the run's config."
     )
     run_id: str | None = Field(
@@ -132,7 +145,7 @@ class WandbExport(Destination):
 class GsheetsExport(Destination):
     """A Google spreadsheet."""
 
-    service_account_file: str | None = Field(
+    service_account_file: HostPath | None = Field(
         None,
         description="Path of the service account's key file; null: where gspread looks for it.",
     )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, Discriminator, Tag
+from pydantic import AliasChoices, BaseModel, Discriminator, Tag
 from pydantic.fields import FieldInfo
 
 Loc = tuple[int | str, ...]
@@ -92,20 +92,50 @@ def choices_at(model: type[BaseModel], loc: Loc) -> list[str]:
     return [str(value) for value in values if isinstance(value, str)]
 
 
+def field_at(model: type[BaseModel], loc: Loc) -> FieldInfo | None:
+    """The field that a place in a config belongs to: the last one on the way there that the model
+    knows. None where it knows none."""
+    fields = [field for field, _ in _way(model, loc)]
+    return fields[-1] if fields else None
+
+
 def _at(model: type[BaseModel], loc: Loc) -> Any:
     """The model of the section at a place; the last one on the way where there is none."""
+    return [model, *(section for _, section in _way(model, loc))][-1]
+
+
+def _way(model: type[BaseModel], loc: Loc) -> Iterator[tuple[FieldInfo | None, Any]]:
+    """The field and the section that each key on the way to a place leads to.
+
+    The tag of a chosen type may stand in the path, as in pydantic's errors, or not.
+    """
     here: Any = model
+    field: FieldInfo | None = None
     choices: dict[str, type[BaseModel]] = {}
     for part in loc:
         if isinstance(part, int):
             continue
         if part in choices:
             here, choices = choices[part], {}
+            yield field, here
             continue
-        field = here.model_fields.get(part) if is_model(here) else None
-        choices = tagged(field) if field else {}
-        here = next(_models_in(field.annotation), None) if field else here
-    return here
+        here = next((each for each in choices.values() if _field_of(each, part)), here)
+        if found := _field_of(here, part) if is_model(here) else None:
+            field, choices = found, tagged(found)
+            here = next(_models_in(found.annotation), None)
+        yield field, here
+
+
+def _field_of(model: type[BaseModel], key: str) -> FieldInfo | None:
+    """The field of a section with this name, or this other name."""
+    if key in model.model_fields:
+        return model.model_fields[key]
+    for field in model.model_fields.values():
+        other = field.validation_alias
+        names = other.choices if isinstance(other, AliasChoices) else [field.alias, other]
+        if key in names:
+            return field
+    return None
 
 
 def section_of(key: str, loc: Sequence[int | str], model: type[BaseModel]) -> str:

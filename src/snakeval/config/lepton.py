@@ -10,8 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
-from snakeval.config.sections import Section, fixable
-from snakeval.config.source import looks_like_a_key, names_a_variable
+from snakeval.config.sections import FreeOrNone, Instead, Section, fixable
+from snakeval.config.source import names_a_variable
+
+REFERENCES = Instead("write {key}: {value_from: {secret_name_ref: SECRET}}")
+"""How a secret of the workspace is named."""
 
 Written = Annotated[str, Field(min_length=1)]
 
@@ -30,7 +33,7 @@ class LeptonMount(Section):
     )
     path: str | None = Field(None, description="Folder on the storage.")
     mount_path: str = Field(description="Where the endpoint sees it.")
-    mount_options: dict[str, Any] | None = Field(None, description="In Lepton's own words.")
+    mount_options: FreeOrNone = Field(None, description="In Lepton's own words.")
 
 
 class JobMount(LeptonMount):
@@ -109,11 +112,6 @@ def _variable(name: Any, given: Any) -> Any:
                 f"{name} is neither text nor a reference to a secret", f"write {reference}"
             )
         given = given["value"]
-    if looks_like_a_key(str(given).removeprefix("host:")):
-        raise fixable(
-            f"the value of {name} looks like a secret; a secret itself is never written here",
-            f"write {reference}, or {name}: lit:TEXT where everybody may read it",
-        )
     return given
 
 

@@ -23,7 +23,9 @@ from snakeval.config.layers import Layers, where
 from snakeval.config.model import Config, Swept
 from snakeval.config.overrides import Overrides, assign, merge, parse_overrides
 from snakeval.config.read import read_mapping
+from snakeval.config.secrets import inline
 from snakeval.config.sweep import Overlay, overlays
+from snakeval.config.texts import strange, unreadable
 from snakeval.errors import InputError, Problem
 
 
@@ -101,6 +103,11 @@ def load_all(
                 assign(mapping, key, value)
         layers.append((source, typed))  # an error in it is not told as one of the file
     make = partial(_loaded, files=paths, overrides=overrides, interpolate=interpolate)
+    odd = list(strange(raw, lambda loc: where(loc, layers)))
+    if "models" in raw:  # names in it are looked for on the disk
+        odd += texts({"models": raw["models"]}, layers)
+    if odd:
+        raise InvalidConfig([*problems, *odd], {}, tuple(layers))
     swept: list[Overlay] = overlays(raw, layers, problems)
     if not swept:
         return [make(raw, layers, problems)]
@@ -122,6 +129,15 @@ def load_all(
     return found
 
 
+def texts(raw: dict[str, Any], layers: Layers) -> list[Problem]:
+    """Characters that mislead or break out, and secrets, in the texts of a config."""
+
+    def told_at(loc: Sequence[int | str]) -> str:
+        return where(loc, layers)
+
+    return [*unreadable(raw, Config, told_at), *inline(raw, Config, told_at)]
+
+
 def _entries(raw: dict[str, Any], layers: Layers) -> None:
     """The shape of a sweep's entries. Raises InputError."""
     try:
@@ -139,8 +155,9 @@ def _loaded(
     interpolate: bool,
 ) -> Loaded:
     if interpolate:
-        raw, unresolved = resolved(raw, lambda loc: where(loc, layers))
+        raw, unresolved = resolved(raw, Config, lambda loc: where(loc, layers))
         problems = [*problems, *unresolved]
+    problems = [*problems, *texts(raw, layers)]
     config = _checked(raw, layers, problems)
     told_ones = tuple(warnings(config, layers))
     return Loaded(config, raw, files, tuple(layers), overrides, told_ones)

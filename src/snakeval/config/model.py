@@ -6,7 +6,6 @@ of the program needs to know about a config it takes from here, never from the r
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -24,9 +23,18 @@ from snakeval.config.execution import AnyExecution, LocalExecution
 from snakeval.config.export import Export
 from snakeval.config.prices import Prices
 from snakeval.config.sections import (
+    ContainerPath,
     EnvVars,
+    Free,
+    HostPath,
+    Image,
+    InsidePath,
+    Instead,
+    ModelName,
     Positive,
+    Script,
     Section,
+    SeveralLines,
     Walltime,
     empty_if_null,
     fixable,
@@ -62,7 +70,7 @@ class Params(Section):
         None, description="Seconds until a request is given up."
     )
     task: str | None = Field(None, description="The harness's own name of the task.")
-    extra: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+    extra: Free = Field(
         default_factory=dict, description="Parameters that only this harness knows."
     )
 
@@ -86,7 +94,7 @@ class HarnessEndpoint(Section):
     """`nemo_evaluator_config.target.api_endpoint`: how the harness talks to the endpoint."""
 
     stream: bool | None = Field(None, description="Ask for streamed answers.")
-    adapter_config: dict[str, Any] = Field(
+    adapter_config: Free = Field(
         default_factory=dict, description="The NeMo adapter: interceptors, caching, system prompt."
     )
 
@@ -108,13 +116,25 @@ class NemoEvaluatorConfig(Section):
     )
 
 
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that are not closed, a port that is no number
+        return False
+
+
 class ApiEndpoint(Section):
     """An OpenAI-compatible endpoint."""
 
-    url: str | None = Field(
-        None, description="The whole path, such as https://host/v1/chat/completions."
-    )
-    model_id: str | None = Field(None, description="The model's name at the endpoint.")
+    url: Annotated[
+        str | None,
+        Instead(
+            "put the key into an environment variable and name that in "
+            "target.api_endpoint.api_key_name"
+        ),
+    ] = Field(None, description="The whole path, such as https://host/v1/chat/completions.")
+    model_id: ModelName | None = Field(None, description="The model's name at the endpoint.")
     api_key_name: str | None = Field(
         None,
         validation_alias=AliasChoices("api_key_name", "api_key"),
@@ -124,7 +144,7 @@ class ApiEndpoint(Section):
         None, description="What the endpoint serves; null: whatever the benchmark asks for."
     )
     stream: bool | None = Field(None, description="Ask for streamed answers.")
-    adapter_config: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
+    adapter_config: Free = Field(
         default_factory=dict, description="The NeMo adapter's settings, for all benchmarks."
     )
 
@@ -133,24 +153,18 @@ class ApiEndpoint(Section):
     def _is_a_url(cls, value: str | None) -> str | None:
         if value is None:
             return value
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_http(value):
             # The text is not repeated: it may hold a key.
             raise fixable(
                 "is not an http(s) URL",
                 "write the whole path, such as https://host/v1/chat/completions",
-            )
-        if parts.username or parts.password:
-            raise fixable(
-                "a URL must not hold a user or a key",
-                "put the key into an environment variable and name that in api_key_name",
             )
         return value
 
     @field_validator("model_id")
     @classmethod
     def _is_one_line(cls, value: str | None) -> str | None:
-        if value is not None and (not value.strip() or not value.isprintable()):
+        if value is not None and not value.strip():
             raise fixable(
                 "must be the model's name, on one line",
                 "copy it from what `curl <endpoint>/v1/models` lists",
@@ -190,7 +204,7 @@ class TaskEntry(Section):
     """One entry of `evaluation.tasks`."""
 
     name: str = Field(description="`task` or `harness.task`.")
-    container: str | None = Field(None, description="Image to use instead of the harness's own.")
+    container: Image | None = Field(None, description="Image to use instead of the harness's own.")
     endpoint_type: EndpointType | None = Field(
         None, description="Overrides what the catalogue says the benchmark needs."
     )
@@ -198,10 +212,12 @@ class TaskEntry(Section):
     nemo_evaluator_config: Annotated[NemoEvaluatorConfig, BeforeValidator(empty_if_null)] = Field(
         default_factory=NemoEvaluatorConfig, description="On top of the run-wide one."
     )
-    dataset_dir: str | None = Field(None, description="Host folder with the dataset.")
-    dataset_mount_path: str = Field("/datasets", description="Where the container sees it.")
-    pre_cmd: str | None = Field(None, description="Shell command before the harness.")
-    post_cmd: str | None = Field(None, description="Shell command after the harness.")
+    dataset_dir: HostPath | None = Field(None, description="Host folder with the dataset.")
+    dataset_mount_path: ContainerPath = Field(
+        "/datasets", description="Where the container sees it."
+    )
+    pre_cmd: Script = Field(None, description="Shell command before the harness.")
+    post_cmd: Script = Field(None, description="Shell command after the harness.")
     resources: Annotated[TaskResources, BeforeValidator(empty_if_null)] = Field(
         default_factory=TaskResources, description="What the benchmark's cluster job asks for."
     )
@@ -215,8 +231,8 @@ class Evaluation(Section):
         default_factory=NemoEvaluatorConfig, description="For all benchmarks of the run."
     )
     env_vars: EnvVars = Field(default_factory=dict, description="Variables of all benchmarks.")
-    pre_cmd: str | None = Field(None, description="Shell command before every harness.")
-    post_cmd: str | None = Field(None, description="Shell command after every harness.")
+    pre_cmd: Script = Field(None, description="Shell command before every harness.")
+    post_cmd: Script = Field(None, description="Shell command after every harness.")
     max_unanswered: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
         description="Largest share of samples without an answer after all retries that is still "
@@ -244,7 +260,7 @@ class TaskDefinition(Section):
         None, description="Variables that it needs, such as HF_TOKEN; null: unknown."
     )
     gated_dataset: str = Field("", description="Dataset that must be asked for at its hub.")
-    description: str = Field("", description="One line for ls_tasks.")
+    description: Annotated[str, SeveralLines()] = Field("", description="One line for ls_tasks.")
 
 
 class HarnessDefinition(Section):
@@ -254,28 +270,30 @@ class HarnessDefinition(Section):
         description="nemo: an image with `nemo-evaluator`. lm_eval: EleutherAI's command. "
         "command: any command."
     )
-    image: str | None = Field(
+    image: Image | None = Field(
         None, description="The container image; null: runs in the pipeline's environment."
     )
     tasks: dict[str, Annotated[TaskDefinition, BeforeValidator(empty_if_null)]] = Field(
         default_factory=dict, description="Its benchmarks, by name."
     )
-    include_path: str | None = Field(
+    include_path: HostPath | None = Field(
         None, description="lm_eval: folder with task definitions (relative to this file)."
     )
-    command: str | None = Field(
+    command: Script = Field(
         None,
         description="command: a shell command; {url}, {model_id}, {task}, {results}, "
         "{limit_samples}, {files} and {param.NAME} are filled in, quoted.",
     )
-    files: str | None = Field(
+    files: HostPath | None = Field(
         None, description="command: folder with the benchmark's own files (relative to this file)."
     )
-    results: str = Field("results.json", description="command: result file in the work folder.")
+    results: InsidePath = Field(
+        "results.json", description="command: result file in the work folder."
+    )
     format: Literal["scores", "lm_eval", "nemo"] = Field(
         "scores", description="command: format of the result file."
     )
-    samples: str | None = Field(
+    samples: InsidePath | None = Field(
         None,
         description="command: file in the work folder with one JSON record per line and sample "
         "(docs/own-benchmark.md).",
@@ -291,7 +309,7 @@ class HarnessDefinition(Section):
         description="Lowest and highest possible score, by metric: a score outside of it is a "
         "failed check.",
     )
-    description: str = Field("", description="One line for ls_tasks.")
+    description: Annotated[str, SeveralLines()] = Field("", description="One line for ls_tasks.")
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> HarnessDefinition:
@@ -299,12 +317,6 @@ class HarnessDefinition(Section):
             raise fixable("kind 'command' needs a shell command", "write it under 'command'")
         if self.kind == "nemo" and not self.image:
             raise fixable("kind 'nemo' needs an evaluation image", "write its name under 'image'")
-        for key in ("results", "samples"):
-            path = Path(getattr(self, key) or "")
-            if path.is_absolute() or ".." in path.parts:
-                raise fixable(
-                    f"'{key}' leads out of the work folder", "write a path inside it: results.json"
-                )
         return self
 
 
@@ -317,12 +329,8 @@ class SweptModel(Section):
         description="Pattern of folders, such as /data/steps/step-*: a model for each of them, "
         "with its checkpoint_path and served_model_name (a pattern of files: their folders).",
     )
-    deployment: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
-        default_factory=dict, description="What differs in `deployment`."
-    )
-    target: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
-        default_factory=dict, description="What differs in `target`."
-    )
+    deployment: Free = Field(default_factory=dict, description="What differs in `deployment`.")
+    target: Free = Field(default_factory=dict, description="What differs in `target`.")
 
 
 class Swept(Section):
@@ -338,6 +346,11 @@ class Config(Swept):
 
     name: str | None = Field(None, description="Name of the run; part of its identity.")
     user: str | None = Field(None, description="Free text.")
+    allow_inline_secrets: bool = Field(
+        False,
+        description="true: keys and passwords may stand in this file. The run folder is then "
+        "readable by you alone; report and exports leave them out (ours).",
+    )
     execution: AnyExecution = Field(
         default_factory=LocalExecution, description="Where results go and how jobs are started."
     )

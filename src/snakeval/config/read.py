@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from snakeval.config.layers import where
+from snakeval.config.texts import strange
 from snakeval.errors import InputError, Problem
 
 
@@ -56,6 +58,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise _refused(path, "is not text in UTF-8", "save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise _not_yaml(path, error) from None
+    except RecursionError:
+        raise _refused(path, "has too many levels", "are all brackets closed?") from None
+    except ValueError as error:  # a date that is none, a number of thousands of digits
+        raise _refused(path, f"holds a value that is none: {error}", "put it in quotes") from None
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -64,6 +70,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
             "holds no mapping of keys to values",
             "start it with `target:` or another section (docs/configuration.md)",
         )
+    if odd := list(strange(content, lambda keys: where(keys, [(path, content)]))):
+        raise InputError(odd)
     return content
 
 

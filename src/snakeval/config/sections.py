@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -11,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from snakeval.config.source import AnySource, names_a_variable
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}\Z")
 """Names that become names of folders."""
 
 WALLTIME = re.compile(r"([0-9]+-)?[0-9]{1,3}(:[0-9]{2}){0,2}\Z")
@@ -20,7 +21,9 @@ WALLTIME = re.compile(r"([0-9]+-)?[0-9]{1,3}(:[0-9]{2}){0,2}\Z")
 class Section(BaseModel):
     """A closed mapping: an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,18 @@ class Ignored:
     def meaning(self) -> str:
         """What the docs say of the key."""
         return f"Ignored: {self.why}."
+
+
+@dataclass(frozen=True)
+class Instead:
+    """Marks a key at which people write secrets: how they are named there. {key} is filled in."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class SeveralLines:
+    """Marks what may hold text of several lines: a command, a prompt, free parameters."""
 
 
 def fixable(what: str, fix: str) -> PydanticCustomError:
@@ -99,13 +114,93 @@ def _colons_again(value: Any) -> Any:
 
 
 EnvVars = Annotated[
-    dict[str, AnySource], BeforeValidator(check_names), BeforeValidator(empty_if_null)
+    dict[str, AnySource],
+    SeveralLines(),
+    Instead("write {key}: host:NAME, where NAME is a variable of this machine"),
+    BeforeValidator(check_names),
+    BeforeValidator(empty_if_null),
 ]
 """Name of a variable: `host:NAME`, `runtime:NAME`, a bare `NAME` (host), or `lit:text`."""
 
-Mounted = Annotated[dict[str, str], BeforeValidator(empty_if_null)]
+LONGEST_NAME = 255
+"""Bytes of a name in a file system."""
+
+
+def check_host_path(value: str) -> str:
+    """Refuses a path that no file system takes, or a program would take for an option."""
+    if value.startswith("-"):
+        raise fixable("begins with '-', as an option does", "write the whole path: /...")
+    if any(len(part.encode()) > LONGEST_NAME for part in value.split("/")):
+        raise fixable(
+            f"has a part of more than {LONGEST_NAME} bytes", "no file system has such names"
+        )
+    try:
+        Path(value).expanduser()
+    except RuntimeError:
+        raise fixable("names the home of a user who is not known", "write the whole path") from None
+    return value
+
+
+def _check_output(value: str) -> str:
+    if not value:
+        raise fixable("is empty", "write a folder, such as results")
+    return check_host_path(value)
+
+
+def _check_inside(value: str) -> str:
+    path = Path(check_host_path(value))
+    if path.is_absolute() or ".." in path.parts or not path.name or value.startswith("~"):
+        raise fixable("leads out of its folder", "write the name of a file in it: results.json")
+    return value
+
+
+def _check_in_container(value: str) -> str:
+    if not value.startswith("/"):
+        raise fixable("is not a path in the container", "write the whole path: /...")
+    return check_host_path(value)
+
+
+def _check_word(value: str) -> str:
+    if not value or value.startswith("-") or any(char.isspace() for char in value):
+        raise fixable(
+            "is no name of an image", "write it as registry.example.com/name:tag, without spaces"
+        )
+    return value
+
+
+def _check_model(value: str) -> str:
+    if value.startswith("-"):
+        raise fixable("begins with '-', as an option does", "give the model another name")
+    if len(value.encode()) > LONGEST_NAME:
+        raise fixable(f"has more than {LONGEST_NAME} bytes", "give the model a shorter name")
+    return value
+
+
+HostPath = Annotated[str, AfterValidator(check_host_path)]
+"""A file or folder of the host."""
+
+OutputPath = Annotated[str, AfterValidator(_check_output)]
+
+InsidePath = Annotated[str, AfterValidator(_check_inside)]
+"""A file below a folder of ours, which it does not leave."""
+
+ContainerPath = Annotated[str, AfterValidator(_check_in_container)]
+
+Image = Annotated[str, AfterValidator(_check_word)]
+
+ModelName = Annotated[str, AfterValidator(_check_model)]
+
+Mounted = Annotated[dict[HostPath, ContainerPath], BeforeValidator(empty_if_null)]
 """Host folder: path in the container."""
 
 Walltime = Annotated[str, BeforeValidator(_colons_again), AfterValidator(_check_walltime)]
+Script = Annotated[str | None, SeveralLines()]
+"""A shell command, or words of one."""
+
+Free = Annotated[dict[str, Any], SeveralLines(), BeforeValidator(empty_if_null)]
+"""A mapping whose keys others know: a harness, a service."""
+
+FreeOrNone = Annotated[dict[str, Any] | None, SeveralLines()]
+
 Positive = Annotated[int, Field(gt=0)]
 Names = Annotated[list[str], BeforeValidator(lambda value: [] if value is None else value)]

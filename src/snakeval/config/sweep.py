@@ -62,6 +62,10 @@ def overlays(raw: dict[str, Any], layers: Layers, problems: list[Problem]) -> li
             _name_one_model(said, raw)
             found.append((Path(place), said))
         for folder in folders:
+            if "${" in str(folder):  # what somebody has called a folder is not ours to resolve
+                fix = "rename it, or write a pattern that leaves it out"
+                problems.append(Problem(place, f"the folder '{folder}' has ${{ in its name", fix))
+                continue
             own: dict[str, Any] = {
                 "deployment": {
                     "checkpoint_path": str(folder),

@@ -102,7 +102,9 @@ def _unknown_names(invalid: InvalidConfig, catalogue_dir: Path) -> Iterable[Prob
         name = dig(entry, "name") if isinstance(entry, dict) else entry
         image = dig(entry, "container")
         if isinstance(name, str):
-            named = TaskEntry(name=name, container=image if isinstance(image, str) else None)
+            named = TaskEntry.model_construct(
+                name=name, container=image if isinstance(image, str) else None
+            )
             try:
                 benchmark = catalogue.find(named, where(_name_key(number), layers))
             except InputError as error:

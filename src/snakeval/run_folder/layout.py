@@ -15,7 +15,7 @@ from pathlib import Path
 RUN_ID = re.compile(r"^\d{4}(-\d{2}){5}-[0-9a-f]{8}$")
 """`<time of the first start, UTC>-<8 hex digits of the run's identity>`."""
 
-RUN_FOLDER_NAMES = {"deployments", "exports", "lib", "results"}
+RUN_FOLDER_NAMES = {"deployments", "exports", "huggingface", "lib", "record", "results"}
 """Folders of a run that belong to no task."""
 
 
