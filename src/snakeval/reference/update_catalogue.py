@@ -33,7 +33,10 @@ TASK_KEYS = (
     "eval_type",
     "default_limit_samples",
 )
-HARNESS_KEYS = ("harness", "full_name", "url", "image", "digest", "arch")
+KEPT = ("arch", "higher_is_better", "lower_is_better")
+"""What no image says: it is kept as it was."""
+
+HARNESS_KEYS = ("harness", "full_name", "url", "image", "digest", *KEPT)
 
 MARK = "\x1e"
 """Stands before every file that the image prints."""
@@ -136,7 +139,7 @@ def _harness(where: str, text: str, image: str, digest: str) -> Harness:
         "url": str(content["framework"].get("url") or ""),
         "image": image,
         "digest": digest,
-        "arch": "",
+        **dict.fromkeys(KEPT, ""),
     }
     reasons = [f"{name}.{task['task']}: {why}" for task, _ in read if (why := _unusable(task))]
     kept = [(task, params) for task, params in read if not _unusable(task)]
@@ -202,7 +205,7 @@ def update(folder: Path, found: Sequence[Harness], output: Path | None = None) -
     lines: list[str] = []
     for harness in found:
         name = harness.row["harness"]
-        row = {**harness.row, "arch": images.get(name, {}).get("arch", "")}
+        row = {**harness.row, **{key: images.get(name, {}).get(key, "") for key in KEPT}}
         lines += [*_changes(name, images.get(name), row, before, harness.tasks)]
         lines += [f"  left out: {reason}" for reason in harness.left_out]
         images[name] = row
