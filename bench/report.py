@@ -19,7 +19,7 @@ import yaml
 
 from bench.side_by_side import ROOT
 from snakeval.config.load import load
-from snakeval.job import attempt
+from snakeval.job import attempt, verify
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Run, Task
 from snakeval.start.begin import resolved_text
@@ -100,8 +100,9 @@ def finished(folder: Path, tasks: int, samples: int) -> Run:
 
 def finish(task: Task, samples: int, rng: random.Random) -> None:
     """Answers of some 1,000 characters, seven of ten right."""
-    own, work = task.paths.own(task.digest), task.paths.work(task.digest)
-    own.mkdir(parents=True)
+    work, ours = task.paths.work(task.digest), task.paths.record(task.digest)
+    work.mkdir(parents=True)
+    ours.mkdir(parents=True)
     right = 0
     with (work / "samples.jsonl").open("w") as file:
         for number in range(samples):
@@ -118,12 +119,13 @@ def finish(task: Task, samples: int, rng: random.Random) -> None:
             }
             file.write(json.dumps(record) + "\n")
     spec = {"format": "scores", "results": "results.json", "benchmark": task.name}
-    (own / "check_spec.json").write_text(json.dumps(spec))
+    task.paths.check_spec(task.digest).write_text(json.dumps(spec))
     result = {
         "scores": {"accuracy": right / samples},
         "samples": {"expected": samples, "scored": samples},
     }
     (work / "results.json").write_text(json.dumps(result))
+    verify.main([str(work), "--record", str(ours), "--exit-code", "0"])
     given = attempt.parser().parse_args(["publish", str(task.paths.dir), task.digest])
     if given.run(given) != 0:
         raise RuntimeError(f"{task.name} could not be published")

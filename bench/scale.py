@@ -16,7 +16,7 @@ import yaml
 
 from bench.side_by_side import PROFILE, ROOT, SNAKEMAKE, Cost, compare, cost, in_turns
 from snakeval.config.load import load
-from snakeval.job import attempt
+from snakeval.job import attempt, verify
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Task
 from snakeval.results.tables import write_tables
@@ -108,12 +108,14 @@ def finish_all(folder: Path) -> None:
 
 
 def finish(task: Task) -> None:
-    own = task.paths.own(task.digest)
-    own.mkdir(parents=True)
+    work, ours = task.paths.work(task.digest), task.paths.record(task.digest)
+    work.mkdir(parents=True)
+    ours.mkdir(parents=True)
     spec = {"format": "scores", "results": "results.json", "benchmark": task.name}
-    (own / "check_spec.json").write_text(json.dumps(spec))
+    task.paths.check_spec(task.digest).write_text(json.dumps(spec))
     result = {"scores": {"accuracy": 0.5}, "samples": {"expected": 4, "scored": 4}}
-    (task.paths.work(task.digest) / "results.json").write_text(json.dumps(result))
+    (work / "results.json").write_text(json.dumps(result))
+    verify.main([str(work), "--record", str(ours), "--exit-code", "0"])
     given = attempt.parser().parse_args(["publish", str(task.paths.dir), task.digest])
     if given.run(given) != 0:
         raise RuntimeError(f"{task.name} could not be published")

@@ -79,6 +79,7 @@ class Pipeline:
             problems = [each for run in runs for each in checks.recipes(run.tasks)]
             if problems:
                 raise InputError(dict.fromkeys(problems))
+            _take_over([run for run in runs if not run.new])
             return runs
         except InputError as error:
             _refuse(error)
@@ -87,9 +88,11 @@ class Pipeline:
 
     def published(self, _: Wildcards = None) -> list[str]:
         """The output of every task of this start."""
+        from snakeval.plan.pending import forced
+
         for run in self.runs:
-            if fresh := [str(task.paths.published(task.digest)) for task in run.fresh]:
-                snakemake.force(self._workflow, [*fresh, str(run.paths.tables_stamp(run.members))])
+            if again := [str(task.paths.published(task.digest)) for task in forced(run)]:
+                snakemake.force(self._workflow, [*again, str(run.paths.tables_stamp(run.members))])
         self._warn_in_dry_run()
         return [
             str(task.paths.published(task.digest)) for run in self.runs for task in run.selected
@@ -277,6 +280,19 @@ class Pipeline:
         from snakeval.start import dry_run, hooks
 
         dry_run.tell(hooks.dry_start(self._workflow, self.runs))
+
+
+def _take_over(met: list[Run]) -> None:
+    """Run folders of an earlier layout are brought to this one when they are met."""
+    if not met:
+        return
+    from snakemake.logging import logger
+
+    from snakeval.runs.version_1 import take_over
+
+    for run in met:
+        for sentence in take_over(run):
+            logger.warning(sentence)
 
 
 def _relative(path: Path) -> Path:

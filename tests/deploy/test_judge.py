@@ -29,7 +29,7 @@ def test_a_judge_is_up_only_while_a_pending_benchmark_asks_it(project: Deployed)
     assert {name: len(each) for name, each in lives.items()} == {"model": 2, "judge": 1}
     costs = json.loads((project.run_folder / "results" / "results.json").read_text())["servers"]
     assert set(costs) == {"model", "judge"}
-    command = (project.task("essay") / "artifacts" / "snakeval" / "command.sh").read_text()
+    command = next(project.task("essay").glob("record/*/command.sh")).read_text()
     assert "--judge-url http://127.0.0.1:" in command and "--judge-model judge-model" in command
     assert MODEL not in command
     wait_until(lambda: not project.leftovers())

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from rig.checked import marked_at, publish_checked, write_spec
 from snakeval.config.load import load
 from snakeval.job import attempt
 from snakeval.plan.make import make_run
@@ -38,10 +39,9 @@ def make(folder: Path, tasks: int = 3, model: str = "org/model-1", **sections: A
 
 def publish(task: Task, when: str = "2026-11-22T01:02:03Z", **scores: Any) -> None:
     """What a finished attempt leaves: result, harness's cache, logs, record of the attempt."""
-    work, own = task.paths.work(task.digest), task.paths.own(task.digest)
-    own.mkdir(parents=True, exist_ok=True)
-    spec = {"format": "scores", "results": "results.json", "benchmark": task.name}
-    (own / "check_spec.json").write_text(json.dumps(spec))
+    work = task.paths.work(task.digest)
+    work.mkdir(parents=True, exist_ok=True)
+    write_spec(task, {"format": "scores", "results": "results.json", "benchmark": task.name})
     counts = {"expected": 8, "scored": 8, "unanswered": 0}
     (work / "results.json").write_text(json.dumps({"scores": scores, "samples": counts}))
     (work / "details" / "cache").mkdir(parents=True, exist_ok=True)
@@ -51,9 +51,8 @@ def publish(task: Task, when: str = "2026-11-22T01:02:03Z", **scores: Any) -> No
         (work / name).write_text("not for others")
     task.paths.logs.mkdir(exist_ok=True)
     (task.paths.logs / "evaluate.1.log").write_text("asked 8\n")
-    given = attempt.parser().parse_args(["publish", str(task.paths.dir), task.digest])
-    assert given.run(given) == 0
-    task.paths.complete(task.digest).write_text(when + "\n")
+    publish_checked(task, ["results.json"])
+    marked_at(task, when)
     record = {"number": 1, "digest": task.digest, "state": "published", "ended": when}
     attempt.write(task.paths.dir, {"attempts": [record], "state": "published"})
 

@@ -103,7 +103,6 @@ def test_caches_databases_locks_and_secrets_are_never_copied(
     assert files(run.paths.exports("local") / "quiz0" / "artifacts") == {
         "results.json",
         "details/answers.jsonl",
-        "snakeval/check_spec.json",
     }
     assert any("artifacts/request.json" in note for note in outcome.notes)
     assert not any("a-value" in note for note in outcome.notes)

@@ -16,7 +16,7 @@ from rig.waiting import PATIENCE, wait_until
 
 def marked(evaluation: Evaluation) -> bool:
     """Checked and marked complete; the links come next."""
-    return bool(list(evaluation.task.glob("work/*/snakeval/complete")))
+    return bool(list(evaluation.task.glob("record/*/complete")))
 
 
 def wait_closely(condition: Callable[[], bool]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rig.built_runs import built_run, publish, records
+from rig.checked import marked_at, write_spec
 from snakeval.compare.comparison import Comparison, compare, write
 from snakeval.errors import InputError
 from snakeval.plan.run import Run
@@ -96,8 +97,7 @@ def test_parts_without_samples_are_not_taken_for_one_another(tmp_path: Path) -> 
         work.joinpath("results.yml").write_text(
             f"{first}sums_dup:{second.replace('value: 0.9', f'value: {value}', 1)}"
         )
-        spec = work / "snakeval" / "check_spec.json"
-        spec.write_text(json.dumps({"format": "nemo", "benchmark": "sums_group"}))
+        write_spec(run.tasks[0], {"format": "nemo", "benchmark": "sums_group"})
         runs.append(run)
 
     found = {score.name: score for score in compare(*runs).scores}
@@ -273,8 +273,9 @@ def test_comparison_json_holds_everything_and_a_new_result_is_seen(tmp_path: Pat
     # when the task was started over, its samples are not the old ones
     task = candidate.tasks[0]
     task.paths.work(task.digest).rename(tmp_path / "old")
+    task.paths.record(task.digest).rename(tmp_path / "old record")
     publish(task, records([RIGHT] * 5))
-    task.paths.complete(task.digest).write_text("later\n")
+    marked_at(task, "later")
     assert compare(base, candidate).scores[0].lost == 0
 
 

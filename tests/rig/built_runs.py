@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from rig.checked import publish_checked, write_spec
 from snakeval.config.load import load
 from snakeval.job import attempt
 from snakeval.plan.make import make_run
@@ -108,22 +109,17 @@ def built_run(
 def publish(task: Task, found: Sequence[Record], scores: Any = None) -> None:
     """What a finished attempt leaves."""
     _begin(task)
-    own, work = task.paths.own(task.digest), task.paths.work(task.digest)
-    own.mkdir(parents=True)
+    work = task.paths.work(task.digest)
+    work.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(record) + "\n" for record in found)
     (work / "samples.jsonl").write_text(lines)
-    spec = {"format": "scores", "results": "results.json", "benchmark": task.name}
-    (own / "check_spec.json").write_text(json.dumps(spec))
+    write_spec(task, {"format": "scores", "results": "results.json", "benchmark": task.name})
     content = {
         "scores": scores or _means(found),
         "samples": {"expected": len(found), "scored": len(found)},
     }
     (work / "results.json").write_text(json.dumps(content))
-    (own / "check.json").write_text(json.dumps({**content["samples"], "unanswered": 0}))
-    given = attempt.parser().parse_args(
-        ["publish", str(task.paths.dir), task.digest, "--number", "1"]
-    )
-    assert given.run(given) == 0
+    publish_checked(task, ["results.json"], 1, **content["samples"], unanswered=0)
 
 
 def fail(task: Task, cause: str) -> None:

@@ -171,7 +171,7 @@ def test_each_model_of_a_sweep_has_its_server_and_its_judge_as_jobs(project: Ser
             assert record["cause"] == "no benchmark needs it any more"
             assert f"serves {model}" in (server / "server.sh").read_text()
             jobs |= {life["job"] for life in record["lives"]}
-        command = (run / "essay" / "artifacts" / "snakeval" / "command.sh").read_text()
+        command = next((run / "essay").glob("record/*/command.sh")).read_text()
         assert "--judge-model judge" in command
     assert len(jobs) == 4
     # and nothing is left

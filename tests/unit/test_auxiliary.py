@@ -14,6 +14,7 @@ from snakeval.errors import InputError
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Run
 from snakeval.plan.server import servers_of
+from snakeval.render.lib import write_library
 from snakeval.render.task import render
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
@@ -85,14 +86,15 @@ def test_another_judge_is_another_spec_and_its_place_is_not(tmp_path: Path) -> N
 def test_run_sh_fills_the_address_in_and_sets_the_variables(tmp_path: Path) -> None:
     (task,) = plan(tmp_path, [entry("own.q", word=ASKED["judge"]["url"])], judge=JUDGE).tasks
     script = render(task, "process", None)
+    write_library(tmp_path / "lib")
     body = (
         script[: script.index("scratch=$(mktemp")]
         + f"""
-own={tmp_path}/own scratch={tmp_path}/scratch here={tmp_path}
-mkdir -p "$own" "$scratch"; touch "$here/task.yaml"; write_files
+record={tmp_path}/record scratch={tmp_path}/scratch here={tmp_path} lib={tmp_path}/lib
+mkdir -p "$record" "$scratch"; touch "$here/task.yaml"; write_files
 address=http://10.0.0.7:4321
 use_auxiliary judge
-cat "$own/command.sh"; echo "$JUDGE_CHAT_URL"; echo "${{passed_names[*]}}"
+cat "$record/command.sh"; echo "$JUDGE_CHAT_URL"; echo "${{passed_names[*]}}"
 set_variables; echo "$JUDGE_MODEL_ID"
 """
     )

@@ -32,8 +32,8 @@ def test_paths_are_those_of_the_design() -> None:
     ("path", "words"),
     [
         (TASK.work(DIGEST), "work=$here/work/$digest"),
-        (TASK.own(DIGEST), "own=$work/snakeval"),
-        (TASK.complete(DIGEST), "$own/complete"),
+        (TASK.record(DIGEST), "record=$here/record/$digest"),
+        (TASK.complete(DIGEST), "$record/complete"),
         (TASK.lease, "lease=$here/lease"),
         (TASK.log, '"$here/logs/evaluate.log"'),
         (TASK.spec, '"$here/task.yaml"'),
@@ -41,7 +41,7 @@ def test_paths_are_those_of_the_design() -> None:
     ],
 )
 def test_run_sh_uses_the_same_names(path: Path, words: str) -> None:
-    names = {"$work": f"work/{DIGEST}", "$own": f"work/{DIGEST}/snakeval", "$digest": DIGEST,
+    names = {"$work": f"work/{DIGEST}", "$record": f"record/{DIGEST}", "$digest": DIGEST,
              "$here/": "", "$run_dir/": ""}  # fmt: skip
     meant = words.split("=")[-1].strip('"')
     for name, value in names.items():
@@ -57,7 +57,9 @@ def test_attempt_publishes_where_the_plan_looks(tmp_path: Path) -> None:
     from snakeval.job import attempt
 
     task = TaskPaths(tmp_path / "ifeval")
-    task.own(DIGEST).mkdir(parents=True)
+    task.work(DIGEST).mkdir(parents=True)
+    task.record(DIGEST).mkdir(parents=True)
+    task.check(DIGEST).write_text('{"passed": true, "files": {}}')
     given = attempt.parser().parse_args(["publish", str(task.dir), DIGEST])
 
     assert given.run(given) == 0
@@ -71,9 +73,9 @@ def test_attempt_publishes_where_the_plan_looks(tmp_path: Path) -> None:
 def test_superseded_work_folder_gets_the_next_free_number(tmp_path: Path) -> None:
     task = TaskPaths(tmp_path)
 
-    assert task.next_superseded(DIGEST) == task.work(f"{DIGEST}.1")
+    assert task.next_superseded(DIGEST) == f"{DIGEST}.1"
     task.work(f"{DIGEST}.1").mkdir(parents=True)
-    assert task.next_superseded(DIGEST) == task.work(f"{DIGEST}.2")
+    assert task.next_superseded(DIGEST) == f"{DIGEST}.2"
 
 
 def test_only_run_folders_are_runs(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rig.checked import publish_checked
 from snakeval.config.load import load
 from snakeval.errors import InputError
 from snakeval.plan.identity import dataset_revision, digest, files_revision
@@ -364,8 +365,7 @@ def test_members_are_what_the_tables_will_show(plan: Plan) -> None:
 
     # given that the other one is published meanwhile, by hand
     other: Task = one.tasks[1]
-    other.paths.complete(other.digest).parent.mkdir(parents=True)
-    other.paths.complete(other.digest).touch()
+    publish_checked(other)
 
     assert plan(BASE, tasks="ifeval").members == everything.members
 

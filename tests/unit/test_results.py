@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rig.checked import publish_checked, write_spec
 from snakeval.export.items import score_name
 from snakeval.job import attempt, verify
 from snakeval.plan.run import Run, Task
@@ -20,19 +21,16 @@ from snakeval.runs.status_table import duration
 
 def publish(task: Task, scores: dict[str, Any], **samples: int) -> None:
     """What a finished attempt leaves."""
-    own = task.paths.own(task.digest)
-    own.mkdir(parents=True, exist_ok=True)
-    spec = {"format": "scores", "results": "results.json", "benchmark": task.name}
-    (own / "check_spec.json").write_text(json.dumps(spec))
+    task.paths.work(task.digest).mkdir(parents=True, exist_ok=True)
+    write_spec(task, {"format": "scores", "results": "results.json", "benchmark": task.name})
     content = {"scores": scores, "samples": samples}
     (task.paths.work(task.digest) / "results.json").write_text(json.dumps(content))
-    given = attempt.parser().parse_args(["publish", str(task.paths.dir), task.digest])
-    assert given.run(given) == 0
+    publish_checked(task, ["results.json"])
 
 
 def check(task: Task) -> None:
     """The check of a result, as run.sh calls it."""
-    words = ["--spec", str(task.paths.check_spec(task.digest)), "--exit-code", "0"]
+    words = ["--record", str(task.paths.record(task.digest)), "--exit-code", "0"]
     assert verify.main([str(task.paths.work(task.digest)), *words]) == 0
 
 
@@ -64,13 +62,13 @@ def test_row_per_score_and_a_row_with_its_cause_for_a_task_without_one(run: Run)
     assert found[2]["artifacts"] is None
 
 
-def test_checked_scores_are_what_everybody_reads(run: Run) -> None:
+def test_checked_scores_are_what_everybody_reads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     quiz = run.tasks[0]
     publish(quiz, {"accuracy": {"value": 0.5, "stderr": 0.1, "n": 4}}, expected=4, scored=4)
     before = rows(run)
     check(quiz)
 
-    (quiz.paths.work(quiz.digest) / "results.json").unlink()
+    monkeypatch.delattr("snakeval.job.verify.read_results")
 
     assert rows(run) == [{**before[0], "unanswered": None}, before[1]]
 
@@ -82,7 +80,7 @@ def test_broken_record_of_one_task_hides_no_other(run: Run, content: str) -> Non
     quiz, riddle = run.tasks
     publish(quiz, {"accuracy": 0.5})
     publish(riddle, {"accuracy": 0.7})
-    (quiz.paths.work(quiz.digest) / "results.json").write_text("{")
+    quiz.paths.check_spec(quiz.digest).write_text("{")
     quiz.paths.check(quiz.digest).write_text(content)
 
     found = rows(run)
@@ -117,8 +115,7 @@ def test_parts_of_a_group_are_told_apart_in_rows_and_names(run: Run) -> None:
     left = Path(__file__).parent / "data" / "verify" / "lm_eval_group" / "work"
     shutil.copytree(left, quiz.paths.work(quiz.digest))
     publish(quiz, {})
-    spec = {"format": "lm_eval", "benchmark": "sums_group"}
-    (quiz.paths.own(quiz.digest) / "check_spec.json").write_text(json.dumps(spec))
+    write_spec(quiz, {"format": "lm_eval", "benchmark": "sums_group"})
 
     found = rows(run)[:-1]
 
@@ -164,9 +161,21 @@ def test_tables_of_other_results_lose_their_stamp(run: Run) -> None:
     assert run.paths.tables_stamp(run.members).exists()
 
 
+def test_result_that_was_changed_after_it_was_published_is_told_and_never_used(run: Run) -> None:
+    publish(run.tasks[0], {"accuracy": 0.5})
+    (run.tasks[0].paths.work(run.tasks[0].digest) / "results.json").write_text(
+        '{"scores": {"accuracy": 0.9}, "samples": {}}'
+    )
+
+    found = rows(run)[0]
+
+    assert (found["state"], found["value"]) == ("changed", None)
+    assert "was changed after it was published ('results.json')" in found["cause"]
+
+
 def test_result_that_can_no_longer_be_read_is_a_row_and_no_crash(run: Run) -> None:
     publish(run.tasks[0], {"accuracy": 0.5})
-    (run.tasks[0].paths.work(run.tasks[0].digest) / "results.json").write_text("{")
+    run.tasks[0].paths.check_spec(run.tasks[0].digest).write_text("{")
 
     found = rows(run)[0]
 
@@ -193,7 +202,7 @@ def test_result_that_was_taken_away_is_pending(run: Run) -> None:
     attempt.write(
         quiz.paths.dir, {"attempts": [{"digest": quiz.digest, "state": "published", "number": 1}]}
     )
-    quiz.paths.work(quiz.digest).rename(quiz.paths.next_superseded(quiz.digest))
+    quiz.paths.work(quiz.digest).rename(quiz.paths.work(quiz.paths.next_superseded(quiz.digest)))
     quiz.paths.published(quiz.digest).unlink()
 
     assert rows(run)[0]["state"] == "pending"

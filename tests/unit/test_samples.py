@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from snakeval.job import attempt
+from rig.checked import marked_at, publish_checked
 from snakeval.plan.run import Run, Task
 from snakeval.results import samples
 from snakeval.results.sample_formats import Sample, read_samples
@@ -20,11 +20,10 @@ LEFT_BEHIND = Path(__file__).with_name("data") / "verify"
 
 def publish(task: Task, records: list[dict[str, Any]]) -> None:
     """What a finished attempt leaves."""
-    task.paths.own(task.digest).mkdir(parents=True, exist_ok=True)
+    task.paths.work(task.digest).mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(record) + "\n" for record in records)
     (task.paths.work(task.digest) / "samples.jsonl").write_text(lines)
-    given = attempt.parser().parse_args(["publish", str(task.paths.dir), task.digest])
-    assert given.run(given) == 0
+    publish_checked(task)
 
 
 def table(run: Run) -> list[dict[str, Any]]:
@@ -210,7 +209,7 @@ def test_only_changed_tasks_are_read_again(run: Run, monkeypatch: pytest.MonkeyP
     assert run.paths.samples.stat().st_mtime_ns == before.st_mtime_ns
 
     # when one task was started over
-    riddle.paths.complete(riddle.digest).write_text("later\n")
+    marked_at(riddle, "later")
     (riddle.paths.work(riddle.digest) / "samples.jsonl").write_text('{"id": "r", "score": 1}\n')
     write_samples(run)
     assert read == [riddle.paths.work(riddle.digest)]

@@ -85,7 +85,7 @@ def test_files_for_the_harness_are_written_as_they_are(tmp_path: Path, kind: str
     (tmp_path / "own").mkdir()
     (tmp_path / "task.yaml").write_text(spec_text(planned))
 
-    bash(f"{settings_of(script)}\nhere={tmp_path}\nown={tmp_path}/own\nwrite_files")
+    bash(f"{settings_of(script)}\nhere={tmp_path}\nrecord={tmp_path}/own\nwrite_files")
 
     spec = json.loads((tmp_path / "own" / "check_spec.json").read_text())
     assert (spec["limit_samples"], spec["model_id"]) == (3, NASTY)
@@ -102,7 +102,7 @@ def test_placeholders_are_single_words_whatever_is_in_them(tmp_path: Path) -> No
     script = render(planned, "process", None)
     (tmp_path / "own").mkdir()
     (tmp_path / "task.yaml").write_text("")
-    bash(f"{settings_of(script)}\nhere={tmp_path}\nown={tmp_path}/own\nwrite_files")
+    bash(f"{settings_of(script)}\nhere={tmp_path}\nrecord={tmp_path}/own\nwrite_files")
 
     said = bash(f"sh {tmp_path}/own/command.sh", SNAKEVAL_MODEL_ID=NASTY, shell_variable="mine",
                 SNAKEVAL_RESULTS="r", SNAKEVAL_ENDPOINT_URL="u")  # fmt: skip

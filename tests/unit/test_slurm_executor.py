@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rig.checked import publish_checked
 from snakeval.config.load import load
 from snakeval.executors.slurm import submission as module
 from snakeval.executors.slurm.submission import FORGOTTEN_AFTER, IN_VAIN, Followed, Submission
@@ -115,9 +116,7 @@ def test_a_cancelled_job_is_not_submitted_again_in_this_start(following: Followi
 
 
 def test_a_finished_result_is_a_result_however_its_job_has_ended(following: Following) -> None:
-    complete = following.task.paths.complete(following.task.digest)
-    complete.parent.mkdir(parents=True)
-    complete.touch()
+    publish_checked(following.task)
     assert following.sees("TIMEOUT") is None
     assert following.succeeded and not following.submitted
 

@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from snakeval.job import answer_cache, verify
+from snakeval.job import answer_cache, record, verify
 from snakeval.job.result_formats import CheckFailed, Coverage, Results, Score
 from snakeval.job.verify import check, read_results
 from snakeval.render.lib import MODULES, write_library
@@ -37,6 +38,10 @@ class Recorded:
     work: Path
     log: Path
     spec: dict[str, Any]
+
+    @property
+    def record(self) -> Path:
+        return self.log.with_name("record")
 
     def check(self, exit_code: int = 0, **spec: Any) -> verify.Results:
         return verify.check(self.work, {**self.spec, **spec}, exit_code, [self.log])
@@ -400,8 +405,8 @@ def test_errors_cached_by_a_killed_attempt_are_not_replayed_as_answers(recall: R
     second.write_text("Cached requests: 20, Requests remaining: 0\n")
     with pytest.raises(CheckFailed, match="4 of 20 samples got no answer"):
         verify.check(recorded.work, recorded.spec, 0, [recorded.log, second])
-    verify.forget_errors(recorded.work, recorded.spec, unparsed=4)
-    verify.check(recorded.work, recorded.spec, 0, [recorded.log, second])
+    assert verify.forget_errors(recorded.work, recorded.spec, unparsed=4)
+    verify.check(recorded.work, recorded.spec, 0, [recorded.log, second], forgotten=time.time())
 
 
 def test_errors_cached_by_nemo_are_asked_again(recall: Recall) -> None:
@@ -516,17 +521,17 @@ def run_by_hand(
     recorded: Recorded, exit_code: int = 0, options: Sequence[str] = ("-E", "-s")
 ) -> subprocess.CompletedProcess[str]:
     """As `run.sh` does it: from copies in a run folder, without the library."""
-    spec = recorded.log.with_name("spec.json")
-    spec.write_text(json.dumps(recorded.spec))
+    recorded.record.mkdir(exist_ok=True)
+    (recorded.record / record.SPEC).write_text(json.dumps(recorded.spec))
     lib = recorded.log.with_name("lib")
     write_library(lib)
-    command = [sys.executable, *options, lib / "verify.py", recorded.work, "--spec", spec]
-    command += ["--exit-code", str(exit_code), "--log", recorded.log]
+    command = [sys.executable, *options, lib / "verify.py", recorded.work]
+    command += ["--record", recorded.record, "--exit-code", str(exit_code), "--log", recorded.log]
     return subprocess.run([str(word) for word in command], capture_output=True, text=True)
 
 
 def check_file(recorded: Recorded) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((recorded.work / verify.CHECK_FILE).read_text())
+    report: dict[str, Any] = json.loads((recorded.record / record.CHECK).read_text())
     return report
 
 
@@ -553,11 +558,11 @@ def test_a_failure_is_one_sentence_on_standard_output(recall: Recall) -> None:
 def test_a_specification_that_cannot_be_read_is_a_failure(
     recall: Recall, tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = tmp_path / "spec.json"
+    spec = tmp_path / record.SPEC
     if content is not None:
         spec.write_text(content)
     recorded = recall("lm_eval_filters")
-    assert verify.main([str(recorded.work), "--spec", str(spec), "--exit-code", "0"]) == 1
+    assert verify.main([str(recorded.work), "--record", str(tmp_path), "--exit-code", "0"]) == 1
     assert "cannot be read" in capsys.readouterr().out
 
 
@@ -567,14 +572,14 @@ def test_what_nobody_foresaw_is_a_failure_and_no_traceback(recall: Recall) -> No
     results.write_text('{"results": {"sums": 3}, "n-samples": {"sums": {}}}')
     done = run_by_hand(recorded)
     assert done.returncode == 1
-    assert done.stdout.startswith("the check failed: ")
+    assert done.stdout.startswith("the result has another form than expected (")
     assert done.stderr == ""
     assert check_file(recorded)["passed"] is False
 
 
 def test_a_check_that_cannot_be_written_is_no_pass(recall: Recall) -> None:
     recorded = recall("lm_eval_filters")
-    (recorded.work / "snakeval").write_text("in the way")
+    (recorded.record / record.CHECK).mkdir(parents=True)
     done = run_by_hand(recorded)
     assert done.returncode == 1
     assert "the check cannot be written" in done.stdout

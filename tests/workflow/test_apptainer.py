@@ -71,6 +71,6 @@ def test_apptainer_gets_mounts_and_names_and_a_prefetched_image_in_place_of_its_
     assert f"{project.folder.resolve()}:/data" in binds
     assert f"{OWN['own']['files']}:/snakeval/files:ro" in binds
     assert {"exec", "--cleanenv", "--no-home"} <= set(call)
-    assert call[-3:] == [str(image.resolve()), "sh", "/results/snakeval/command.sh"]
+    assert call[-3:] == [str(image.resolve()), "sh", "/snakeval/record/command.sh"]
     assert KEY not in json.dumps(call)
     assert endpoint.answers.total() == 8

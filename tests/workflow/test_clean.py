@@ -29,7 +29,6 @@ def littered_once(finished_once: Project, tmp_path_factory: pytest.TempPathFacto
     (digest,) = (path.name for path in (task / "published").iterdir())
     left = task / "work" / "0123456789ab"
     shutil.copytree(task / "work" / digest, left)
-    (left / "snakeval" / "complete").unlink()
     return project
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -17,6 +18,7 @@ from snakeval.plan.run import Run
 from snakeval.results.published import kept_apart
 from snakeval.run_folder.layout import RunPaths
 from snakeval.runs.find import chosen_runs, find_run
+from snakeval.runs.version_1 import is_version_1, take_over
 
 CATALOGUE = Path(__file__).resolve().parents[3] / "config" / "catalogue"
 
@@ -110,12 +112,19 @@ def config_of(arguments: argparse.Namespace) -> tuple[Loaded, dict[str, Any]]:
 
 def runs_of(arguments: argparse.Namespace) -> list[RunPaths]:
     """The runs that the arguments choose. Raises InputError."""
-    return chosen_runs(arguments.run, arguments.folder, arguments.output_dir)
+    chosen = chosen_runs(arguments.run, arguments.folder, arguments.output_dir)
+    for paths in filter(is_version_1, chosen):
+        with contextlib.suppress(InputError):  # told where the config is needed
+            run_at(paths)
+    return chosen
 
 
 def run_at(paths: RunPaths) -> Run:
     """The run of a folder, by the config in it. Raises InputError."""
-    return read_run(paths.dir, load_resolved(paths.config), CATALOGUE)
+    run = read_run(paths.dir, load_resolved(paths.config), CATALOGUE)
+    for sentence in take_over(run):
+        print(sentence, file=sys.stderr)
+    return run
 
 
 def definitions_changed(paths: RunPaths) -> list[str]:

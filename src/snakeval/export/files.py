@@ -10,7 +10,8 @@ from pathlib import Path
 
 from snakeval.config.export import Destination
 from snakeval.export.items import Item
-from snakeval.job.result_formats import OWN_FOLDER, CheckFailed, find_lm_eval
+from snakeval.job import hostile
+from snakeval.job.result_formats import CheckFailed, find_lm_eval
 
 REQUIRED = ("results.yml", "eval_factory_metrics.json", "omni-info.json")
 """What `only_required` means for NeMo images, as in the launcher."""
@@ -35,11 +36,18 @@ def artifacts(item: Item, options: Destination, by_default: bool) -> Iterator[tu
     if not wanted:
         return
     work = item.task.paths.work(item.task.digest)
-    found = _required(item, work) if options.only_required else _walk(work)
-    for path in found:
-        relative = path.relative_to(work)
-        if path.is_file() and not path.is_symlink() and not _never(relative):
-            yield path, relative.as_posix()
+    found = _required(item, work) if options.only_required else hostile.files(work)
+    for relative in found:
+        if not _never(relative) and _is_file(work, relative):
+            yield work / relative, relative.as_posix()
+
+
+def _is_file(work: Path, relative: Path) -> bool:
+    """Whether it is a regular file; what a link, a pipe or a device leads to is nobody's result."""
+    try:
+        return hostile.is_file(work, relative)
+    except hostile.Refused:
+        return False
 
 
 def logs(item: Item, options: Destination) -> Iterator[tuple[Path, str]]:
@@ -66,29 +74,20 @@ def without_secrets(
 
 
 def _required(item: Item, work: Path) -> Iterator[Path]:
+    """Relative names of what is required; some may not be there."""
     definition = item.task.benchmark.definition
     names = [*REQUIRED, *([definition.results] if definition.kind == "command" else [])]
-    yield from (work / name for name in names)
+    yield from map(Path, filter(None, names))
     try:
         found = find_lm_eval(work)
     except (CheckFailed, OSError):
         return
     if found:
-        yield found.path
-
-
-def _walk(work: Path) -> Iterator[Path]:
-    """Every file below the work folder, without entering what never goes along, nor links."""
-    for folder, folders, names in os.walk(work):
-        folders[:] = sorted(name for name in folders if not _never(Path(name)))
-        for name in sorted(names):
-            yield Path(folder) / name
+        yield found.name
 
 
 def _never(relative: Path) -> bool:
-    return any(
-        fnmatch(part.lower(), pattern) for part in relative.parts for pattern in NEVER
-    ) or relative.parts == (OWN_FOLDER, "complete")
+    return any(fnmatch(part.lower(), pattern) for part in relative.parts for pattern in NEVER)
 
 
 def _secret_values(item: Item) -> list[bytes]:

@@ -8,6 +8,7 @@ from typing import Any
 from snakeval.config.export import Destination
 from snakeval.executors.registry import executor_of
 from snakeval.job import attempt
+from snakeval.job.record import completed
 from snakeval.plan.identity import digest
 from snakeval.plan.run import Run, Task
 from snakeval.results.tables import part_of, rows
@@ -61,10 +62,7 @@ class Item:
 
     @property
     def _completed(self) -> str:
-        try:
-            return self.task.paths.complete(self.task.digest).read_text(encoding="utf-8").strip()
-        except OSError:
-            return ""
+        return completed(self.task.paths.record(self.task.digest))
 
     def metrics(self, options: Destination) -> dict[str, float]:
         """Scores by their names at a destination, as far as `log_metrics` wants them."""

@@ -4,6 +4,7 @@ A recipe is what `run.sh` needs to know of a harness. Its command is a `sh` scri
 work folder, in a container or in the pipeline's environment alike, with these variables:
 
 SNAKEVAL_RESULTS        the work folder, as the harness sees it (`/results` in a container)
+SNAKEVAL_RECORD         the folder with what the harness is given (this command, a run config)
 SNAKEVAL_ENDPOINT_URL   the endpoint's whole URL, as the harness reaches it
 SNAKEVAL_MODEL_ID       the model's name at the endpoint
 SNAKEVAL_FILES          the folder with the benchmark's own files, where it has any

@@ -20,7 +20,7 @@ RUN_CONFIG = "run_config.yaml"
 COMMAND = f"""\
 evaluator=nemo-evaluator
 command -v "$evaluator" >/dev/null 2>&1 || evaluator=eval-factory
-exec "$evaluator" run_eval --run_config "$SNAKEVAL_RESULTS/snakeval/{RUN_CONFIG}" \\
+exec "$evaluator" run_eval --run_config "$SNAKEVAL_RECORD/{RUN_CONFIG}" \\
     --output_dir "$SNAKEVAL_RESULTS" --model_url "$SNAKEVAL_ENDPOINT_URL"
 """
 

@@ -18,8 +18,9 @@ class Recipe:
     format       the format of its results, one of `snakeval.job.verify`'s
     programs     what must be on the PATH when it runs without a container; one is enough
     results      the result file, for formats that leave it open; relative to the work folder
-    written      files for the folder `snakeval/` of the work folder, by name
-    stale        glob patterns of what an earlier attempt left and this one must not find
+    written      files for the task's record that the harness reads, by name
+    stale        what an earlier attempt left and this one must not find: names relative to the
+                 work folder; after `**/` a pattern for the last part of a name, wherever it is
     files        host folder with the benchmark's own files, or None
     environment  fixed variables of the harness
     key_variable variable in which the harness expects the API key; None: under its own name

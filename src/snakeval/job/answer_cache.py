@@ -9,27 +9,24 @@ A copy lies in every run folder's `lib/`, beside `verify.py`; standard library o
 
 from __future__ import annotations
 
-import json
 import pickle
-import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import closing
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from . import hostile
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open a harness's cache to read, so that neither it nor its folder changes.
+RESPONSES = Path("cache/responses/cache.db")
+REQUESTS = Path("cache/requests/cache.db")
+STATISTICS = Path("response_stats_cache/cache.db")
+"""Of a NeMo image's adapter, relative to the work folder."""
 
-    A WAL file that nobody writes is read as immutable, or SQLite would leave -shm and -wal
-    files in a published folder. Raises sqlite3.Error or OSError.
-    """
-    with path.open("rb") as file:
-        wal_mode = file.read(20)[18:20] == b"\x02\x02"
-    wal = path.with_name(path.name + "-wal")
-    at_rest = wal_mode and (not wal.exists() or wal.stat().st_size == 0)
-    options = "mode=ro&immutable=1" if at_rest else "mode=ro"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=1.0)
+
+def is_there(work_dir: Path, cache: Path) -> bool:
+    """Whether there is such a cache. Raises hostile.Refused for what is no regular file."""
+    return hostile.is_file(work_dir, cache)
 
 
 # ---------------------------------------------------------------- lm-eval
@@ -44,14 +41,29 @@ _IS_EMPTY = f"value IN ({','.join('?' * len(_EMPTY_TEXTS))})"
 
 def _lm_eval_tables(work_dir: Path) -> dict[Path, str]:
     """lm-eval's caches (a file, in a NeMo image a folder) and the tables that they keep."""
-    files = {path: "unnamed" for path in work_dir.glob("*_rank*.db") if path.is_file()}
-    return {**files, **dict.fromkeys(work_dir.glob("*_rank*.db/cache.db"), "Cache")}
+    found = {}
+    for entry in _listed(work_dir):
+        if not fnmatchcase(entry, "*_rank*.db"):
+            continue
+        mode = (work_dir / entry).lstat().st_mode
+        if stat.S_ISREG(mode):
+            found[Path(entry)] = "unnamed"
+        elif stat.S_ISDIR(mode) and hostile.is_file(work_dir, Path(entry, "cache.db")):
+            found[Path(entry, "cache.db")] = "Cache"
+    return found
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return []
 
 
 def lm_eval_count(work_dir: Path) -> int | None:
     """Answers in lm-eval's caches; None where there is no cache yet."""
     tables = _lm_eval_tables(work_dir)
-    return sum(_count(path, table) for path, table in tables.items()) if tables else None
+    return sum(_count(work_dir, path, table) for path, table in tables.items()) if tables else None
 
 
 def forget_empty_texts(work_dir: Path, even_some: bool) -> bool:
@@ -62,16 +74,16 @@ def forget_empty_texts(work_dir: Path, even_some: bool) -> bool:
     tables = _lm_eval_tables(work_dir)
     if not tables:
         return False
-    if not even_some and any(_has_text(path, table) for path, table in tables.items()):
+    if not even_some and any(_has_text(work_dir, path, table) for path, table in tables.items()):
         return False
     for path, table in tables.items():
-        with closing(sqlite3.connect(path)) as db, db:
+        with hostile.database(work_dir, path, table, write=True) as db:
             db.execute(f"DELETE FROM {table} WHERE {_IS_EMPTY}", _EMPTY_TEXTS)
     return True
 
 
-def _has_text(path: Path, table: str) -> bool:
-    with closing(_connect(path)) as db:
+def _has_text(work_dir: Path, path: Path, table: str) -> bool:
+    with hostile.database(work_dir, path, table) as db:
         query = f"SELECT COUNT(*) FROM {table} WHERE value IS NULL OR NOT {_IS_EMPTY}"
         return bool(db.execute(query, _EMPTY_TEXTS).fetchone()[0])
 
@@ -79,63 +91,54 @@ def _has_text(path: Path, table: str) -> bool:
 # ---------------------------------------------------------------- NeMo Evaluator
 
 
-def nemo_responses(work_dir: Path) -> Path:
-    return work_dir / "cache" / "responses" / "cache.db"
+def nemo_count(work_dir: Path) -> int:
+    return _count(work_dir, RESPONSES, "Cache")
 
 
-def nemo_requests(work_dir: Path) -> Path:
-    return work_dir / "cache" / "requests" / "cache.db"
+def keys(work_dir: Path, cache: Path) -> set[str]:
+    return {str(key) for (key,) in hostile.select(work_dir, cache, "Cache", "key")}
 
 
-def nemo_count(responses: Path) -> int:
-    return _count(responses, "Cache")
-
-
-def keys(path: Path) -> set[str]:
-    with closing(_connect(path)) as db:
-        return {str(key) for (key,) in db.execute("SELECT key FROM Cache")}
-
-
-def rows(path: Path) -> Iterator[tuple[str, bytes | str]]:
+def rows(work_dir: Path, cache: Path) -> Iterator[tuple[str, bytes | str]]:
     """Keys and values; values of more than 32 kB lie in files beside the database."""
-    with closing(_connect(path)) as db:
-        for key, value, filename in db.execute("SELECT key, value, filename FROM Cache"):
-            yield str(key), (path.parent / filename).read_bytes() if filename else value
+    for key, value, filename in hostile.select(work_dir, cache, "Cache", "key, value, filename"):
+        beside = cache.parent / str(filename)
+        yield str(key), hostile.read(work_dir, beside) if filename else value
 
 
-def answers_and_errors(responses: Path) -> tuple[set[str], set[str]]:
+def answers_and_errors(work_dir: Path) -> tuple[set[str], set[str]]:
     """Keys of the answers in a response cache, and of those that are errors in disguise."""
     answers: set[str] = set()
     errors: set[str] = set()
-    for key, value in rows(responses):
+    for key, value in rows(work_dir, RESPONSES):
         (errors if _is_error(_text(value)) else answers).add(key)
     return answers, errors
 
 
-def all_bodies_empty(responses: Path) -> bool:
+def all_bodies_empty(work_dir: Path) -> bool:
     """Whether there are answers and each of them is an empty text; stops at the first other."""
     found = False
-    for _, value in rows(responses):
+    for _, value in rows(work_dir, RESPONSES):
         if not _is_empty(_text(value)):
             return False
         found = True
     return found
 
 
-def forget_errors(responses: Path) -> None:
+def forget_errors(work_dir: Path) -> None:
     """Take errors out of a response cache, and empty answers where there are no others."""
-    if not responses.is_file():
+    if not is_there(work_dir, RESPONSES):
         return
-    _, doomed = answers_and_errors(responses)
-    if all_bodies_empty(responses):
-        doomed = keys(responses)
+    _, doomed = answers_and_errors(work_dir)
+    if all_bodies_empty(work_dir):
+        doomed = keys(work_dir, RESPONSES)
     if doomed:
-        with closing(sqlite3.connect(responses)) as db, db:
+        with hostile.database(work_dir, RESPONSES, "Cache", write=True) as db:
             db.executemany("DELETE FROM Cache WHERE key = ?", [(key,) for key in sorted(doomed)])
 
 
-def _count(path: Path, table: str) -> int:
-    with closing(_connect(path)) as db:
+def _count(work_dir: Path, path: Path, table: str) -> int:
+    with hostile.database(work_dir, path, table) as db:
         return int(db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
 
 
@@ -169,7 +172,7 @@ def _says_something(choice: Any) -> bool:
 
 def _object(body: str) -> dict[str, Any]:
     try:
-        content = json.loads(body)
+        content = hostile.parse_json(body)
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}

@@ -5,6 +5,8 @@ Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3
     attempt.py begin TASK_DIR --digest D ...    prints the attempt's number
     attempt.py end TASK_DIR --number N --state failed --cause "..."
     attempt.py publish TASK_DIR DIGEST          marks the work folder complete, makes the links
+    attempt.py fill RECORD_DIR REFERENCE        puts the URL on stdin in place of a reference
+    attempt.py disarm WORK_DIR                  tells and takes set-uid bits and devices away
     attempt.py model URL MODEL --key NAME       refuses an endpoint that serves other models
     attempt.py port                             prints a free port
     attempt.py logs TASK_DIR DIGEST             prints the logs of a spec's attempts, oldest first
@@ -19,13 +21,16 @@ import json
 import os
 import platform
 import socket
+import stat
 import sys
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from . import hostile, record
 from .endpoint import served_models
-from .files import link, now, write_atomically
+from .files import link, now, read_json, write_atomically
 
 REFUSED_FOR = 5.0
 """Seconds that an endpoint may refuse connections before the attempt fails."""
@@ -46,8 +51,8 @@ def write(task_dir: Path, record: dict[str, Any]) -> None:
 
 def begin(arguments: argparse.Namespace) -> int:
     """Starts the record of an attempt and puts aside what an earlier one left."""
-    record = read(arguments.task_dir)
-    attempts = record["attempts"]
+    told = read(arguments.task_dir)
+    attempts = told["attempts"]
     start = os.environ.get("SNAKEVAL_START", "")
     last = attempts[-1] if attempts else {}
     if is_cancelled(arguments.task_dir, last, start):
@@ -60,6 +65,8 @@ def begin(arguments: argparse.Namespace) -> int:
             cause="the script was killed before it could say why",
         )
     number = 1 + max((int(item.get("number", 0)) for item in attempts), default=0)
+    # A mark is there only where its work folder has been removed.
+    record.discard(arguments.task_dir / "record" / arguments.digest)
     put_aside(
         arguments.task_dir / "work" / arguments.digest,
         arguments.stale,
@@ -89,9 +96,9 @@ def begin(arguments: argparse.Namespace) -> int:
             "last": arguments.last,
         }
     )
-    record["state"], record["digest"], record["cause"] = "running", arguments.digest, None
+    told["state"], told["digest"], told["cause"] = "running", arguments.digest, None
     room_for_the_end(arguments.task_dir).write_bytes(os.urandom(16 * 1024))
-    write(arguments.task_dir, record)
+    write(arguments.task_dir, told)
     print(number)
     return 0
 
@@ -129,25 +136,47 @@ def room_for_the_end(task_dir: Path) -> Path:
     return task_dir / ".room"
 
 
-def put_aside(work: Path, patterns: list[str], aside: Path) -> None:
+def put_aside(work: Path, stale: list[str], aside: Path) -> None:
     """Moves result files of an earlier attempt out of the work folder; never a cache.
 
     Out of it, because NeMo's parser takes the newest `results*.json` anywhere below /results.
+
+    stale  names relative to the work folder, as they are; after `**/` a pattern for the last part
+           of a name, wherever it is. A link, a pipe or a folder in a file's place goes as well.
     """
-    own = work / "snakeval"
-    found = {path for pattern in patterns for path in work.glob(pattern)}
-    for path in sorted(found):
-        if own in path.parents:
-            continue
-        target = aside / path.relative_to(work)
+    names = {first_in_the_way(work, Path(name)) for name in stale if not name.startswith("**/")}
+    patterns = [name[3:] for name in stale if name.startswith("**/")]
+    with contextlib.suppress(hostile.Refused):  # the check finds the same, and says so
+        names |= {
+            name
+            for name, _ in hostile.entries(work)
+            if any(fnmatchcase(name.name, pattern) for pattern in patterns)
+        }
+    for name in sorted(name for name in names if name):
+        target = aside / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, target)
+        os.replace(work / name, target)
+
+
+def first_in_the_way(work: Path, name: Path) -> Path | None:
+    """What stands under a name: itself, or the first of its folders that is none but a link; None
+    where there is nothing."""
+    so_far = Path()
+    for part in hostile.parts_of(name):
+        so_far = so_far / part
+        try:
+            mode = (work / so_far).lstat().st_mode
+        except OSError:
+            return None
+        if not stat.S_ISDIR(mode):
+            return so_far
+    return so_far
 
 
 def end(arguments: argparse.Namespace) -> int:
     """Records how an attempt ended badly. A number that is not there is left alone."""
-    record = read(arguments.task_dir)
-    for item in record["attempts"]:
+    told = read(arguments.task_dir)
+    for item in told["attempts"]:
         if item.get("number") == arguments.number:
             item.update(
                 state=arguments.state,
@@ -155,29 +184,34 @@ def end(arguments: argparse.Namespace) -> int:
                 exit_code=arguments.exit_code,
                 cause=arguments.cause,
             )
-    record["state"], record["cause"] = arguments.state, arguments.cause
+    told["state"], told["cause"] = arguments.state, arguments.cause
     room_for_the_end(arguments.task_dir).unlink(missing_ok=True)
-    write(arguments.task_dir, record)
+    write(arguments.task_dir, told)
     return 0
 
 
 def publish(arguments: argparse.Namespace) -> int:
     """Marks a checked work folder complete and makes the two links, each in one step.
 
-    Safe to repeat: a folder that is complete already is only linked.
+    Safe to repeat: a folder that is complete already is only linked. Refuses one that has neither a
+    mark nor a check that has passed.
     """
     task_dir, digest = arguments.task_dir, arguments.digest
     room_for_the_end(task_dir).unlink(missing_ok=True)
-    complete = task_dir / "work" / digest / "snakeval" / "complete"
-    if not complete.exists():
-        write_atomically(complete, now() + "\n")
+    ours = task_dir / "record" / digest
+    if not (ours / record.COMPLETE).exists():
+        checked = read_json(ours / record.CHECK)
+        if checked.get("passed") is not True:
+            print(f"{digest} has no result that was checked")
+            return 1
+        record.mark(ours, checked["files"], now())
     with contextlib.suppress(OSError):  # the record is for people; the links are the truth
-        record = read(task_dir)
-        for item in record["attempts"]:
+        told = read(task_dir)
+        for item in told["attempts"]:
             if item.get("number") == arguments.number:
                 item.update(state="published", ended=now(), exit_code=0)
-        record.update(state="published", digest=digest, cause=None)
-        write(task_dir, record)
+        told.update(state="published", digest=digest, cause=None)
+        write(task_dir, told)
     (task_dir / "published").mkdir(exist_ok=True)
     link(f"../work/{digest}", task_dir / "published" / digest)
     link(f"work/{digest}", task_dir / "artifacts")
@@ -243,6 +277,23 @@ def redact(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def fill(arguments: argparse.Namespace) -> int:
+    """Puts what stdin says in place of a reference, in the files that the harness is given."""
+    url = sys.stdin.read()
+    for name in ("command.sh", "harness.sh", "run_config.yaml"):
+        path = arguments.record_dir / name
+        if path.exists() and arguments.reference in (text := path.read_text(encoding="utf-8")):
+            write_atomically(path, text.replace(arguments.reference, url))
+    return 0
+
+
+def disarm(arguments: argparse.Namespace) -> int:
+    """Set-uid files and devices that a harness has left: told, and made harmless."""
+    for sentence in hostile.disarm(arguments.work_dir):
+        print(sentence)
+    return 0
+
+
 def port(_: argparse.Namespace) -> int:
     """A free port. The NeMo adapter listens on ADAPTER_PORT (3825); two of them on one host would
     answer each other's requests."""
@@ -285,6 +336,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("task_dir", type=Path)
     command.add_argument("digest")
     command.set_defaults(run=logs)
+    command = commands.add_parser("fill")
+    command.add_argument("record_dir", type=Path)
+    command.add_argument("reference")
+    command.set_defaults(run=fill)
+    command = commands.add_parser("disarm")
+    command.add_argument("work_dir", type=Path)
+    command.set_defaults(run=disarm)
     command = commands.add_parser("redact")
     command.add_argument("names", nargs="*")
     command.set_defaults(run=redact)

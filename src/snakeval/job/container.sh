@@ -8,6 +8,7 @@ cache=''
 furnish() {
     local name file
     add_mount "$work" /results
+    add_mount "$record" /snakeval/record ro
     for name in "${mounts[@]+"${mounts[@]}"}"; do
         add_mount "${name%%:*}" "${name#*:}"
     done
@@ -16,6 +17,7 @@ furnish() {
         add_value SNAKEVAL_FILES /snakeval/files
     fi
     add_value SNAKEVAL_RESULTS /results
+    add_value SNAKEVAL_RECORD /snakeval/record
     add_value SNAKEVAL_MODEL_ID "$endpoint_model"
     add_value SNAKEVAL_ENDPOINT_URL "$endpoint_url"
     for name in "${passed_names[@]+"${passed_names[@]}"}"; do

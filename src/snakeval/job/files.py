@@ -23,11 +23,18 @@ def epoch(text: str) -> float:
     return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file in one step: a reader, or a full disk, never sees half of it."""
+def write_atomically(path: Path, text: str, durable: bool = False) -> None:
+    """Replaces a file in one step: a reader, or a full disk, never sees half of it.
+
+    durable: it is on the disk when this returns
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):

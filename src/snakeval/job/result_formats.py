@@ -11,23 +11,21 @@ where YAML must be read.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from . import answer_cache
+from . import answer_cache, hostile
 from .harness_log import Log, listed
-
-OWN_FOLDER = "snakeval"
-"""What is ours in a work folder; no result of a harness."""
 
 RESULTS_YML = "results.yml"
 METRICS_JSON = "eval_factory_metrics.json"
+LM_EVAL_RESULTS = "results_*.json"
 
 RECORDS_ALL = 10**6
 """More requests than any benchmark has: with such a limit every request is recorded."""
@@ -123,7 +121,7 @@ class Spec:
     @classmethod
     def load(cls, path: Path) -> Spec:
         """Read a JSON file. Raises CheckFailed, OSError, or TypeError for one that is no spec."""
-        return cls.of(_mapping(_load_json(path)))
+        return cls.of(_mapping(_load_json(path.parent, path.name)))
 
     def asked(self, size: int | None) -> int | None:
         """How many samples of a dataset of this size were asked for."""
@@ -154,35 +152,43 @@ def _check_not_all_empty(scored: int, empty: int) -> None:
 # ---------------------------------------------------------------- files and numbers
 
 
-def _load_json(path: Path) -> Any:
+def _load_json(work_dir: Path, name: Path | str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return hostile.load_json(work_dir, name)
+    except hostile.Refused as error:
+        raise CheckFailed(f"the result file {shown(name)} is not read: {error}") from error
     except ValueError as error:
-        raise CheckFailed(f"the result file {path.name} is truncated or no JSON") from error
+        raise CheckFailed(f"the result file {shown(name)} is truncated or no JSON") from error
 
 
-def _load_yaml(path: Path) -> Any:
-    """Read YAML. NeMo writes with `yaml.dump`, which may leave tags of Python objects."""
+def _load_yaml(work_dir: Path, name: str) -> Any:
     try:
-        import yaml
+        text = hostile.text(work_dir, name)
+        data = hostile.parse_yaml(text)
     except ImportError as error:
-        raise CheckFailed(f"{path.name} cannot be read: this Python has no PyYAML") from error
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_multi_constructor(
-        "tag:yaml.org,2002:python/", lambda loader, suffix, node: str(node.value)
-    )
-    text = path.read_text(encoding="utf-8")
-    try:
-        data = yaml.load(text, Loader=Loader)
-    except yaml.YAMLError as error:
-        raise CheckFailed(f"the result file {path.name} is truncated or no YAML") from error
+        raise CheckFailed(f"{name} cannot be read: this Python has no PyYAML") from error
+    except hostile.Refused as error:
+        raise CheckFailed(f"the result file {name} is not read: {error}") from error
+    except ValueError as error:
+        raise CheckFailed(f"the result file {name} is truncated or no YAML") from error
     # A file cut in the middle is often still valid YAML, but its last line never ends.
     if not text.endswith("\n"):
-        raise CheckFailed(f"the result file {path.name} is truncated")
+        raise CheckFailed(f"the result file {name} is truncated")
     return data
+
+
+def shown(name: Path | str) -> str:
+    """The last part of a name that a harness has chosen, on one line."""
+    last = Path(name).name
+    return last if last.isprintable() else ascii(last)
+
+
+def has(work_dir: Path, name: Path | str) -> bool:
+    """Whether the harness has left a file. A link, pipe or device in its place is a CheckFailed."""
+    try:
+        return hostile.is_file(work_dir, name)
+    except hostile.Refused as error:
+        raise CheckFailed(f"the result file {shown(name)} is not read: {error}") from error
 
 
 def _number(value: Any) -> float:
@@ -233,14 +239,19 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 @dataclass
 class LmEval:
-    """A results_*.json of lm-eval and what its samples_*.jsonl hold."""
+    """A results_*.json of lm-eval and what its samples_*.jsonl hold; `name`: in the work folder."""
 
-    path: Path
+    work: Path
+    name: Path
     data: dict[str, Any]
 
     @property
+    def path(self) -> Path:
+        return self.work / self.name
+
+    @property
     def date(self) -> str:
-        return self.path.stem.partition("_")[2]
+        return self.name.stem.partition("_")[2]
 
     @property
     def sizes(self) -> dict[str, dict[str, Any]]:
@@ -285,31 +296,38 @@ def _has_score(values: Any) -> bool:
 
 
 def find_lm_eval(work_dir: Path) -> LmEval | None:
-    """The newest results_*.json below a work folder, or None; ours and hidden folders aside.
+    """The newest results_*.json below a work folder, or None; hidden folders aside.
 
-    The newest by the date in its name: copying a folder changes times, not names.
+    The newest by the date in its name: copying a folder changes times, not names. What is no
+    regular file is a CheckFailed: it stands where a result is looked for.
     """
-    found = [
-        path
-        for path in work_dir.rglob("results_*.json")
-        if not any(
-            part.startswith(".") or part == OWN_FOLDER
-            for part in path.relative_to(work_dir).parts[:-1]
-        )
-    ]
-    for path in sorted(found, key=lambda p: p.name, reverse=True):
-        data = _load_json(path)
+    for name in _lm_eval_results(work_dir):
+        data = _load_json(work_dir, name)
         if isinstance(data, dict) and "results" in data and "n-samples" in data:
-            return LmEval(path, data)
+            return LmEval(work_dir, name, data)
     return None
+
+
+def _lm_eval_results(work_dir: Path) -> list[Path]:
+    """Names of lm-eval's result files, the newest first; whatever stands under such a name."""
+    try:
+        found = [
+            name
+            for name, _ in hostile.entries(work_dir)
+            if fnmatchcase(name.name, LM_EVAL_RESULTS)
+            and not any(part.startswith(".") for part in name.parts[:-1])
+        ]
+    except hostile.Refused as error:
+        raise CheckFailed(f"the result is not read: {error}") from error
+    return sorted(found, key=lambda name: name.name, reverse=True)
 
 
 def _check_old_lm_eval(work_dir: Path) -> None:
     """Raises CheckFailed for results that do not say how many samples were scored."""
-    for path in work_dir.rglob("results_*.json"):
-        if "results" in _mapping(_load_json(path)):
+    for name in _lm_eval_results(work_dir):
+        if "results" in _mapping(_load_json(work_dir, name)):
             raise CheckFailed(
-                f"{path.name} is of an older lm-eval, which does not say how many samples it has "
+                f"{shown(name)} is of an older lm-eval, which does not say how many samples it has "
                 "scored (n-samples); evaluate with 0.4.3 or newer"
             )
 
@@ -348,26 +366,32 @@ class Samples:
     empty: int
 
 
-def _read_samples(path: Path, task: str) -> Samples:
+def _read_samples(work_dir: Path, name: Path, task: str) -> Samples:
     """Count a task's samples once each: the file has a line per sample and filter."""
     seen: Counter[tuple[Any, Any]] = Counter()
     unanswered: set[Any] = set()
     empty: set[Any] = set()
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                sample = json.loads(line)
-            except ValueError as error:
-                raise CheckFailed(f"the samples file {path.name} is truncated") from error
-            seen[sample.get("filter"), sample.get("doc_id")] += 1
-            if _has_no_answer(sample.get("resps")):
-                unanswered.add(sample.get("doc_id"))
-            elif all(r in ("", [""]) for r in sample["resps"]):
-                empty.add(sample.get("doc_id"))
+    for sample in _sample_lines(work_dir, name):
+        seen[sample.get("filter"), sample.get("doc_id")] += 1
+        if _has_no_answer(sample.get("resps")):
+            unanswered.add(sample.get("doc_id"))
+        elif all(r in ("", [""]) for r in sample["resps"]):
+            empty.add(sample.get("doc_id"))
     twice = {doc for (_, doc), times in seen.items() if times > 1}
     if twice:
         raise CheckFailed(f"{len(twice)} samples of {task} were counted more than once")
     return Samples(len({doc for _, doc in seen}), len(unanswered), len(empty))
+
+
+def _sample_lines(work_dir: Path, name: Path) -> Iterator[dict[str, Any]]:
+    """The samples of a samples_*.jsonl, one a line."""
+    try:
+        for line in hostile.lines(work_dir, name):
+            yield _mapping(hostile.parse_json(line))
+    except hostile.Refused as error:
+        raise CheckFailed(f"the samples file {shown(name)} is not read: {error}") from error
+    except ValueError as error:
+        raise CheckFailed(f"the samples file {shown(name)} is truncated") from error
 
 
 def _has_no_answer(resps: Any) -> bool:
@@ -398,12 +422,12 @@ def _lm_eval_coverage(found: LmEval, spec: Spec) -> Coverage:
 
 
 def _samples_of(found: LmEval, task: str) -> Samples | None:
-    path = found.path.with_name(f"samples_{task}_{found.date}.jsonl")
-    if path.is_file():
-        return _read_samples(path, task)
+    name = found.name.parent / f"samples_{task}_{found.date}.jsonl"
+    if has(found.work, name):
+        return _read_samples(found.work, name, task)
     # lm-eval hashes the samples it means to write, and only warns when it cannot write them.
     if task in _mapping(found.data.get("task_hashes")):
-        raise CheckFailed(f"the samples file of {task} is missing beside {found.path.name}")
+        raise CheckFailed(f"the samples file of {task} is missing beside {shown(found.name)}")
     return None
 
 
@@ -439,10 +463,9 @@ def _seconds(text: Any) -> float | None:
 
 
 def _read_nemo(work_dir: Path, spec: Spec, log: Log | None) -> Results:
-    path = work_dir / RESULTS_YML
-    if not path.is_file():
+    if not has(work_dir, RESULTS_YML):
         raise CheckFailed(f"the harness ended without a result file ({RESULTS_YML})")
-    data = _load_yaml(path)
+    data = _load_yaml(work_dir, RESULTS_YML)
     # Keys are written in alphabetical order: `target` comes after the results.
     missing = [key for key in ("config", "results", "target") if key not in _mapping(data)]
     if missing:
@@ -559,12 +582,10 @@ class Traffic:
 
 def _read_traffic(work_dir: Path, caching: Mapping[str, Any], log: Log | None) -> Traffic | None:
     """None where the adapter kept no record (switched off, or an image without it)."""
-    stats = work_dir / "response_stats_cache" / "cache.db"
-    responses = answer_cache.nemo_responses(work_dir)
-    if not stats.is_file():
+    if not answer_cache.is_there(work_dir, answer_cache.STATISTICS):
         return None
     traffic = Traffic()
-    for status, is_last in _statuses(stats):
+    for status, is_last in _statuses(work_dir):
         if not is_last:
             traffic.earlier += status.startswith("2")
         elif status.startswith("2"):
@@ -575,12 +596,14 @@ def _read_traffic(work_dir: Path, caching: Mapping[str, Any], log: Log | None) -
         # The log also has replayed answers, and requests that failed without a status.
         traffic.ok = max(traffic.ok, log.completed)
         traffic.failed |= log.failures
-    if caching.get("reuse_cached_responses") and responses.is_file():
-        answers, errors = answer_cache.answers_and_errors(responses)
+    if caching.get("reuse_cached_responses") and answer_cache.is_there(
+        work_dir, answer_cache.RESPONSES
+    ):
+        answers, errors = answer_cache.answers_and_errors(work_dir)
         traffic.answered, traffic.broken = len(answers), len(errors)
-        traffic.all_empty = answer_cache.all_bodies_empty(responses)
+        traffic.all_empty = answer_cache.all_bodies_empty(work_dir)
         if caching.get("save_requests") and _records_all(caching):
-            asked = answer_cache.keys(answer_cache.nemo_requests(work_dir))
+            asked = answer_cache.keys(work_dir, answer_cache.REQUESTS)
             traffic.lost = len(asked - answers)
     return traffic
 
@@ -590,9 +613,12 @@ def _records_all(caching: Mapping[str, Any]) -> bool:
     return most is None or most >= RECORDS_ALL
 
 
-def _statuses(stats: Path) -> list[tuple[str, bool]]:
+def _statuses(work_dir: Path) -> list[tuple[str, bool]]:
     """Status of every response of all attempts, and whether it is of the last one."""
-    rows = {key: json.loads(value) for key, value in answer_cache.rows(stats)}
+    rows = {
+        key: hostile.parse_json(value)
+        for key, value in answer_cache.rows(work_dir, answer_cache.STATISTICS)
+    }
     runs = rows.pop("interceptor_state", {}).get("run_ids", [])
     last = max((run["run_id"] for run in runs), default=0)
     return [(str(row.get("status_code")), row.get("run_id") == last) for row in rows.values()]
@@ -659,7 +685,7 @@ def _unanswered(traffic: Traffic | None, samples: int | None) -> int | None:
 def _nemo_totals(work_dir: Path) -> dict[str, float]:
     """Tokens and times of all attempts together (that is how NeMo counts them)."""
     try:
-        metrics = _mapping(json.loads((work_dir / METRICS_JSON).read_text(encoding="utf-8")))
+        metrics = _mapping(hostile.load_json(work_dir, METRICS_JSON))
     except (OSError, ValueError):
         return {}
     stats, evaluation = _mapping(metrics.get("response_stats")), _mapping(metrics.get("evaluation"))
@@ -684,10 +710,9 @@ def _read_scores(work_dir: Path, spec: Spec, log: Log | None) -> Results:
     """`{"scores": {name: 0.5 | {value, stderr, n}}, "samples": {expected, scored, unanswered}}`."""
     if not spec.results:
         raise CheckFailed("the benchmark declares no result file (key results)")
-    path = work_dir / spec.results
-    if not path.is_file():
+    if not has(work_dir, spec.results):
         raise CheckFailed(f"the command ended without its result file ({spec.results})")
-    data = _mapping(_load_json(path))
+    data = _mapping(_load_json(work_dir, spec.results))
     samples = _mapping(data.get("samples"))
     counts = {key: _claimed(samples.get(key), key) for key in Coverage.__dataclass_fields__}
     scores = [

@@ -8,7 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
 run_dir=$(dirname "$here")
 lib=$run_dir/lib
 work=$here/work/$digest
-own=$work/snakeval
+record=$here/record/$digest
 lease=$here/lease
 run=$(basename "$run_dir")
 # Two copies of a run folder on one machine must not end each other's containers.
@@ -41,6 +41,9 @@ attempt() { tool attempt "$@"; }
 
 # --- 1. What is finished is linked again, at once -------------------------------------------
 
+# Nothing in the work folder says so: it is the harness's.
+is_complete() { [ -e "$record/complete" ] && [ -d "$work" ]; }
+
 adopt() {
     trap '' TERM INT HUP
     rm -rf "$scratch"
@@ -69,7 +72,7 @@ is_mine() { [ "$(cat "$lease/owner" 2>/dev/null)" = "$mine" ]; }
 take_lease() {
     local owner='' seen='' beat='' since=$SECONDS waiting='' failures=0
     until mkdir "$lease" 2>"$scratch/mkdir"; do
-        [ -e "$own/complete" ] && adopt
+        is_complete && adopt
         if [ ! -d "$lease" ]; then
             failures=$((failures + 1))
             [ "$failures" -lt 5 ] || fail "the lease cannot be made: $(cat "$scratch/mkdir")"
@@ -103,7 +106,7 @@ digest=$digest"
     fi
     keep_beating </dev/null >/dev/null 2>&1 &
     beating=$!
-    [ -e "$own/complete" ] && { release; adopt; }
+    is_complete && { release; adopt; }
     return 0
 }
 
@@ -208,7 +211,7 @@ address_of() {
 # The endpoints of a server beside the model's (a judge): as variables of the harness, and in place
 # of the references to them in its command and its config.
 use_auxiliary() {
-    local entry server variable reference path url file
+    local entry server variable reference path url
     for entry in "${auxiliary[@]+"${auxiliary[@]}"}"; do
         read -r server variable reference path <<<"$entry"
         [ "$server" = "$1" ] || continue
@@ -216,11 +219,8 @@ use_auxiliary() {
         export "$variable=$url"
         is_passed "$variable" || passed_names+=("$variable")
         url_names+=("$variable")
-        for file in command.sh harness.sh run_config.yaml; do
-            grep -qF "$reference" "$own/$file" 2>/dev/null || continue
-            sed "s|${reference//./\\.}|$url|g" "$own/$file" >"$scratch/filled"
-            cat "$scratch/filled" >"$own/$file" || fail "$own/$file cannot be written"
-        done
+        printf %s "$url" | attempt fill "$record" "$reference" >"$scratch/filled" ||
+            fail "$(cat "$scratch/filled")"
     done
 }
 
@@ -386,7 +386,7 @@ fi
 # Snakemake says which try this is; nobody tries again after the last one, or by hand.
 is_last=''
 [ "${2:-1}" -le "${SNAKEVAL_RETRIES:-0}" ] || is_last=yes
-[ -e "$own/complete" ] && adopt
+is_complete && adopt
 for signal in TERM INT HUP; do
     # shellcheck disable=SC2064 # the name of the signal is meant to be fixed here
     trap "on_signal $signal" "$signal"
@@ -396,7 +396,7 @@ take_lease
 # --- 3. A folder in which this attempt's results are the only ones ---------------------------
 
 has_room || fail "$disk_full"
-mkdir -p "$own" "$here/logs" || fail "the work folder cannot be made"
+mkdir -p "$work" "$record" "$here/logs" || fail "the work folder cannot be made"
 [ -z "${SLURM_JOB_ID:-}" ] || deadline=$(tool slurm_job deadline </dev/null)
 if ! began=$(attempt begin "$here" --digest "$digest" --runtime "$runtime" --image "$image" \
     --container "$container" --pid $$ --deadline "$deadline" \
@@ -408,7 +408,7 @@ log=$here/logs/evaluate.$number.log
 : >"$log" || fail "the log cannot be written"
 ln -sfn "evaluate.$number.log" "$here/logs/evaluate.log"
 ln -sfn "evaluate.$number.log" "$here/logs/$digest.log"
-write_files || fail "the run config cannot be written into the work folder"
+write_files || fail "the run config cannot be written into $record"
 if [ -n "${SLURM_JOB_ID:-}" ] && [ -n "${SNAKEVAL_MAX_WALLTIME:-}" ]; then
     budget=$(tool slurm_job budget "$here" "$digest" --limit "$SNAKEVAL_MAX_WALLTIME") ||
         fail "$budget"
@@ -480,7 +480,7 @@ leave_if_lost
 
 logs=()
 while IFS= read -r name; do logs+=(--log "$name"); done < <(attempt logs "$here" "$digest")
-tool verify "$work" --spec "$own/check_spec.json" --exit-code "$code" \
+tool verify "$work" --record "$record" --exit-code "$code" \
     "${logs[@]+"${logs[@]}"}" >"$scratch/cause" || {
     [ -z "$stopped_by" ] || fail "$(why_stopped) while the result was checked"
     if servers_are_gone; then

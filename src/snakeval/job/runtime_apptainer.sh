@@ -13,7 +13,7 @@ start_harness() {
     add_value ADAPTER_PORT "$(attempt port)"
     furnish
     set -m # a process group of its own, which can be ended as a whole
-    apptainer exec "${options[@]}" "$image" sh /results/snakeval/command.sh \
+    apptainer exec "${options[@]}" "$image" sh /snakeval/record/command.sh \
         </dev/null >"$scratch/output" 2>&1 9>&- &
     harness_pid=$!
     watch_group

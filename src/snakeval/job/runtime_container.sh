@@ -15,7 +15,7 @@ if [ "${HF_HOME:-}" = /snakeval/huggingface ] && ! can_write "$HF_HOME"; then
     echo "snakeval: user $(id -u) of the container cannot write in the Hugging Face cache; not used"
     unset HF_HOME
 fi
-exec sh /results/snakeval/command.sh </dev/null 3<&-'
+exec sh /snakeval/record/command.sh </dev/null 3<&-'
 
 check_runtime() { command -v "$runtime" >/dev/null; }
 
@@ -56,7 +56,7 @@ start_harness() {
     fi
     furnish
     # What root adds to the cache from now on is given to the caller, also after a crash.
-    [ -z "$cache" ] || [ -e "$own/cache-since" ] || : >"$own/cache-since"
+    [ -z "$cache" ] || [ -e "$record/cache-since" ] || : >"$record/cache-since"
     set -m # a group of its own: a Ctrl-C reaches it through this script only
     "$runtime" run -i --init --rm --name "$container" \
         --label "snakeval.run=$run" --label "snakeval.task=$run/$task" \
@@ -126,26 +126,28 @@ after_harness() {
 # As root of a container, which is the caller in a rootless engine: so the owner of a folder that
 # the caller has made is asked for inside. Of a shared cache only what root has added is touched.
 # shellcheck disable=SC2016 # expanded in the container
-in_giving_back='owner=$(stat -c %u:%g /results/snakeval) || exit
-chown -R "$owner" /results || exit
+in_giving_back='owner=$(stat -c %u:%g /snakeval/record) || exit
+find /results -xdev "(" -type b -o -type c ")" -exec rm -f {} +
+find /results -xdev -type f "(" -perm -4000 -o -perm -2000 ")" -exec chmod ug-s {} +
+find /results -xdev -exec chown -h "$owner" {} + || exit
 [ -d /snakeval/huggingface ] || exit 0
 set -- -user 0 -cnewer
-find /snakeval/huggingface -prune "$@" /results/snakeval/cache-since >/dev/null 2>&1 ||
+find /snakeval/huggingface -prune "$@" /snakeval/record/cache-since >/dev/null 2>&1 ||
     set -- -user 0 -newer
-find /snakeval/huggingface "$@" /results/snakeval/cache-since -exec chown -h "$owner" {} +'
+find /snakeval/huggingface "$@" /snakeval/record/cache-since -exec chown -h "$owner" {} +'
 
 give_back() {
     local options
-    options=(-v "$work:/results")
-    if [ -n "$cache" ] && is_foreign "$cache" -cnewer "$own/cache-since"; then
+    options=(-v "$work:/results" -v "$record:/snakeval/record:ro")
+    if [ -n "$cache" ] && is_foreign "$cache" -cnewer "$record/cache-since"; then
         options+=(-v "$cache:/snakeval/huggingface")
     elif ! is_foreign "$work"; then
-        rm -f "$own/cache-since"
+        rm -f "$record/cache-since"
         return
     fi
     if "$runtime" run --rm --network none --user 0:0 "${options[@]}" --entrypoint sh "$image" \
         -c "$in_giving_back" >>"$log" 2>&1; then
-        rm -f "$own/cache-since"
+        rm -f "$record/cache-since"
     else
         say "some files in $work${cache:+ or $cache} belong to another user"
     fi

@@ -13,12 +13,12 @@ start_harness() {
     fi
     [ -z "$cache" ] || export HF_HOME="$cache"
     PATH="$(dirname "$python"):$PATH"
-    export PATH SNAKEVAL_RESULTS="$work" SNAKEVAL_FILES="$files"
+    export PATH SNAKEVAL_RESULTS="$work" SNAKEVAL_RECORD="$record" SNAKEVAL_FILES="$files"
     export SNAKEVAL_ENDPOINT_URL="$endpoint_url" SNAKEVAL_MODEL_ID="$endpoint_model"
     ADAPTER_PORT=$(attempt port) # adapters on one host would answer each other's requests
     export ADAPTER_PORT
     set -m # a process group of its own, which can be ended as a whole
-    (cd "$work" && exec sh "$own/command.sh") </dev/null >"$scratch/output" 2>&1 9>&- &
+    (cd "$work" && exec sh "$record/command.sh") </dev/null >"$scratch/output" 2>&1 9>&- &
     harness_pid=$!
     watch_group
     set +m

@@ -16,7 +16,7 @@ check_runtime() {
 # shellcheck disable=SC2016 # expanded in the container
 in_step='exec 3<&0
 (trap "" TERM INT HUP; read -r _ <&3; kill -TERM 0; sleep 5; kill -KILL 0) >/dev/null 2>&1 &
-exec sh /results/snakeval/command.sh </dev/null 3<&-'
+exec sh /snakeval/record/command.sh </dev/null 3<&-'
 
 take_archive() { image=$archive_file; }
 

@@ -7,7 +7,6 @@ is published. The gaps count as samples without an answer.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from .result_formats import HIGHER, LOWER, UNKNOWN, CheckFailed, Coverage, Results, Score, Spec
+from . import hostile
+from .result_formats import (
+    HIGHER,
+    LOWER,
+    UNKNOWN,
+    CheckFailed,
+    Coverage,
+    Results,
+    Score,
+    Spec,
+    has,
+    shown,
+)
 
 MISSING_COUNTS = re.compile(
     r"^(num|n|number_of|count_of|total)_(missing|failed|failures|errors|api_errors|unanswered)$"
@@ -156,7 +167,7 @@ def held_against_samples(results: Results, work_dir: Path, spec: Spec) -> Result
     """
     if not spec.samples_file:
         return results
-    number, means = _samples(work_dir / spec.samples_file)
+    number, means = _samples(work_dir, spec.samples_file)
     scored = results.coverage.scored
     if scored is not None and number < scored:
         raise CheckFailed(
@@ -177,29 +188,30 @@ def is_mean(value: float, mean: float) -> bool:
     return abs(value - mean) <= max(rounding * 1.001, 1e-6 * max(1.0, abs(value)))
 
 
-def _samples(path: Path) -> tuple[int, dict[str, float]]:
+def _samples(work_dir: Path, name: str) -> tuple[int, dict[str, float]]:
     """How many different samples a file holds, and the means of their scores by metric."""
-    if not path.is_file():
-        raise CheckFailed(f"the declared samples file {path.name} is missing")
+    if not has(work_dir, name):
+        raise CheckFailed(f"the declared samples file {shown(name)} is missing")
     seen: set[str] = set()
     sums: dict[str, list[float]] = {}
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in filter(str.strip, lines):
-            sample = _record(line, path.name)
-            seen.add(repr((sample.get("subtask"), sample.get("id"))))
-            for metric, score in _scores_of(sample):
-                found = sums.setdefault(metric, [0.0, 0])
-                found[0] += score
-                found[1] += 1
+    for sample in _records(work_dir, name):
+        seen.add(repr((sample.get("subtask"), sample.get("id"))))
+        for metric, score in _scores_of(sample):
+            found = sums.setdefault(metric, [0.0, 0])
+            found[0] += score
+            found[1] += 1
     return len(seen), {metric: total / n for metric, (total, n) in sums.items()}
 
 
-def _record(line: str, name: str) -> dict[str, Any]:
+def _records(work_dir: Path, name: str) -> Iterator[dict[str, Any]]:
     try:
-        sample = json.loads(line)
-    except (ValueError, RecursionError):
-        raise CheckFailed(f"the samples file {name} holds a line that is no JSON") from None
-    return sample if isinstance(sample, dict) else {}
+        for line in filter(str.strip, hostile.lines(work_dir, name)):
+            sample = hostile.parse_json(line)
+            yield sample if isinstance(sample, dict) else {}
+    except hostile.Refused as refused:
+        raise CheckFailed(f"the samples file {shown(name)} is not read: {refused}") from None
+    except ValueError:
+        raise CheckFailed(f"the samples file {shown(name)} holds a line that is no JSON") from None
 
 
 def _scores_of(sample: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -36,6 +36,7 @@ from . import cancelled, slurm_job
 from .endpoint import answers, free_port, is_free, served_models
 from .files import now, read_json, read_text, tail, write_atomically
 from .lease import BEAT, Owner, Watch, holder_of, mark_of, owner_of, this_process
+from .record import COMPLETE
 
 TICK = 0.5
 GRACE = 8.0
@@ -544,7 +545,7 @@ class Supervisor:
 
 def is_done(task: Path, digest: str, start: str) -> bool:
     """Whether a benchmark is published, or will not be tried again in this start."""
-    if (task / "work" / digest / "snakeval" / "complete").exists():
+    if (task / "record" / digest / COMPLETE).exists():
         return True
     if cancelled.marked(task, start):
         return True  # a person has cancelled it before it ran

@@ -1,20 +1,21 @@
 """The check before publishing: does this work folder hold a result?
 
-    python verify.py WORK_DIR --spec SPEC.json --exit-code N [--log LOG]
+    python verify.py WORK_DIR --record RECORD_DIR --exit-code N [--log LOG]
 
-ends with 0 when the result holds; else it says why in one sentence and ends with 1. `run.sh` calls
-it from the run folder's `lib/`, where a copy of it lies beside those of `result_formats.py` (what
-the harnesses leave), `harness_log.py` (what their logs tell) and `answer_cache.py` (where they
-keep answers), with whatever Python there is: 3.9 or newer, PyYAML only where YAML must be read.
-The library imports it to build its tables.
+ends with 0 when the result holds; else it says why in one sentence and ends with 1. The folder of
+the record has what was asked for (check_spec.json), and gets what was found (check.json) with the
+digests of the files that were read. `run.sh` calls it from the run folder's `lib/`, where a copy of
+it lies beside those of `result_formats.py` (what the harnesses leave), `harness_log.py` (what their
+logs tell) and `answer_cache.py` (where they keep answers), with whatever Python there is: 3.9 or
+newer, PyYAML only where YAML must be read. The library imports it to build its tables.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
-import os
 import re
 import sqlite3
 import sys
@@ -22,11 +23,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import answer_cache
+from . import answer_cache, hostile, record
 from .checked import content
+from .files import write_atomically
 from .harness_log import Log, listed, read_log, reason
 from .result_formats import (
-    OWN_FOLDER,
     READERS,
     CheckFailed,
     Coverage,
@@ -38,9 +39,6 @@ from .scores import held_against_samples, judged
 from .text import one_line
 
 __all__ = ["CheckFailed", "check", "forget_errors", "progress", "read_results"]
-
-CHECK_FILE = Path(OWN_FOLDER) / "check.json"
-FORGOTTEN_FILE = Path(OWN_FOLDER) / "forgotten"
 
 INTERRUPTED_MARKER = ".nemo_evaluator_interrupted"
 SERVER_ERROR_MARKER = ".nemo_evaluator_server_error"
@@ -60,7 +58,13 @@ def read_results(
     endpoint answered nothing, or where a cache has collapsed repeats.
     """
     wanted = Spec.of(spec)
-    results = READERS[wanted.format](Path(work_dir), wanted, log)
+    try:
+        results = READERS[wanted.format](Path(work_dir), wanted, log)
+    except hostile.Refused as refused:
+        raise CheckFailed(f"the result is not read: {refused}") from refused
+    except (sqlite3.Error, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CheckFailed(f"the result has another form than expected ({what})") from error
     if not results.scores:
         raise CheckFailed("the harness ended with a result file that has no score in it")
     return judged(results, wanted)
@@ -71,13 +75,15 @@ def check(
     spec: Mapping[str, Any] | Spec,
     exit_code: int = 0,
     logs: Iterable[Path] = (),
+    forgotten: float = 0.0,
 ) -> Results:
     """Everything that must hold before a result is published; raises CheckFailed.
 
-    `logs`: of the attempts on this work folder, this one's last.
+    logs       of the attempts on this work folder, this one's last
+    forgotten  since when poisoned answers are forgotten, seconds since 1970
     """
     work_dir, wanted = Path(work_dir), Spec.of(spec)
-    log = _read_logs(work_dir, list(logs))
+    log = _read_logs(list(logs), forgotten)
     if wanted.format == "nemo":
         _check_markers(work_dir)
     _check_exit(exit_code, log, wanted)
@@ -91,11 +97,9 @@ def check(
     return held_against_samples(results, work_dir, wanted)
 
 
-def _read_logs(work_dir: Path, paths: list[Path]) -> Log:
+def _read_logs(paths: list[Path], since: float) -> Log:
     """This attempt's log; from those before only the poisoned answers not yet forgotten."""
     log = read_log(paths[-1] if paths else None)
-    forgotten = work_dir / FORGOTTEN_FILE
-    since = forgotten.stat().st_mtime if forgotten.exists() else 0.0
     for path in paths[:-1]:
         if path.is_file() and path.stat().st_mtime > since:
             log.unparsed += read_log(path).unparsed
@@ -104,15 +108,21 @@ def _read_logs(work_dir: Path, paths: list[Path]) -> Log:
 
 def _check_markers(work_dir: Path) -> None:
     """NeMo ends with exit code 0 when it was told to stop, and leaves a marker."""
-    marker = work_dir / SERVER_ERROR_MARKER
-    if marker.exists():
-        said = " ".join(marker.read_text(encoding="utf-8", errors="replace").split())
+    if hostile.is_there(work_dir, SERVER_ERROR_MARKER):
+        said = " ".join(_said(work_dir, SERVER_ERROR_MARKER).split())
         raise CheckFailed(f"the endpoint failed: {said or 'no details given'}")
-    marker = work_dir / INTERRUPTED_MARKER
-    if marker.exists():
-        found = re.search(r"SIG[A-Z]+", marker.read_text(encoding="utf-8", errors="replace"))
+    if hostile.is_there(work_dir, INTERRUPTED_MARKER):
+        found = re.search(r"SIG[A-Z]+", _said(work_dir, INTERRUPTED_MARKER))
         signal = f" ({found[0]})" if found else ""
         raise CheckFailed(f"the evaluation was interrupted{signal}; start it again to continue")
+
+
+def _said(work_dir: Path, marker: str) -> str:
+    """What a marker says, as far as it is one that can be read; at most 1,000 characters."""
+    try:
+        return hostile.text(work_dir, marker)[:1000]
+    except OSError:
+        return ""
 
 
 EXIT_CODES = {
@@ -166,25 +176,24 @@ def _check_coverage(coverage: Coverage, spec: Spec, log: Log) -> None:
 # ---------------------------------------------------------------- answers on disk
 
 
-def forget_errors(work_dir: Path | str, spec: Mapping[str, Any] | Spec, unparsed: int) -> None:
+def forget_errors(work_dir: Path | str, spec: Mapping[str, Any] | Spec, unparsed: int) -> bool:
     """Take errors that were cached as answers out of the cache, so that they are asked again.
 
     NeMo caches every status 200, also with an error inside. lm-eval keeps such an answer as an
     empty text, which only the log tells from an honest one (`unparsed` of them): all empty texts
     are asked again then, and when there is no other. In a NeMo image lm-eval has its cache too.
-    Only for a harness that has ended. A cache that cannot be written stays as it is.
+    Only for a harness that has ended. A cache that cannot be written stays as it is. Returns
+    whether empty texts were forgotten.
     """
     work_dir, wanted = Path(work_dir), Spec.of(spec)
     try:
         if wanted.format == "nemo":
-            answer_cache.forget_errors(answer_cache.nemo_responses(work_dir))
-        if wanted.format in ("nemo", "lm_eval") and answer_cache.forget_empty_texts(
+            answer_cache.forget_errors(work_dir)
+        return wanted.format in ("nemo", "lm_eval") and answer_cache.forget_empty_texts(
             work_dir, even_some=unparsed > 0
-        ):
-            (work_dir / FORGOTTEN_FILE).parent.mkdir(parents=True, exist_ok=True)
-            (work_dir / FORGOTTEN_FILE).touch()
-    except (OSError, sqlite3.Error):
-        return
+        )
+    except (OSError, ValueError, sqlite3.Error):
+        return False
 
 
 def progress(work_dir: Path | str, spec: Mapping[str, Any] | Spec) -> int | None:
@@ -206,57 +215,62 @@ def _answered(work_dir: Path, spec: Spec) -> int | None:
         return answer_cache.lm_eval_count(work_dir)
     if spec.format != "nemo":
         return None
-    responses = answer_cache.nemo_responses(work_dir)
-    if spec.cached and responses.is_file():
-        return answer_cache.nemo_count(responses)
-    counter = work_dir / "progress"
-    return int(counter.read_text(encoding="utf-8")) if counter.is_file() else None
+    if spec.cached and answer_cache.is_there(work_dir, answer_cache.RESPONSES):
+        return answer_cache.nemo_count(work_dir)
+    return int(hostile.text(work_dir, "progress", most=100))
 
 
 # ---------------------------------------------------------------- command line
 
 
-def _write(work_dir: Path, report: Mapping[str, Any]) -> None:
-    """Write check.json so that it is there whole or not at all."""
-    target = work_dir / CHECK_FILE
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(report, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+def judge(
+    work_dir: Path, record_dir: Path, exit_code: int, logs: list[Path]
+) -> tuple[str | None, dict[str, Any]]:
+    """The cause of a failure or None, and what check.json is to say. Nothing unexpected is a pass.
 
-
-def _judge(
-    work_dir: Path, spec_file: Path, exit_code: int, logs: list[Path]
-) -> tuple[str | None, Results | None]:
-    """The cause of a failure or None, and what was read. Nothing unexpected is ever a pass."""
+    Takes errors that were cached as answers out of the caches when the check has failed.
+    """
     try:
-        spec = Spec.load(spec_file)
+        spec = Spec.load(record_dir / record.SPEC)
     except (CheckFailed, OSError, TypeError) as error:
-        return one_line(f"the specification {spec_file.name} cannot be read: {error}"), None
-    cause = None
+        cause = one_line(f"the specification {record.SPEC} cannot be read: {error}")
+        return cause, content(cause, None)
+    forgotten = _since(record_dir / record.FORGOTTEN)
     try:
-        return None, check(work_dir, spec, exit_code, logs)
+        with hostile.noting() as names:
+            results = check(work_dir, spec, exit_code, logs, forgotten)
+        files = record.fingerprints(work_dir, _kept(names))
+        return None, {**content(None, results), "files": files}
     except CheckFailed as failed:
         cause = failed.cause
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         said = f"{type(error).__name__}: {str(error)[:300]}"
         cause = DISK_FULL_CAUSE if full else f"the check failed: {said}"
-    forget_errors(work_dir, spec, _read_logs(work_dir, logs).unparsed)
-    return one_line(cause), None
+    if forget_errors(work_dir, spec, _read_logs(logs, forgotten).unparsed):
+        with contextlib.suppress(OSError):
+            (record_dir / record.FORGOTTEN).touch()
+    cause = one_line(cause)
+    return cause, content(cause, None)
+
+
+def _since(forgotten: Path) -> float:
+    try:
+        return forgotten.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _kept(names: Iterable[str]) -> list[str]:
+    """The files that a result stands on; not the caches, which `clean` may remove."""
+    return [name for name in names if "cache" not in Path(name).parts[0]]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Check a work folder; 0 when its result holds, else 1 and the cause on standard output."""
     parser = argparse.ArgumentParser(description="Check an evaluation before it is published.")
     parser.add_argument("work_dir", type=Path)
-    parser.add_argument("--spec", type=Path, required=True, help="what was asked for (JSON)")
+    parser.add_argument("--record", type=Path, required=True, help="the task's record of this spec")
     parser.add_argument("--exit-code", type=int, required=True, help="of the harness")
     parser.add_argument(
         "--log",
@@ -266,9 +280,10 @@ def main(arguments: list[str] | None = None) -> int:
         help="log of an attempt on this folder; may be repeated, this attempt's last",
     )
     options = parser.parse_args(arguments)
-    cause, results = _judge(options.work_dir, options.spec, options.exit_code, options.log)
+    cause, report = judge(options.work_dir, options.record, options.exit_code, options.log)
     try:
-        _write(options.work_dir, content(cause, results))
+        text = json.dumps(report, indent=2) + "\n"
+        write_atomically(options.record / record.CHECK, text, durable=True)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         said = error.strerror or error

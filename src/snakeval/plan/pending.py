@@ -19,6 +19,13 @@ def pending_tasks(run: Run) -> list[Task]:
     return [task for task in run.selected if is_pending(run, task)]
 
 
+def forced(run: Run) -> list[Task]:
+    """The benchmarks that are evaluated although Snakemake sees an output of them: `fresh=` names
+    them, or their link stands for no result that was checked."""
+    linked = [task for task in run.selected if task.is_linked_only and task not in run.fresh]
+    return [*run.fresh, *linked]
+
+
 def servers_needed(run: Run, tasks: Collection[Task]) -> list[tuple[Server, list[Task]]]:
     """The servers that pending ones among these tasks need, the model's first, each with them."""
     pending = [task for task in run.tasks if task in tasks and is_pending(run, task)]

@@ -94,9 +94,12 @@ class Task:
     def published(self) -> bool:
         """Whether the result of exactly this spec is published (or complete, and only the link
         is missing)."""
-        return (
-            self.paths.published(self.digest).exists() or self.paths.complete(self.digest).exists()
-        )
+        return self.paths.is_complete(self.digest)
+
+    @property
+    def is_linked_only(self) -> bool:
+        """Whether Snakemake sees an output that stands for no checked result."""
+        return self.paths.published(self.digest).exists() and not self.published
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,8 @@ MODULES = (
     "__init__",
     "files",
     "text",
+    "hostile",
+    "record",
     "endpoint",
     "lease",
     "attempt",

@@ -199,7 +199,7 @@ def _commands(task: Task, recipe: Recipe) -> dict[str, str]:
         return {"command.sh": recipe.command}
     around = [
         task.pre_cmd or "",
-        '(. "$SNAKEVAL_RESULTS/snakeval/harness.sh")',
+        '(. "$SNAKEVAL_RECORD/harness.sh")',
         "code=$?",
         task.post_cmd or "",
         "exit $code",
@@ -208,16 +208,16 @@ def _commands(task: Task, recipe: Recipe) -> dict[str, str]:
 
 
 def _written(task: Task, recipe: Recipe) -> str:
-    """A function that writes the harness's command and files into the work folder."""
+    """A function that writes into the record what the harness and the check are given."""
     contents = {
         **_commands(task, recipe),
         "check_spec.json": json.dumps(check_spec(task, recipe), indent=1) + "\n",
         **recipe.written,
     }
-    lines = ["write_files() {", '    cp "$here/task.yaml" "$own/task.yaml" || return 1']
+    lines = ["write_files() {", '    cp "$here/task.yaml" "$record/task.yaml" || return 1']
     for name, text in contents.items():
         mark = "END"
         while f"\n{mark}\n" in f"\n{text}":
             mark += "_"
-        lines += [f"    cat >\"$own/{name}\" <<'{mark}' || return 1", text.rstrip("\n"), mark]
+        lines += [f"    cat >\"$record/{name}\" <<'{mark}' || return 1", text.rstrip("\n"), mark]
     return "\n".join([*lines, "}", ""])

@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snakeval.job import answer_cache
-from snakeval.job.result_formats import CheckFailed, LmEval, find_lm_eval
+from snakeval.job import answer_cache, hostile
+from snakeval.job.result_formats import CheckFailed, LmEval, find_lm_eval, has, shown
 from snakeval.job.text import whole
 
-NEMO_FOLDER = "nemo-evaluator-per-sample-outputs"
+NEMO_FOLDER = Path("nemo-evaluator-per-sample-outputs")
 HASH_DIGITS = 16
 
 Tokens = tuple[int | None, int | None]
@@ -63,22 +63,25 @@ def read_samples(kind: str, work: Path, declared: str | None) -> Iterator[Sample
     Raises CheckFailed, while it is read, for a file that does not hold what it should.
     """
     if declared:
-        return _declared(work / declared)
+        return _declared(work, Path(declared))
     return READERS[kind](work)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
+def _lines(work: Path, name: Path) -> Iterator[dict[str, Any]]:
+    number = 0
+    try:
+        for line in hostile.lines(work, name):
+            number += 1
             if not line.strip():
                 continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                raise CheckFailed(f"line {number} of {path.name} is no JSON") from None
+            record = hostile.parse_json(line)
             if not isinstance(record, dict):
-                raise CheckFailed(f"line {number} of {path.name} is no record")
+                raise CheckFailed(f"line {number} of {shown(name)} is no record")
             yield record
+    except hostile.Refused as refused:
+        raise CheckFailed(f"{shown(name)} is not read: {refused}") from None
+    except ValueError:
+        raise CheckFailed(f"line {number} of {shown(name)} is no JSON") from None
 
 
 def _text(value: Any) -> str | None:
@@ -143,11 +146,11 @@ def _lm_eval(work: Path, tokens_of: Mapping[bytes, Tokens] | None = None) -> Ite
     known = tokens_of or {}
     tasks = found.sizes
     for task in tasks:
-        path = found.path.with_name(f"samples_{task}_{found.date}.jsonl")
-        if path.is_file():
+        name = found.name.parent / f"samples_{task}_{found.date}.jsonl"
+        if has(work, name):
             subtask = task if len(tasks) > 1 else None
             metrics = _metrics(found, task)
-            for record in _lines(path):
+            for record in _lines(work, name):
                 yield from _lm_eval_sample(record, subtask, metrics, known)
 
 
@@ -274,13 +277,12 @@ def _extracted(filtered: Any) -> str | None:
 
 
 def _nemo(work: Path) -> Iterator[Sample]:
-    folder = work / NEMO_FOLDER
-    files = sorted([*folder.rglob("*.jsonl"), *folder.rglob("*.json")]) if folder.is_dir() else []
-    for path in files:
-        subtask = path.stem if len(files) > 1 else None
-        records = _lines(path) if path.suffix == ".jsonl" else _listed(path)
+    files = _nemo_files(work)
+    for name in files:
+        subtask = name.stem if len(files) > 1 else None
+        records = _lines(work, name) if name.suffix == ".jsonl" else _listed(work, name)
         for record in records:
-            yield _nemo_sample(record, subtask, path)
+            yield _nemo_sample(record, subtask, name)
     if not files and find_lm_eval(work) is not None:
         for sample in _lm_eval(work, _nemo_tokens(work)):
             # As the image names the score in its results.yml, and so as results.csv has it.
@@ -288,20 +290,30 @@ def _nemo(work: Path) -> Iterator[Sample]:
             yield sample._replace(metric=f"{sample.metric}__{sample.filter}") if named else sample
 
 
-def _listed(path: Path) -> Iterator[dict[str, Any]]:
+def _nemo_files(work: Path) -> list[Path]:
+    """Relative names of the files with samples; none where there is no folder for them."""
+    if not hostile.is_there(work, NEMO_FOLDER) or (work / NEMO_FOLDER).is_symlink():
+        return []
+    found = hostile.files(work / NEMO_FOLDER)
+    return sorted(NEMO_FOLDER / name for name in found if name.suffix in (".jsonl", ".json"))
+
+
+def _listed(work: Path, name: Path) -> Iterator[dict[str, Any]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise CheckFailed(f"{path.name} is no JSON") from None
+        content = hostile.load_json(work, name)
+    except hostile.Refused as refused:
+        raise CheckFailed(f"{shown(name)} is not read: {refused}") from None
+    except ValueError:
+        raise CheckFailed(f"{shown(name)} is no JSON") from None
     for record in content if isinstance(content, list) else [content]:
         if not isinstance(record, dict):
-            raise CheckFailed(f"{path.name} holds something that is no record")
+            raise CheckFailed(f"{shown(name)} holds something that is no record")
         yield record
 
 
 def _nemo_sample(record: dict[str, Any], subtask: str | None, path: Path) -> Sample:
     if "id" not in record:
-        raise CheckFailed(f"a record of {path.name} has no id")
+        raise CheckFailed(f"a record of {shown(path)} has no id")
     query = record.get("query")
     messages = query.get("messages") if isinstance(query, dict) else None
     prompt = _messages_text(messages) if isinstance(messages, list) else _text(query)
@@ -326,7 +338,7 @@ def _nemo_tokens(work: Path) -> dict[bytes, Tokens]:
     """Tokens by request, from the adapter's caches; empty where it has kept none."""
     try:
         used: dict[str, Tokens] = {}
-        for key, value in answer_cache.rows(answer_cache.nemo_responses(work)):
+        for key, value in answer_cache.rows(work, answer_cache.RESPONSES):
             usage = _object(value).get("usage")
             if isinstance(usage, dict):
                 used[key] = (
@@ -334,12 +346,12 @@ def _nemo_tokens(work: Path) -> dict[bytes, Tokens]:
                     _count(usage.get("completion_tokens")),
                 )
         found: dict[bytes, Tokens] = {}
-        for key, value in answer_cache.rows(answer_cache.nemo_requests(work)):
+        for key, value in answer_cache.rows(work, answer_cache.REQUESTS):
             if key in used:
                 body = _object(value)
                 found[_request_key(body.get("messages") or body.get("prompt"))] = used[key]
         return found
-    except (OSError, sqlite3.Error):
+    except (OSError, ValueError, sqlite3.Error):
         return {}
 
 
@@ -354,14 +366,14 @@ def _object(body: bytes | str) -> dict[str, Any]:
 # ---------------------------------------------------------------- the declared format
 
 
-def _declared(path: Path) -> Iterator[Sample]:
+def _declared(work: Path, name: Path) -> Iterator[Sample]:
     """`{"id", "repeat", "prompt", "expected", "answer", "extracted", "scores": {name: number},
     "prompt_tokens", "completion_tokens", "latency_ms"}`; only `id` must be there."""
-    if not path.is_file():
-        raise CheckFailed(f"the declared file {path.name} is missing")
-    for record in _lines(path):
+    if not has(work, name):
+        raise CheckFailed(f"the declared file {shown(name)} is missing")
+    for record in _lines(work, name):
         if "id" not in record:
-            raise CheckFailed(f"a record of {path.name} has no id")
+            raise CheckFailed(f"a record of {shown(name)} has no id")
         scores = record.get("scores")
         if not isinstance(scores, dict) or not scores:
             scores = {"score": record["score"]} if "score" in record else {None: None}

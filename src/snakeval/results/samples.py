@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeval.errors import count
+from snakeval.job.record import completed
 from snakeval.job.text import whole
 from snakeval.plan.run import Run, Task
 from snakeval.results.published import kept_apart
@@ -133,11 +134,7 @@ def members(path: Path) -> dict[str, Member]:
 
 def _result_of(task: Task) -> str:
     """What changes whenever the task has another result: a task may have been started over."""
-    try:
-        mark = task.paths.complete(task.digest).read_text(encoding="utf-8").strip()
-    except OSError:
-        mark = ""
-    return f"{task.digest} {mark}".strip()
+    return f"{task.digest} {completed(task.paths.record(task.digest))}".strip()
 
 
 class _Writing:

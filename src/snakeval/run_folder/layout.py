@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from snakeval.job import record
+
 RUN_ID = re.compile(r"^\d{4}(-\d{2}){5}-[0-9a-f]{8}$")
 """`<time of the first start, UTC>-<8 hex digits of the run's identity>`."""
 
@@ -70,26 +72,36 @@ class TaskPaths:
     def published(self, digest: str) -> Path:
         return self.dir / "published" / digest
 
-    def own(self, digest: str) -> Path:
-        """Our own files in the work folder, beside what the harness leaves there."""
-        return self.work(digest) / "snakeval"
+    def record(self, digest: str) -> Path:
+        """Ours, about one spec. No container sees it writable; its files: `job/record.py`."""
+        return self.dir / "record" / digest
 
     def complete(self, digest: str) -> Path:
-        return self.own(digest) / "complete"
+        """The mark of a result that was checked."""
+        return self.record(digest) / record.COMPLETE
 
     def check(self, digest: str) -> Path:
-        return self.own(digest) / "check.json"
+        return self.record(digest) / record.CHECK
 
     def check_spec(self, digest: str) -> Path:
         """What the check must know of the task to read its result."""
-        return self.own(digest) / "check_spec.json"
+        return self.record(digest) / record.SPEC
 
-    def next_superseded(self, digest: str) -> Path:
-        """A free name beside `work/<digest>` for the folder that a fresh start puts aside."""
+    def mark_of_version_1(self, digest: str) -> Path:
+        """In the folder that the harness may write: never believed without a check."""
+        return self.work(digest) / "snakeval" / "complete"
+
+    def is_complete(self, digest: str) -> bool:
+        """Whether there is a result that was checked, and its work folder."""
+        return self.complete(digest).exists() and self.work(digest).is_dir()
+
+    def next_superseded(self, digest: str) -> str:
+        """A free name beside `work/<digest>` and `record/<digest>` for the folders that a fresh
+        start puts aside."""
         number = 1
-        while self.work(f"{digest}.{number}").exists():
+        while any(of(f"{digest}.{number}").exists() for of in (self.work, self.record)):
             number += 1
-        return self.work(f"{digest}.{number}")
+        return f"{digest}.{number}"
 
 
 @dataclass(frozen=True)

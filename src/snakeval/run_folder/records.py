@@ -11,14 +11,15 @@ from typing import Any
 
 import yaml
 
-from snakeval.job import attempt, verify
+from snakeval.job import attempt, record, verify
 from snakeval.job.lease import Owner, holder_of, living
 from snakeval.run_folder import controller
 from snakeval.run_folder.jobs import Job, LiveJobs
 from snakeval.run_folder.layout import RunPaths, TaskPaths
 from snakeval.run_folder.servers import deployments_of
 
-STATES = ("published", "running", "failed", "cancelled", "interrupted", "pending", "unknown")
+STATES = ("published", "changed", "running", "failed", "cancelled", "interrupted", "pending",
+          "unknown")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,15 @@ def task_state(
     digest  of this spec (default: the one in its task.yaml)
     jobs    the run's live jobs; None: nobody was asked, and the run folder alone counts
     """
-    record = attempt.read(paths.dir)
+    told = attempt.read(paths.dir)
     digest = digest or _written_digest(paths)
-    attempts = [item for item in record["attempts"] if item.get("digest") == digest]
+    attempts = [item for item in told["attempts"] if item.get("digest") == digest]
     last: dict[str, Any] = attempts[-1] if attempts else {}
     owner = holder_of(paths.lease)
     at_it = owner if owner and owner.digest in ("", digest) else None
-    if paths.published(digest).exists() or paths.complete(digest).exists():
-        state, cause = "published", None
+    if paths.is_complete(digest):
+        changed = record.changed(paths.record(digest), paths.work(digest))
+        state, cause = ("changed", changed) if changed else ("published", None)
     elif at_it:
         state, cause = "running", None
     elif last.get("state") == "running":
@@ -63,8 +65,9 @@ def task_state(
         state, cause = "pending", None  # its folder was put aside (`fresh=`) or removed
     else:
         state, cause = str(last.get("state", "pending")), last.get("cause")
-    job = jobs.of_tasks.get(paths.dir.name) if jobs and state != "published" else None
-    if state not in ("published", "running"):
+    finished = state in ("published", "changed")
+    job = jobs.of_tasks.get(paths.dir.name) if jobs and not finished else None
+    if not finished and state != "running":
         if job:
             state, cause = _in_the_queue(job)
         elif jobs and jobs.unknown and _may_be_live(paths, last):
@@ -74,7 +77,7 @@ def task_state(
         elif state == "pending" and (why := _read_json(paths.job).get("cause")):
             state, cause = "failed", str(why)
     spec = _read_json(paths.check_spec(digest))
-    checked = _read_json(paths.check(digest)) if state == "published" else {}
+    checked = _read_json(paths.check(digest)) if finished else {}
     return TaskState(
         paths.dir.name,
         digest,
@@ -123,8 +126,8 @@ def look_at(runs: Iterable[RunPaths]) -> None:
 
 def task_names(run: RunPaths) -> list[str]:
     """The run's tasks, as its last start has listed them in run.json."""
-    record = _read_json(run.record)
-    return [name for name in record.get("tasks", []) if run.task(name).spec.exists()]
+    listed = _read_json(run.record)
+    return [name for name in listed.get("tasks", []) if run.task(name).spec.exists()]
 
 
 def _written_digest(paths: TaskPaths) -> str:

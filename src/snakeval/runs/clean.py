@@ -9,6 +9,7 @@ else uses. Never a result that is published or complete, and nothing of a task t
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any
 
 from snakeval.config.load import load_resolved
 from snakeval.errors import InputError, size_in_words
-from snakeval.job import answer_cache, verify
+from snakeval.job import answer_cache, hostile, verify
 from snakeval.job.lease import living
 from snakeval.plan.make import read_run
 from snakeval.plan.run import Run
@@ -103,7 +104,7 @@ def _superseded(
             what = "put aside by fresh="
         elif digest in current:
             continue
-        elif paths.published(digest).exists() or paths.complete(digest).exists():
+        elif paths.is_complete(digest):
             kept.append(
                 f"{paths.dir.name}/work/{digest}: {size_in_words(size_of(folder))}, the published "
                 "result of an earlier spec"
@@ -119,11 +120,7 @@ def _caches(run: RunPaths, paths: TaskPaths) -> Iterator[Leftover]:
     for link in sorted(_listed(paths.dir / "published")):
         work = paths.work(link.name)
         caches = answer_caches(work)
-        if (
-            caches
-            and paths.complete(link.name).exists()
-            and _reads_alike_without(work, paths.check_spec(link.name), caches)
-        ):
+        if caches and paths.is_complete(link.name) and _reads_alike_without(paths, link.name):
             for cache in caches:
                 yield Leftover(
                     "answers cached by the harness; the result is published",
@@ -135,32 +132,38 @@ def _caches(run: RunPaths, paths: TaskPaths) -> Iterator[Leftover]:
 
 def answer_caches(work: Path) -> list[Path]:
     """What harnesses keep in a work folder to continue from: files and folders."""
-    nemo = answer_cache.nemo_responses(work).parent.parent
+    nemo = work / answer_cache.RESPONSES.parent.parent
     others = [*work.glob("*_rank*.db*"), *work.glob(f".*{HALF_DELETED}")]
     return [path for path in (nemo, *sorted(others)) if path.exists()]
 
 
-def _reads_alike_without(work: Path, spec_file: Path, caches: Sequence[Path]) -> bool:
+def _reads_alike_without(paths: TaskPaths, digest: str) -> bool:
     """Whether scores and coverage are the same when the caches are gone: some are read from them.
 
-    Tried on a copy that consists of folders and links.
+    Tried on a copy that has hard links, or copies, of the regular files beside the caches.
     """
+    work = paths.work(digest)
     try:
-        spec = json.loads(spec_file.read_text(encoding="utf-8"))
+        spec = json.loads(paths.check_spec(digest).read_text(encoding="utf-8"))
         whole = verify.read_results(work, spec)
-        with tempfile.TemporaryDirectory(prefix="snakeval-clean-") as name:
-            copy = Path(name, "work")
-            shutil.copytree(
-                work,
-                copy,
-                copy_function=lambda file, link: Path(link).symlink_to(Path(file).resolve()),
-                ignore=lambda folder, names: [
-                    each for each in names if Path(folder, each) in caches
-                ],
-            )
-            return verify.read_results(copy, spec) == whole
-    except (OSError, ValueError, shutil.Error, verify.CheckFailed):
+        with tempfile.TemporaryDirectory(prefix=".clean-", dir=paths.record(digest)) as name:
+            _copy_without(work, answer_caches(work), Path(name))
+            return verify.read_results(Path(name), spec) == whole
+    except (OSError, ValueError, verify.CheckFailed):
         return False
+
+
+def _copy_without(work: Path, caches: Sequence[Path], copy: Path) -> None:
+    """Regular files only: whatever a link or a pipe leads to is no part of a result."""
+    for name in hostile.files(work):
+        path = work / name
+        if any(cache == path or cache in path.parents for cache in caches):
+            continue
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, copy / name, follow_symlinks=False)
+        except OSError:  # another file system, or one without hard links
+            (copy / name).write_bytes(hostile.read(work, name))
 
 
 # --- images --------------------------------------------------------------------------------------

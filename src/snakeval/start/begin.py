@@ -26,6 +26,7 @@ from snakeval.executors.profile import DEFAULT_RUNTIME
 from snakeval.executors.registry import note_host, servers_for
 from snakeval.job.files import now, write_atomically, write_changed
 from snakeval.job.lease import living
+from snakeval.job.record import LAYOUT
 from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
 from snakeval.render.lib import write_library
@@ -183,6 +184,7 @@ def _record(run: Run) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(run.paths.record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         record = {"id": run.paths.id, "identity": run.identity, "created": now(), "images": {}}
+    record.setdefault("layout", LAYOUT)
     record["tasks"] = [task.name for task in run.tasks]
     record["last_start"] = {
         "time": now(),
@@ -298,6 +300,8 @@ def resolved_text(run: Run) -> str:
 
 def _write_task(run: Run, task: Task, runtime: str, images: Mapping[str, str]) -> None:
     task.paths.dir.mkdir(exist_ok=True)
+    if not task.published:  # its work folder was removed by hand, or the result does not hold
+        task.paths.published(task.digest).unlink(missing_ok=True)
     write_changed(task.paths.spec, spec_text(task))
     pinned = images.get(task.image, task.image) if task.image else None
     archive = archives.find(run.paths.dir.parent, task.image, runtime) if task.image else None
@@ -351,8 +355,11 @@ def _start_over(task: Task, log: Log) -> None:
         aside = task.paths.next_superseded(task.digest)
         for link in (task.paths.published(task.digest), task.paths.artifacts):
             link.unlink(missing_ok=True)
-        work.rename(aside)
-        log.info(f"{task.name} starts over; the old folder is {aside}")
+        # The record first: without it the work folder is an unfinished one, whatever comes between.
+        if task.paths.record(task.digest).exists():
+            task.paths.record(task.digest).rename(task.paths.record(aside))
+        work.rename(task.paths.work(aside))
+        log.info(f"{task.name} starts over; the old folder is {task.paths.work(aside)}")
 
 
 def _remember(run: Run, log: Log) -> None:

@@ -1,0 +1,94 @@
+"""A task's `record/<digest>`: what is ours about one spec. No container sees it writable.
+
+    command.sh, ...     what the harness is given; mounted read-only
+    check_spec.json     what the check must know
+    check.json          what the check has found, and the files it has read
+    complete            the mark of a finished result, with the digests of those files
+    forgotten           since when poisoned answers are forgotten
+    cache-since         since when root may have added files to a shared cache
+    version_1           a mark that an earlier version left in the work folder, not checked yet
+
+A copy lies in every run folder's `lib/`; standard library only, Python 3.9 or newer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import hostile
+from .files import read_json, write_atomically
+
+CHECK, SPEC, COMPLETE, FORGOTTEN = "check.json", "check_spec.json", "complete", "forgotten"
+VERSION_1 = "version_1"
+
+LAYOUT = 2
+"""Of a run folder: the number `layout` in run.json; folders of version 1 have none."""
+
+SMALL = 64 * 1024
+"""Bytes of a file whose content is always looked at; a larger one, when size or time differ."""
+
+
+def fingerprints(work: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Size, time and SHA-256 of files in a work folder. Raises OSError."""
+    return {name: _fingerprint(work, name) for name in sorted(names)}
+
+
+def _fingerprint(work: Path, name: str) -> dict[str, Any]:
+    return {**_seen(work, name), "sha256": hostile.digest(work, name)}
+
+
+def _seen(work: Path, name: str) -> dict[str, int]:
+    """What a look tells, without reading the file. Raises OSError."""
+    with hostile.open_binary(work, name) as file:
+        found = os.fstat(file.fileno())
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
+def mark(record: Path, files: Mapping[str, Any], when: str) -> None:
+    """Marks the work folder of this record complete, as far as these files are what they were."""
+    content = {"completed": when, "files": files}
+    write_atomically(record / COMPLETE, json.dumps(content, indent=1) + "\n")
+
+
+def completed(record: Path) -> str:
+    """When the result was made; empty without a mark."""
+    return str(read_json(record / COMPLETE).get("completed") or "")
+
+
+def changed(record: Path, work: Path) -> str | None:
+    """A sentence where a published result is no longer what was checked; else None."""
+    marked = read_json(record / COMPLETE).get("files")
+    if not isinstance(marked, dict):
+        return f"the mark {record / COMPLETE} cannot be read"
+    other = [name for name, known in marked.items() if not _is_as_known(work, name, known)]
+    if not other:
+        return None
+    shown = ", ".join(map(ascii, other[:3])) + (" and others" if len(other) > 3 else "")
+    return (
+        f"the result was changed after it was published ({shown}); put the file back, or evaluate "
+        "again with fresh=<task>"
+    )
+
+
+def _is_as_known(work: Path, name: str, known: Any) -> bool:
+    try:
+        seen = _seen(work, name)
+        if seen["size"] != known["size"]:
+            return False
+        if seen == {key: known[key] for key in seen} and seen["size"] > SMALL:
+            return True
+        return bool(hostile.digest(work, name) == known["sha256"])
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def discard(record: Path) -> None:
+    """Takes a mark back whose work folder is gone."""
+    for name in (COMPLETE, CHECK, FORGOTTEN):
+        with contextlib.suppress(FileNotFoundError):
+            (record / name).unlink()
