@@ -264,18 +264,28 @@ def patiently(
     ended     nobody waits any more once it is set
     Raises ServiceError: Unreachable when nobody waits any more, others at once.
     """
-    deadline = time.monotonic() + patience
-    pause = 0.5
-    while True:
-        try:
-            return call()
-        except Unreachable as error:
-            left = deadline - time.monotonic()
-            if pause > left:
-                raise
-            if (ended or threading.Event()).wait(min(max(pause, error.wait), left)):
-                raise
-        pause = min(pause * 2, 15.0)
+    from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
+
+    longer = wait_exponential(multiplier=0.5, max=15)
+
+    def left(state: RetryCallState) -> float:
+        return patience - (state.seconds_since_start or 0)
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return min(max(longer(state), getattr(error, "wait", 0.0)), left(state))
+
+    def pause(seconds: float) -> None:
+        if (ended or threading.Event()).wait(seconds):
+            raise Unreachable("nobody waits for the answer any more")
+
+    return Retrying(
+        retry=retry_if_exception_type(Unreachable),
+        stop=lambda state: longer(state) > left(state),
+        wait=wait,
+        sleep=pause,
+        reraise=True,
+    )(call)
 
 
 def create_once(

@@ -78,7 +78,7 @@ def found(
     (run,) = plan([Path("my.yaml")], {}, CATALOGUE)
     asked = dict.fromkeys(run.tasks, runtime)
     start = ThisStart("start", (run,), asked, executor("local"), Profile(), logging.getLogger())
-    told = checks.problems(start)
+    told = checks.against(start)
     assert sorted(path.name for path in Path().iterdir() if path.name != "unreadable") == [
         "my.yaml"
     ]

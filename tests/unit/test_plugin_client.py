@@ -1,5 +1,6 @@
 """Errors of the service, sorted by what they mean; creations that are never made twice."""
 
+import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -179,6 +180,19 @@ def test_nobody_waits_longer_than_patience_whatever_the_service_asks_for() -> No
     with pytest.raises(Unreachable):
         patiently(busy, 0.6)
     assert time.monotonic() - begun < 30
+
+
+def test_nothing_is_asked_again_when_nobody_waits_any_more() -> None:
+    ended, asked_for = threading.Event(), []
+
+    def busy() -> None:
+        asked_for.append(1)
+        ended.set()
+        raise Unreachable("429")
+
+    with pytest.raises(Unreachable):
+        patiently(busy, 60, ended)
+    assert len(asked_for) == 1
 
 
 def test_a_log_that_falls_silent_is_shown_as_far_as_it_has_come() -> None:

@@ -163,7 +163,7 @@ def compare(base: Run, candidate: Run) -> Comparison:
     refused: list[Refused] = []
     for name in dict.fromkeys([*ours, *theirs]):
         try:
-            one, other = _both(name, ours.get(name), theirs.get(name))
+            one, other = _both(ours.get(name), theirs.get(name))
             found = list(
                 _compare_task(
                     (base, one, scored[base].get(name, [])),
@@ -217,7 +217,7 @@ def _rows_by_task(run: Run) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _both(name: str, base: Task | None, candidate: Task | None) -> tuple[Task, Task]:
+def _both(base: Task | None, candidate: Task | None) -> tuple[Task, Task]:
     """The task in both runs, published and with the same questions as far as the config tells."""
     if base is None or candidate is None:
         raise NotComparable(f"only the {'candidate' if base is None else 'base'} has it")

@@ -45,9 +45,7 @@ def normal_quantile(confidence: float = CONFIDENCE) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def score_interval(
-    value: float, stderr: float | None, n: int | None, confidence: float = CONFIDENCE
-) -> Interval | None:
+def score_interval(value: float, stderr: float | None, n: int | None) -> Interval | None:
     """The interval of one score: Wilson's for a share of right answers, else the normal one.
 
     A score is a share where its standard error is that of n right or wrong answers. None where
@@ -56,8 +54,8 @@ def score_interval(
     if stderr is None:
         return None
     if n and n > 1 and is_share(value, stderr, n):
-        return wilson(value, n, confidence)
-    half = normal_quantile(confidence) * stderr
+        return wilson(value, n)
+    half = normal_quantile() * stderr
     return value - half, value + half
 
 
@@ -187,7 +185,6 @@ def unpaired(
     base_stderr: float | None,
     candidate: float,
     candidate_stderr: float | None,
-    confidence: float = CONFIDENCE,
 ) -> Difference:
     """The difference where no single samples are known, from the two standard errors.
 
@@ -201,7 +198,7 @@ def unpaired(
     stderr = math.hypot(base_stderr, candidate_stderr)
     if stderr == 0:
         return Difference("unpaired", value, None, None)
-    half = normal_quantile(confidence) * stderr
+    half = normal_quantile() * stderr
     p = 2 * NormalDist().cdf(-abs(value) / stderr)
     return Difference("unpaired", value, (value - half, value + half), p)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Name the caller's certificate authorities; `run.sh` takes the first that is set for all."""
+LIST_TIMEOUT = 10.0
+"""Seconds that an endpoint has to list its models."""
 
 
 def models_url(url: str) -> str:
@@ -24,7 +26,7 @@ def models_url(url: str) -> str:
     return re.sub(r"/(chat/completions|completions|embeddings)/?$", "", url) + "/models"
 
 
-def served_models(url: str, key_name: str | None, timeout: float = 10.0) -> list[str]:
+def served_models(url: str, key_name: str | None) -> list[str]:
     """The models that an endpoint lists. Raises OSError or ValueError where it does not."""
     import urllib.request
     from http.client import HTTPException
@@ -34,7 +36,7 @@ def served_models(url: str, key_name: str | None, timeout: float = 10.0) -> list
     if key:
         request.add_header("Authorization", f"Bearer {key}")
     try:
-        with opener_for(url).open(request, timeout=timeout) as answer:
+        with opener_for(url).open(request, timeout=LIST_TIMEOUT) as answer:
             listed = json.load(answer)
     except HTTPException as error:
         if isinstance(error, OSError):

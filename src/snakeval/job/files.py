@@ -76,11 +76,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def tail(log: Path, lines: int = TAIL) -> str:
+def tail(log: Path) -> str:
     """The last lines of a log."""
     with contextlib.suppress(OSError):
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16_000))
             text = file.read().decode(errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(text.splitlines()[-TAIL:])
     return ""

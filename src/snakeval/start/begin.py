@@ -74,7 +74,7 @@ def _refused_or_told(start: ThisStart, found: Sequence[Problem]) -> list[Problem
     """The warnings of a start, which were logged. Raises InputError with everything else."""
     found = [
         *found,
-        *checks.problems(start),
+        *checks.against(start),
         *_races(start.runs),
         *_in_other_hands(start),
     ]

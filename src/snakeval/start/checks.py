@@ -22,13 +22,13 @@ GB = 1_000_000_000
 NO_ANSWER = "start the server, or correct target.api_endpoint.url"
 
 
-def problems(start: ThisStart) -> list[Problem]:
+def against(start: ThisStart) -> list[Problem]:
     """Everything that keeps a start's benchmarks from running, or deserves a warning. Each has
     passed `recipes`."""
     pending, provided = start.pending, start.provided
     found = [warning for run in start.runs for warning in run.warnings]
     found += [*variables(pending, provided), *space(start.runs), *paths(start.runs)]
-    found += [*certificates(), *needs.unmet(pending, provided), *servers.problems(start)]
+    found += [*certificates(), *needs.unmet(pending, provided), *servers.against(start)]
     found += [*runtimes(start), *mounts(pending)]
     for endpoint, task in {task.endpoint: task for task in pending}.items():
         answers = list(endpoints(endpoint, task.place("target", "api_endpoint", "model_id")))

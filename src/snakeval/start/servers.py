@@ -13,7 +13,7 @@ from snakeval.plan.server import Server
 from snakeval.start.this_start import ThisStart
 
 
-def problems(start: ThisStart) -> Iterable[Problem]:
+def against(start: ThisStart) -> Iterable[Problem]:
     """What keeps the servers that pending benchmarks need from coming up."""
     for needed in start.servers:
         run, server, runtime = needed.run, needed.server, needed.runtime
