@@ -28,7 +28,7 @@ test-long: $(VENV)/dev
 
 # On a machine with a GPU: vLLM with a small model, and two benchmarks through it.
 test-gpu: $(VENV)/dev
-	$(BIN)/python -m pytest -m gpu --timeout 3600 $(GPU_ARGS)
+	$(BIN)/python -m pytest -m gpu --timeout 3600 tests/gpu
 
 # The real Lepton service, where its variables are set (docs/lepton.md).
 test-lepton: $(VENV)/dev
