@@ -18,7 +18,7 @@ endef
 demo: $(VENV)/run
 	$(BIN)/snakemake --profile profiles/local
 
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 3
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

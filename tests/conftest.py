@@ -2,7 +2,6 @@
 Slurm."""
 
 import contextlib
-import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,31 +20,30 @@ from rig.unavailable import unavailable
 from snakeval.job.endpoint import is_free
 
 ROOT = Path(__file__).parents[1]
-NEEDS_AN_ENGINE = re.compile(r"docker_engine|nemo_image|in_docker|Podman|mark\.(docker|podman)")
+LONGEST_FIRST = ("slurm", "faults", "deploy", "surroundings", "lepton", "docker", "workflow")
+"""Folders in the order in which they are begun; those that are not named have short files."""
 
 
-@functools.cache
-def worker_of(file: str) -> str:
-    """The group of a test file: one for all on the cluster, one for all others that need an engine,
-    and one for each other file."""
-    if "/slurm/" in file:
-        return "slurm"
-    return "engine" if NEEDS_AN_ENGINE.search((ROOT / file).read_text()) else file
+class OneClusterAtATime(LoadScopeScheduling):
+    """A few workers share the tests (`-n 3`), file by file; one has all that are on the cluster.
 
-
-class OneEngineAtATime(LoadScopeScheduling):
-    """Two workers share the tests (`-n 2`): one has the files that need an engine.
-
-    Containers of the NeMo image beside each other overload two cores; on the cluster there are few
-    of them, and much waiting. (xdist's own groups do nothing with pytest 9.)
+    Those wait most of the time, and there is one cluster. Three workers keep two processors busy.
+    (xdist's own groups do nothing with pytest 9.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return worker_of(nodeid.partition("::")[0])
+        file = nodeid.partition("::")[0]
+        return "slurm" if "/slurm/" in file else file
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneEngineAtATime:
-    return OneEngineAtATime(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneClusterAtATime:
+    config.option.loadscopereorder = False  # else the files with the most tests come first
+    return OneClusterAtATime(config, log)
+
+
+def place_of(item: pytest.Item) -> int:
+    folder = item.path.parent.name
+    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -54,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+    if hasattr(config, "workerinput"):
+        items.sort(key=place_of)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Workflow:
 
         return {**os.environ, **self.lepton.environment, **self.environment}
 
-    def run(self, *arguments: str, timeout: float = 120) -> Finished:
+    def run(self, *arguments: str, timeout: float | None = None) -> Finished:
         ended = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,

@@ -25,7 +25,6 @@ from typing import Any
 import yaml
 
 from rig.image import BENCHMARK, NEMO_IMAGE
-from rig.waiting import PATIENCE
 from rig.warm_snakemake import SNAKEMAKE, warm_snakemake
 
 ROOT = Path(__file__).parents[2]
@@ -151,11 +150,11 @@ class Project:
             **self.environment,
         }
 
-    def snakemake(self, *arguments: str, timeout: float = PATIENCE) -> Finished:
-        """Runs snakemake to its end."""
+    def snakemake(self, *arguments: str, timeout: float | None = None) -> Finished:
+        """Runs snakemake to its end; where it hangs, the test's own limit ends both."""
         return self.run_warm(*self.command(*arguments), timeout=timeout)
 
-    def run(self, *command: str, timeout: float = PATIENCE) -> Finished:
+    def run(self, *command: str, timeout: float | None = None) -> Finished:
         """Runs any command in the project's environment to its end."""
         ended = subprocess.run(
             command,
@@ -170,7 +169,7 @@ class Project:
         )
         return Finished(ended.returncode, ended.stdout)
 
-    def run_warm(self, *command: str, timeout: float = PATIENCE) -> Finished:
+    def run_warm(self, *command: str, timeout: float | None = None) -> Finished:
         """A `snakemake ...` to its end, without the time that its imports take where it can be."""
         variables = self.variables
         helper = warm_snakemake(command, variables, sees=str(QUICK_LM_EVAL))

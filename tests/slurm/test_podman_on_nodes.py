@@ -53,4 +53,5 @@ def test_a_server_in_podman_on_one_node_serves_a_benchmark_in_podman_on_another(
     assert attempt["host"] != life["host"]
     assert served.record["cause"] == "no benchmark needs it any more"
     project.cluster.wait(lambda: not project.cluster.jobs())
-    assert not podman.podman("ps", "--all", "--quiet")
+    of_the_run = f"label=snakeval.run={served.run_folder.name}"
+    assert not podman.podman("ps", "--all", "--quiet", "--filter", of_the_run)
