@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds. It says nothing of how long something may take: on a busy machine it takes longer."""
 
 
