@@ -297,3 +297,60 @@ def test_snakemake_compares_by_prefix_and_by_folder_and_tells_gos_from_the_rest(
     assert "target.api_endpoint.model_id: m -> m2" in compared.stdout
     assert gated.returncode == 1, "Snakemake knows no other code"
     assert "NO-GO" in gated.stdout
+
+
+def f1_run(folder: Path, name: str, f1: float, right: int) -> Run:
+    """As lm-eval leaves an F1: what is kept of each sample is no score, and there is no error."""
+    given = {"f1": {"value": f1, "higher_is_better": True, "n": 60}}
+    samples = records([0.5] * right + [0.0] * (60 - right), "f1")
+    return built_run(folder, name, {"quiz": samples}, name, scores={"quiz": given})
+
+
+def test_samples_whose_mean_is_not_the_published_score_decide_nothing(tmp_path: Path) -> None:
+    # given an F1 that falls from 1 to 0.33, and samples of a mean that rises
+    base = f1_run(tmp_path, "base", 1.0, 10)
+    candidate = f1_run(tmp_path, "candidate", 0.33, 40)
+
+    comparison = compare(base, candidate)
+
+    (score,) = comparison.scores
+    assert (score.base, score.candidate) == (1.0, 0.33)
+    assert score.difference.kind == "cautious"
+    assert score.verdict == "lower"
+    assert "quiz f1 is 1, and the mean of its samples 0.08333" in comparison.notes[0]
+    assert "a cautious one is taken" in comparison.notes[1]
+
+
+def repeated(rng: np.random.Generator, questions: int, shift: float = 0.0) -> list[dict[str, Any]]:
+    """Every question asked five times, each time under an id of its own."""
+    hard = rng.beta(0.5, 0.5, questions)
+    right = rng.random((questions, 5)) < np.clip(hard[:, None] + shift, 0, 1)
+    found = records([float(each) for each in right.ravel()])
+    return [{**each, "prompt": f"Question {each['id'] // 5}?", "expected": "x"} for each in found]
+
+
+def test_repeats_of_a_question_are_one_question(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    base = built_run(tmp_path, "base", {"quiz": repeated(rng, 100)})
+    candidate = built_run(tmp_path, "candidate", {"quiz": repeated(rng, 100)}, model="m2")
+
+    (score,) = compare(base, candidate).scores
+
+    assert score.difference.kind == "clusters"
+    assert score.difference.interval is not None
+    low, high = score.difference.interval
+    assert high - low > 0.2  # 500 questions would be some 0.11
+
+
+def test_comparison_has_a_headline(tmp_path: Path) -> None:
+    tasks = {"quiz": records([1.0] * 50 + [0.0] * 50), "riddle": records([1.0] * 90 + [0.0] * 10)}
+    worse = {"quiz": records([1.0] * 20 + [0.0] * 80), "riddle": tasks["riddle"]}
+    base, candidate = (
+        built_run(tmp_path, "base", tasks),
+        built_run(tmp_path, "candidate", worse, model="m2"),
+    )
+
+    headline = compare(base, candidate).headline
+
+    assert headline.startswith("2 scores: 0 higher, 1 lower, 1 no difference seen")
+    assert "pooled over 2 benchmarks -0.1500, 95% interval -0.1979 to -0.1021" in headline

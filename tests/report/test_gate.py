@@ -109,12 +109,37 @@ def test_critical_benchmark_that_cannot_be_compared_is_inconclusive(tmp_path: Pa
     assert (named.decision, named.reasons) == ("INCONCLUSIVE", ("poem: is in neither run",))
 
 
-def test_rise_is_the_drop_where_lower_is_better(tmp_path: Path) -> None:
-    found = verdict(
-        {"others": {"max_drop": 0.01, "better": "lower"}}, runs(tmp_path, lost=0, won=60)
-    )
+def errors(folder: Path, **about: bool) -> tuple[Run, Run]:
+    """Two runs of a word error rate, which rises from 0 to 0.3."""
+    found = []
+    for name, wrong in (("base", 0), ("candidate", 30)):
+        scores = {"wer": {"value": wrong / 100, **about}}
+        samples = records([1.0] * wrong + [0.0] * (100 - wrong), "wer")
+        found.append(built_run(folder, name, {"asr": samples}, name, scores={"asr": scores}))
+    return found[0], found[1]
 
-    assert found.decision == "NO-GO"
+
+LIMIT = {"max_drop": 0.02}
+
+
+def test_rise_is_the_drop_where_lower_is_better(tmp_path: Path) -> None:
+    said = errors(tmp_path / "a", higher_is_better=False)
+    unsaid = errors(tmp_path / "b")
+
+    assert verdict({"others": LIMIT}, said).decision == "NO-GO"
+    assert verdict({"others": {**LIMIT, "better": "lower"}}, unsaid).decision == "NO-GO"
+
+
+def test_nothing_is_decided_from_a_direction_that_nobody_knows(tmp_path: Path) -> None:
+    unsaid = errors(tmp_path / "a")
+    said = errors(tmp_path / "b", higher_is_better=False)
+
+    unknown = verdict({"others": LIMIT}, unsaid)
+    contrary = verdict({"others": {**LIMIT, "better": "higher"}}, said)
+
+    assert (unknown.decision, contrary.decision) == ("INCONCLUSIVE", "INCONCLUSIVE")
+    assert "write better: higher or better: lower under benchmarks.asr" in unknown.reasons[0]
+    assert "the policy says that higher is better, and the results say lower" in contrary.reasons[0]
 
 
 def test_policies_with_mistakes_are_told_all_at_once(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from snakeval.compare import statistics
+from snakeval.results.clusters import of_questions, of_repeats
 
 STUDENT_1908 = [
     # extra hours of sleep with two drugs, 10 patients
@@ -152,3 +153,42 @@ def test_holm_keeps_false_alarms_of_a_whole_comparison_at_the_stated_rate() -> N
 
     assert alarmed < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
     assert np.mean(ps.min(axis=1) < 0.05) > 0.5, "without the correction most would alarm"
+
+
+def false_alarms(shift: float, comparisons: int = 300) -> float:
+    """The share of comparisons at 5% that see a difference: 100 questions, each asked 5 times."""
+    rng = np.random.default_rng(7)
+    questions = np.repeat(np.arange(100), 5)
+    seen = 0
+    for _ in range(comparisons):
+        hard = rng.beta(0.5, 0.5, 100)
+        # What a model finds hard is its own; its answers to one question are alike.
+        one, other = (np.clip(hard + rng.normal(0, 0.25, 100) + by, 0, 1) for by in (0, shift))
+        base, candidate = (
+            (rng.random(500) < chance[questions]).astype(float) for chance in (one, other)
+        )
+        values = of_questions(candidate - base, list(questions))
+        seen += (statistics.bootstrap(values, resamples=400).p or 0) < 0.05
+    return seen / comparisons
+
+
+def test_repeated_questions_raise_no_more_false_alarms_than_stated() -> None:
+    assert 0.02 < false_alarms(0.0) < 0.09
+
+
+def test_repeated_questions_keep_the_power_to_see_a_difference() -> None:
+    assert false_alarms(0.2) > 0.9
+
+
+def test_questions_asked_unequally_often_keep_the_mean() -> None:
+    values = np.array([1.0, 1.0, 1.0, 0.0, 0.5])
+
+    found = of_questions(values, ["a", "a", "a", "b", "c"])
+
+    assert len(found) == 3
+    assert found.mean() == pytest.approx(values.mean())
+
+
+def test_repeats_without_samples_are_taken_for_one_and_the_same_answer() -> None:
+    assert of_repeats(0.02, 500, 5) == (pytest.approx(0.02 * 5**0.5), 100)
+    assert of_repeats(0.05, 30, 7) == (0.05, 30)

@@ -138,6 +138,7 @@ def _begin(task: Task) -> None:
     assert given.run(given) == 0
 
 
-def _means(found: Sequence[Record]) -> dict[str, float]:
+def _means(found: Sequence[Record]) -> dict[str, Any]:
     names = dict.fromkeys(name for record in found for name in record["scores"])
-    return {name: sum(record["scores"][name] for record in found) / len(found) for name in names}
+    means = {name: sum(record["scores"][name] for record in found) / len(found) for name in names}
+    return {name: {"value": mean, "higher_is_better": True} for name, mean in means.items()}

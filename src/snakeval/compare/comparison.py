@@ -7,17 +7,22 @@ other one. p values are corrected by Holm over all scores that were tested.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from snakeval.compare import statistics
-from snakeval.compare.pairs import TEXTS, NotComparable, Pairs, pairs, samples_of
+from snakeval.compare.pairs import TEXTS, NotComparable, Pairs, means_of, pairs, samples_of
 from snakeval.compare.statistics import CONFIDENCE, Difference
-from snakeval.errors import InputError, Problem
+from snakeval.errors import InputError, Problem, count
 from snakeval.job.files import now, write_atomically
+from snakeval.job.scores import is_mean
+from snakeval.job.text import one_line
 from snakeval.plan.identity import HOW_NOT_WHAT
 from snakeval.plan.run import Run, Task
+from snakeval.results.clusters import of_repeats
+from snakeval.results.published import DEFINITION_CHANGED, repeats_of
 from snakeval.results.samples import write_samples
 from snakeval.results.tables import bring_up_to_date, rows
 from snakeval.run_folder.records import task_state
@@ -64,8 +69,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Compared:
-    """One score in both runs: means over the same n samples, candidate minus base.
+    """One score in both runs: candidate minus base, of the same n samples.
 
+    better    higher, lower or unknown: what a better model's score is
     filter    how answers were extracted, or the score's name; None: there is one only
     won, lost samples that only the candidate, only the base got right; None: not right or wrong
     p_holm    corrected for all scores of the comparison
@@ -81,6 +87,7 @@ class Compared:
     base: float
     candidate: float
     difference: Difference
+    better: str = "unknown"
     p_holm: float | None = None
     won: int | None = None
     lost: int | None = None
@@ -131,10 +138,44 @@ class Comparison:
     scores: tuple[Compared, ...]
     refused: tuple[Refused, ...]
     changed: tuple[Changed, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """`3 scores: 1 higher, 0 lower, 2 no difference seen; pooled ...`."""
+        verdicts = Counter(score.verdict for score in self.scores)
+        names = ("higher", "lower", "no difference seen", "not testable")
+        told = [f"{verdicts[name]} {name}" for name in names if verdicts[name] or name != names[3]]
+        return f"{count(len(self.scores), 'score')}: {', '.join(told)}{self._pooled}"
+
+    @property
+    def _pooled(self) -> str:
+        """Over the first score of each benchmark, between 0 and 1, each counting alike."""
+        first = {score.task: score for score in reversed(self.scores)}.values()
+        known = [
+            score
+            for score in first
+            if score.difference.interval
+            and min(score.base, score.candidate) >= 0
+            and max(score.base, score.candidate) <= 1
+            and score.better != "lower"
+        ]
+        if len(known) < 2:
+            return ""
+        mean, (low, high) = statistics.pooled([score.difference for score in known])
+        return (
+            f"; pooled over {len(known)} benchmarks {mean:+.4f}, "
+            f"95% interval {low:+.4f} to {high:+.4f}"
+        )
 
     def content(self) -> dict[str, Any]:
         """The comparison as its JSON file holds it."""
-        return {"written": now(), "confidence": CONFIDENCE, **asdict(self)}
+        return {
+            "written": now(),
+            "confidence": CONFIDENCE,
+            "headline": self.headline,
+            **asdict(self),
+        }
 
 
 def compare(base: Run, candidate: Run) -> Comparison:
@@ -161,6 +202,7 @@ def compare(base: Run, candidate: Run) -> Comparison:
     scored = {run: _rows_by_task(run) for run in (base, candidate)}
     scores: list[Compared] = []
     refused: list[Refused] = []
+    notes = _told(base, candidate)
     for name in dict.fromkeys([*ours, *theirs]):
         try:
             one, other = _both(ours.get(name), theirs.get(name))
@@ -168,6 +210,7 @@ def compare(base: Run, candidate: Run) -> Comparison:
                 _compare_task(
                     (base, one, scored[base].get(name, [])),
                     (candidate, other, scored[candidate].get(name, [])),
+                    notes,
                 )
             )
             if not found:
@@ -175,6 +218,8 @@ def compare(base: Run, candidate: Run) -> Comparison:
             scores += found
         except NotComparable as reason:
             refused.append(Refused(name, str(reason)))
+        except Exception as error:  # whatever one benchmark holds, the others are compared
+            refused.append(Refused(name, one_line(f"{type(error).__name__}: {error}")))
     return Comparison(
         base.paths.id,
         candidate.paths.id,
@@ -183,7 +228,18 @@ def compare(base: Run, candidate: Run) -> Comparison:
         tuple(_corrected(scores)),
         tuple(refused),
         tuple(changes(base, candidate)),
+        tuple(dict.fromkeys(notes)),
     )
+
+
+def _told(base: Run, candidate: Run) -> list[str]:
+    """What is to be said of the runs themselves."""
+    return [
+        f"{task.name} of {which}: {DEFINITION_CHANGED}"
+        for which, run in (("base", base), ("candidate", candidate))
+        for task in run.tasks
+        if task.definition_changed
+    ]
 
 
 def write(comparison: Comparison, run: Run) -> None:
@@ -242,15 +298,21 @@ def _files(identity: dict[str, Any]) -> Any:
 Side = tuple[Run, Task, list[dict[str, Any]]]
 
 
-def _compare_task(base: Side, candidate: Side) -> Iterator[Compared]:
+def _compare_task(base: Side, candidate: Side, notes: list[str]) -> Iterator[Compared]:
+    """`notes`: gets what a reader of the comparison must be told."""
     name = base[1].name
     one, other = samples_of(*base[:2]), samples_of(*candidate[:2])
     if one is None or other is None or not (_hashed(one) and _hashed(other)):
         _same_questions_asked(base[1], candidate[1])
-    found = pairs(one, other) if one is not None and other is not None else []
-    for each in found:
-        yield _paired(name, each, base, candidate)
-    covered = {(each.metric, each.filter or each.metric) for each in found}
+    covered = set()
+    if one is not None and other is not None:
+        for each in pairs(one, other):
+            differs = _not_published(each, (one, base[2]), (other, candidate[2]))
+            if differs is None:
+                covered.add((each.metric, each.filter or each.metric))
+                yield _paired(name, each, base, candidate)
+            elif differs:
+                notes.append(f"{name} {differs}; decided from the published values and errors")
     theirs = {_score_key(row): row for row in candidate[2]}
     for row in base[2]:
         same = theirs.get(_score_key(row))
@@ -261,7 +323,37 @@ def _compare_task(base: Side, candidate: Side) -> Iterator[Compared]:
                 f"another sample set: {row['n'] or row['scored']} samples in base, "
                 f"{same['n'] or same['scored']} in candidate"
             )
-        yield _unpaired(name, row, same)
+        yield _unpaired(name, row, same, repeats_of(base[1]), notes)
+
+
+def _not_published(pair: Pairs, *sides: tuple[pd.DataFrame, list[dict[str, Any]]]) -> str | None:
+    """Why single samples decide nothing under a metric: None where their mean is what is published,
+    empty where nothing is published under its name."""
+    for frame, found in sides:
+        named = [row for row in found if _is_of(row, pair)]
+        if not named:
+            return ""
+        means = means_of(frame, pair.metric, pair.filter)
+        wholes = [row for row in named if row["subtask"] is None]
+        for row in wholes[:1] or named:
+            mean = means.get(row["subtask"])
+            if mean is None or not is_mean(row["value"], mean):
+                of_samples = "not known" if mean is None else f"{mean:.4g}"
+                return (
+                    f"{pair.metric} is {row['value']:.4g}, and the mean of its samples {of_samples}"
+                )
+    return None
+
+
+def _is_of(row: dict[str, Any], pair: Pairs) -> bool:
+    score = _plain(row["score"], row["metric"])
+    return bool(row["metric"] == pair.metric and score == (pair.filter or pair.metric))
+
+
+def _better(rows: Iterable[dict[str, Any]]) -> str:
+    """Which way a score is better, where all rows that say it agree."""
+    said = {row["better"] for row in rows} - {"unknown", None}
+    return said.pop() if len(said) == 1 else "unknown"
 
 
 def _hashed(frame: pd.DataFrame) -> bool:
@@ -300,8 +392,8 @@ def _same_questions_asked(base: Task, candidate: Task) -> None:
 
 
 def _paired(name: str, found: Pairs, base: Side, candidate: Side) -> Compared:
-    difference = statistics.paired(found.base, found.candidate)
-    binary = difference.kind == "mcnemar"
+    difference = statistics.paired(found.base, found.candidate, found.questions)
+    binary = set(found.base) | set(found.candidate) <= {0.0, 1.0}
     gap = found.candidate - found.base
     flipped = [
         Flip(*found.samples[index], float(found.base[index]), float(found.candidate[index]))
@@ -320,6 +412,7 @@ def _paired(name: str, found: Pairs, base: Side, candidate: Side) -> Compared:
         float(found.base.mean()),
         float(found.candidate.mean()),
         difference,
+        _better(row for side in (base, candidate) for row in side[2] if _is_of(row, found)),
         won=int((gap > 0).sum()) if binary else None,
         lost=int((gap < 0).sum()) if binary else None,
         unscored=found.unscored,
@@ -338,7 +431,7 @@ def _parts(found: Pairs) -> tuple[Part, ...]:
     parts = []
     for subtask, at in places.items():
         base, candidate = found.base[at], found.candidate[at]
-        difference = statistics.paired(base, candidate)
+        difference = statistics.paired(base, candidate, [found.questions[index] for index in at])
         means = float(base.mean()), float(candidate.mean())
         parts.append(Part(subtask, len(at), *means, difference))
     return tuple(_corrected(parts))
@@ -375,8 +468,32 @@ def _clipped(text: Any) -> str | None:
     return text if len(text) <= TEXT_LENGTH else text[:TEXT_LENGTH] + " ..."
 
 
-def _unpaired(name: str, base: dict[str, Any], candidate: dict[str, Any]) -> Compared:
+def _unpaired(
+    name: str,
+    base: dict[str, Any],
+    candidate: dict[str, Any],
+    repeats: int,
+    notes: list[str],
+) -> Compared:
     score = None if base["score"] in (None, "none", base["metric"]) else base["score"]
+    better = _better((base, candidate))
+    errors = []
+    for row in (base, candidate):
+        stderr, n = of_repeats(row["stderr"], row["n"], repeats)
+        cautious = statistics.cautious_stderr(row["value"], n, *_ends(base, candidate, better))
+        errors.append((stderr, cautious if stderr is None else None))
+    difference = statistics.unpaired(
+        base["value"],
+        errors[0][0] if errors[0][0] is not None else errors[0][1],
+        candidate["value"],
+        errors[1][0] if errors[1][0] is not None else errors[1][1],
+    )
+    if difference.p is not None and any(cautious for _, cautious in errors):
+        difference = replace(difference, kind="cautious")
+        notes.append(
+            f"{name} {base['metric']} has no standard error; a cautious one is taken, of "
+            f"{base['n']} answers"
+        )
     return Compared(
         name,
         None if base["group"] == name else base["group"],
@@ -386,8 +503,19 @@ def _unpaired(name: str, base: dict[str, Any], candidate: dict[str, Any]) -> Com
         base["n"],
         base["value"],
         candidate["value"],
-        statistics.unpaired(base["value"], base["stderr"], candidate["value"], candidate["stderr"]),
+        difference,
+        better,
     )
+
+
+def _ends(
+    base: dict[str, Any], candidate: dict[str, Any], better: str
+) -> tuple[float | None, float | None]:
+    """The range of a score: as it is known, else 0 to 1 where both lie in it and more is better."""
+    if base["lowest"] is not None and base["highest"] is not None:
+        return base["lowest"], base["highest"]
+    share = better == "higher" and all(0 <= row["value"] <= 1 for row in (base, candidate))
+    return (0.0, 1.0) if share else (None, None)
 
 
 Tested = TypeVar("Tested", Compared, Part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ class Pairs:
     """Scores of the same samples under one metric, in the same order; the mean of its repeats.
 
     filter    None: none
+    questions what tells the questions of the samples apart: repeats have the same
     unscored  samples that have no score in one of the runs, and are left out
     """
 
@@ -43,6 +45,7 @@ class Pairs:
     samples: list[tuple[str | None, str]]
     base: NDArray[np.float64]
     candidate: NDArray[np.float64]
+    questions: list[Hashable]
     unscored: int
 
 
@@ -70,6 +73,7 @@ def pairs(base: pd.DataFrame, candidate: pd.DataFrame) -> list[Pairs]:
     """One element per metric and filter of both runs. Raises NotComparable for other samples."""
     _same_questions(base, candidate)
     one, other = _scores(base), _scores(candidate)
+    prompts = _prompts(base)
     found = []
     for name in one:
         if name not in other:
@@ -85,10 +89,26 @@ def pairs(base: pd.DataFrame, candidate: pd.DataFrame) -> list[Pairs]:
                     samples,
                     scored["base"].to_numpy(float),
                     scored["candidate"].to_numpy(float),
+                    [(key[0], prompts.get(key, key)) for key in scored.index],
                     len(both) - len(scored),
                 )
             )
     return found
+
+
+def _prompts(frame: pd.DataFrame) -> dict[Hashable, str]:
+    """The prompt of every sample, as far as it is known."""
+    first = frame[frame["prompt_hash"].notna()].fillna({"subtask": ""}).drop_duplicates(SAMPLE)
+    return dict(zip(first.set_index(SAMPLE).index, first["prompt_hash"], strict=True))
+
+
+def means_of(frame: pd.DataFrame, metric: str, filtered: str | None) -> dict[str | None, float]:
+    """The mean of all scores under a metric, under None, and that of every subtask."""
+    rows = frame[(frame["metric"] == metric) & frame["score"].notna()].fillna({"filter": ""})
+    rows = rows[rows["filter"] == (filtered or "")]
+    by_subtask = rows[rows["subtask"].notna()].groupby("subtask")["score"].mean()
+    found: dict[str | None, float] = {str(name): float(mean) for name, mean in by_subtask.items()}
+    return {None: float(rows["score"].mean()), **found} if len(rows) else found
 
 
 def _none(value: Any) -> str | None:

@@ -31,8 +31,11 @@ class Rule(Section):
     filter: str | None = Field(
         None, description="Only this `score` of results.csv, such as strict-match; null: every one."
     )
-    better: Literal["higher", "lower"] = Field(
-        "higher", description="lower: a rise is the drop (error rates, perplexity)."
+    better: Literal["higher", "lower"] | None = Field(
+        None,
+        description="Which way the scores are better; lower: an increase counts as a drop (error "
+        "rates, perplexity). null: what the results say. Where neither says it, the gate decides "
+        "nothing.",
     )
 
     @model_validator(mode="after")

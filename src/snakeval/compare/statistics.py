@@ -8,15 +8,17 @@ one may see a difference where the other does not yet.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+from snakeval.results.clusters import of_questions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Kind = Literal["mcnemar", "bootstrap", "unpaired"]
+Kind = Literal["mcnemar", "bootstrap", "clusters", "unpaired", "cautious"]
 Interval = tuple[float, float]
 
 CONFIDENCE = 0.95
@@ -79,13 +81,23 @@ def wilson(share: float, n: int, confidence: float = CONFIDENCE) -> Interval:
 
 
 def paired(
-    base: NDArray[np.float64], candidate: NDArray[np.float64], confidence: float = CONFIDENCE
+    base: NDArray[np.float64],
+    candidate: NDArray[np.float64],
+    questions: Sequence[Hashable] = (),
+    confidence: float = CONFIDENCE,
 ) -> Difference:
     """The difference of two scores over the same samples, in the same order.
 
-    Right or wrong on both sides: exact McNemar, Tango's interval. Else: bootstrap of the pairs.
+    questions  what tells the samples' questions apart; none: every sample is one
+
+    Right or wrong on both sides: exact McNemar, Tango's interval. Else, or where questions were
+    repeated: bootstrap of the pairs, or of the questions.
     """
     import numpy as np
+
+    if len(set(questions)) < len(questions):
+        found = bootstrap(of_questions(candidate - base, questions), confidence)
+        return replace(found, kind="clusters")
 
     both = np.concatenate([base, candidate])
     if np.isin(both, (0.0, 1.0)).all():
@@ -201,6 +213,31 @@ def unpaired(
     half = normal_quantile() * stderr
     p = 2 * NormalDist().cdf(-abs(value) / stderr)
     return Difference("unpaired", value, (value - half, value + half), p)
+
+
+def pooled(
+    differences: Sequence[Difference], confidence: float = CONFIDENCE
+) -> tuple[float, Interval]:
+    """The mean of independent differences, and its interval; all of them must have one."""
+    z = normal_quantile(confidence)
+    errors = [
+        (each.interval[1] - each.interval[0]) / (2 * z) for each in differences if each.interval
+    ]
+    mean = sum(each.value for each in differences) / len(differences)
+    half = z * math.hypot(*errors) / len(differences)
+    return mean, (mean - half, mean + half)
+
+
+def cautious_stderr(
+    value: float, n: int | None, lowest: float | None, highest: float | None
+) -> float | None:
+    """A standard error that n answers hardly exceed, of a score of which none is known.
+
+    Twice that of n answers at the two ends of the range. None where the range is not known.
+    """
+    if not n or lowest is None or highest is None or not lowest <= value <= highest:
+        return None
+    return (highest - lowest) / math.sqrt(n)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -17,6 +17,8 @@ TESTS = {
     "mcnemar": "McNemar",
     "bootstrap": "bootstrap",
     "unpaired": "from stderr",
+    "clusters": "bootstrap of questions",
+    "cautious": "cautious error",
 }
 
 
@@ -64,6 +66,9 @@ def print_comparison(comparison: Comparison) -> None:
 
 def _beside(comparison: Comparison) -> Iterator[str]:
     """What stands below the table."""
+    if comparison.scores:
+        yield comparison.headline
+    yield from comparison.notes
     for refused in comparison.refused:
         yield f"{refused.task}: not compared: {refused.reason}"
     if comparison.changed:

@@ -93,7 +93,10 @@ def _ruled(policy: Policy, comparison: Comparison) -> Iterator[tuple[Rule, Compa
 
 
 def _finding(rule: Rule, score: Compared, p: float | None) -> Finding:
-    sign = -1 if rule.better == "higher" else 1
+    better, unsure = _better(rule, score)
+    if unsure:
+        return Finding(score.task, score.name, rule.level, "unclear", unsure)
+    sign = -1 if better == "higher" else 1
     drop = sign * score.difference.value + 0.0  # no minus before a drop of nothing
     limit = (
         rule.max_drop
@@ -102,6 +105,21 @@ def _finding(rule: Rule, score: Compared, p: float | None) -> Finding:
     )
     outcome, reason = _outcome(drop, limit, score, sign, p)
     return Finding(score.task, score.name, rule.level, outcome, reason, drop, limit)
+
+
+def _better(rule: Rule, score: Compared) -> tuple[str, str]:
+    """Which way the score is better, or why that is not known."""
+    if rule.better is None and score.better == "unknown":
+        return "", (
+            f"nobody says whether a higher {score.metric} is better; write better: higher or "
+            f"better: lower under benchmarks.{score.task} in the policy"
+        )
+    if rule.better and score.better not in ("unknown", rule.better):
+        return "", (
+            f"the policy says that {rule.better} is better, and the results say {score.better}; "
+            "leave `better` out of the policy, or mend the benchmark's definition"
+        )
+    return rule.better or score.better, ""
 
 
 def _outcome(

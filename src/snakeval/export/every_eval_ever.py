@@ -26,7 +26,7 @@ from snakeval.results.tables import part_of
 SCHEMA_VERSION = "0.3.0"
 UNSPECIFIED = "unspecified"
 LOWER_IS_BETTER = re.compile(r"perplexity|loss|error|(^|_)(wer|cer|mae|mse|rmse|ece)(_|$)|latency")
-"""Names of metrics of which less is better; of all others more is."""
+"""Names of metrics of which less is better, where nobody says it; of all others more is."""
 
 
 def write(folder: Path, items: list[Item], options: Destination) -> None:
@@ -126,7 +126,7 @@ def _result(item: Item, row: dict[str, Any]) -> dict[str, Any]:
             "evaluation_description": f"{benchmark.id}, score {name}",
             "metric_id": f"{benchmark.id}.{row['metric']}",
             "metric_name": name,
-            "lower_is_better": bool(LOWER_IS_BETTER.search(row["metric"].lower())),
+            "lower_is_better": _lower_is_better(row),
         },
         "score_details": {
             "score": row["value"],
@@ -135,6 +135,12 @@ def _result(item: Item, row: dict[str, Any]) -> dict[str, Any]:
         },
         "generation_config": _generation(item.task.params),
     }
+
+
+def _lower_is_better(row: dict[str, Any]) -> bool:
+    if row["better"] in ("higher", "lower"):
+        return bool(row["better"] == "lower")
+    return bool(LOWER_IS_BETTER.search(row["metric"].lower()))
 
 
 def _generation(params: dict[str, Any]) -> dict[str, Any]:

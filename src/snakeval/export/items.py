@@ -13,6 +13,9 @@ from snakeval.plan.identity import digest
 from snakeval.plan.run import Run, Task
 from snakeval.results.tables import part_of, rows
 
+ABOUT_SCORES = ("better", "lowest", "highest")
+"""Columns that say how a score is to be read; they change no score."""
+
 
 @dataclass(frozen=True, eq=False)
 class Item:
@@ -86,9 +89,13 @@ class Item:
 
     def digest(self, options: Destination, target: str) -> str:
         """Of everything that decides what is sent, and where to."""
-        # Without the column that came later, where it is empty: receipts of version 0.1.0 hold.
+        # Without the columns that came later: receipts of version 0.1.0 hold.
         rows = [
-            {key: value for key, value in row.items() if key != "subtask" or value}
+            {
+                key: value
+                for key, value in row.items()
+                if key not in ABOUT_SCORES and (key != "subtask" or value)
+            }
             for row in self.rows
         ]
         content = {

@@ -167,7 +167,8 @@ def _written(task: Task) -> Task | None:
     try:
         written = yaml.load(task.paths.spec.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
         same = without_files(written["identity"]) == without_files(task.identity)
-        return replace(task, digest=str(written["digest"])) if same else None
+        was = {"digest": str(written["digest"]), "identity": written["identity"]}
+        return replace(task, **was) if same else None
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         return None
 

@@ -11,8 +11,11 @@ from typing import Any
 from snakeval.compare import statistics
 from snakeval.compare.statistics import Interval
 from snakeval.executors.registry import left_over
+from snakeval.job.scores import is_mean
 from snakeval.plan.run import Run
+from snakeval.results.clusters import of_repeats
 from snakeval.results.costs import Costs, costs
+from snakeval.results.published import repeats_of
 from snakeval.results.tables import Shown, coverage, metric_name, read_tasks
 from snakeval.results.totals import FromSamples, known_from_samples, seconds, totals
 from snakeval.run_folder import servers as deployments
@@ -39,6 +42,7 @@ class ShownScore:
     samples: str
     partial: bool
     axis: Axis
+    better: str = "unknown"
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def _task(run: Run, shown: Shown, known: FromSamples) -> ShownTask:
         task.name,
         task.benchmark.id,
         state,
-        tuple(_score(row, task.name, known) for row in scored),
+        tuple(_score(row, task.name, known, repeats_of(task)) for row in scored),
         None if scored else str(first["cause"] or "not run yet"),
         coverage(first),
         seconds(task),
@@ -136,14 +140,16 @@ def _task(run: Run, shown: Shown, known: FromSamples) -> ShownTask:
     )
 
 
-def _score(row: dict[str, Any], task: str, known: FromSamples) -> ShownScore:
+def _score(row: dict[str, Any], task: str, known: FromSamples, repeats: int) -> ShownScore:
     value, stderr, n = row["value"], row["stderr"], row["n"]
-    if stderr is None:
-        filtered = "" if row["score"] in (None, "none", row["metric"]) else row["score"]
-        found = known.spread.get((task, row["subtask"], row["metric"], filtered))
-        # Only where the score is the mean of these samples.
-        if found and abs(found[0] - value) < 1e-6:
-            _, stderr, n = found
+    filtered = "" if row["score"] in (None, "none", row["metric"]) else row["score"]
+    found = known.spread.get((task, row["subtask"], row["metric"], filtered))
+    # Only where the score is the mean of these samples, and nothing better is known; of repeated
+    # questions a harness may have counted every repeat as one more.
+    if found and is_mean(value, found[0]) and (stderr is None or (n and found[2] < n)):
+        _, stderr, n = found
+    else:
+        stderr, n = of_repeats(stderr, n, repeats)
     interval = statistics.score_interval(value, stderr, n)
     ends = [value, *(interval or ())]
     return ShownScore(
@@ -153,6 +159,7 @@ def _score(row: dict[str, Any], task: str, known: FromSamples) -> ShownScore:
         coverage(row),
         row["scored"] != row["expected"] or bool(row["unanswered"]),
         _axis(min(ends), max(ends)),
+        str(row["better"] or "unknown"),
     )
 
 

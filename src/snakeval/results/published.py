@@ -64,6 +64,12 @@ def _results(task: Task) -> Results:
     return Results(read.scores, coverage, totals_in(checked), read.notes)
 
 
+def repeats_of(task: Task) -> int:
+    """How often each question was asked, as far as the config tells."""
+    repeats = read_json(task.paths.check_spec(task.digest)).get("repeats")
+    return repeats if isinstance(repeats, int) and repeats > 1 else 1
+
+
 Read = TypeVar("Read")
 
 

@@ -190,7 +190,7 @@ def _lm_eval_sample(
                 repeat,
                 metric,
                 None if name in (None, "none") else str(name),
-                _number(record[metric]) if metric and not repeat else None,
+                _lm_eval_score(record[metric]) if metric and not repeat else None,
                 prompt_hash,
                 prompt,
                 _text(expected),
@@ -198,6 +198,14 @@ def _lm_eval_sample(
                 extracted if not repeat else None,
                 *tokens,
             )
+
+
+def _lm_eval_score(value: Any) -> float | None:
+    """Of one sample: a number, or the share of truth values (IFEval's instructions). Other lists
+    are what the metric is made of (gold and prediction, sums and counts), and no scores."""
+    if isinstance(value, list) and not all(isinstance(item, bool) for item in value):
+        return None
+    return _number(value)
 
 
 def _requests(arguments: Any) -> list[tuple[Any, Any]]:

@@ -1,9 +1,9 @@
 """The tables of a run: one tidy row per score, and a row with its cause for a task without one.
 
-Columns: run, model, harness, task, group, subtask, metric, score, value, stderr, n, scored,
-expected, unanswered, state, cause, image, artifacts. `subtask` tells the parts of a benchmark apart
-(the subjects of MMLU), as in samples.parquet; it is empty where the score is of the whole benchmark
-or of a group. `scored` of `expected` samples; an empty `expected` is unknown.
+Columns: run, model, harness, task, group, subtask, metric, score, value, stderr, n, better, lowest,
+highest, scored, expected, unanswered, state, cause, image, artifacts. `subtask` tells the parts of
+a benchmark apart (the subjects of MMLU), as in samples.parquet; it is empty where the score is of
+the whole benchmark or of a group. `scored` of `expected` samples; an empty `expected` is unknown.
 `artifacts` is relative to the run folder.
 """
 
@@ -45,6 +45,9 @@ COLUMNS = (
     "value",
     "stderr",
     "n",
+    "better",
+    "lowest",
+    "highest",
     "scored",
     "expected",
     "unanswered",
@@ -133,6 +136,9 @@ def _score_rows(base: dict[str, Any], task: Task, scores: Sequence[Score]) -> li
             "value": score.value,
             "stderr": score.stderr,
             "n": score.n,
+            "better": score.better,
+            "lowest": score.lowest,
+            "highest": score.highest,
         }
         for score in scores
     ]
@@ -157,7 +163,7 @@ def as_table(found: list[dict[str, Any]]) -> pd.DataFrame:
     # Whole numbers stay whole where others are missing.
     types = dict.fromkeys(COLUMNS, "string")
     types |= dict.fromkeys(("n", "scored", "expected", "unanswered"), "Int64")
-    types |= dict.fromkeys(("value", "stderr"), "float64")
+    types |= dict.fromkeys(("value", "stderr", "lowest", "highest"), "float64")
     return pd.DataFrame(found, columns=list(COLUMNS)).astype(types)
 
 

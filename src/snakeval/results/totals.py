@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakeval.job import attempt
 from snakeval.plan.run import Run, Task
+from snakeval.results.clusters import of_questions
 from snakeval.results.published import Published, kept_apart
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def _from_samples(run: Run) -> FromSamples:
 
     if not run.paths.samples.exists():
         return FromSamples({}, {})
-    columns = ["task", "subtask", "sample", "repeat", "metric", "filter", "score"]
+    columns = ["task", "subtask", "sample", "repeat", "metric", "filter", "score", "prompt_hash"]
     counted = ["prompt_tokens", "completion_tokens", "latency_ms"]
     frame = pq.read_table(run.paths.samples, columns=[*columns, *counted]).to_pandas()
     frame = frame.fillna({"subtask": "", "filter": "", "metric": ""})
@@ -57,10 +58,11 @@ def _spreads(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str | None, str, 
 
 
 def _spread(group: pd.DataFrame) -> Spread:
-    """The repeats of a question are one cluster: they tell of one question, not of several."""
-    questions = group.groupby(["subtask", "sample"], sort=False)["score"].mean()
-    n = len(questions)
-    error = float(questions.std(ddof=1)) / n**0.5 if n > 1 else 0.0
+    prompts = group["prompt_hash"].where(group["prompt_hash"].notna(), group["sample"])
+    questions = list(zip(group["subtask"], prompts, strict=True))
+    values = of_questions(group["score"].to_numpy(float), questions)
+    n = len(values)
+    error = float(values.std(ddof=1)) / n**0.5 if n > 1 else 0.0
     return float(group["score"].mean()), error, n
 
 
