@@ -212,7 +212,7 @@ LM_EVAL = [
     ),
     Case(
         lm_eval("error_in_200"),
-        "4 of 20 samples got no answer from the endpoint; none may",
+        "4 of 20 samples got no answer from the endpoint; none are allowed",
         Fault("status", 200, every=5),
     ),
     Case(

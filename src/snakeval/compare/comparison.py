@@ -278,8 +278,8 @@ def _both(base: Task | None, candidate: Task | None) -> tuple[Task, Task]:
     if base is None or candidate is None:
         raise NotComparable(f"only the {'candidate' if base is None else 'base'} has it")
     for which, task in (("base", base), ("candidate", candidate)):
-        if not task.published:
-            state = task_state(task.paths, task.digest)
+        state = task_state(task.paths, task.digest)
+        if state.state != "published":
             cause = f": {state.cause}" if state.cause else ""
             raise NotComparable(f"no result in {which} ({state.state}{cause})")
     one, other = base.identity, candidate.identity

@@ -27,8 +27,36 @@ FLAGS = (
 STALE = ("**/results_*.json", "**/samples_*.jsonl")
 
 
+MEANINGLESS = {
+    "--predict_only": "asks the model and scores nothing",
+    "-x": "asks the model and scores nothing",
+    "--samples": "chooses samples beside the count of limit_samples",
+    "-E": "chooses samples beside the count of limit_samples",
+    "--limit": "is written as limit_samples, which the check knows",
+    "-L": "is written as limit_samples, which the check knows",
+}
+"""Words of the command line under which a score means nothing, or something else than it says."""
+
+
+def check_args(task: Task) -> None:
+    """Raises InputError for arguments that make a score meaningless."""
+    words_given = shlex.split(words(task.params.get("extra", {}).get("args")))
+    found = [word for word in words_given if word.partition("=")[0] in MEANINGLESS]
+    if found:
+        raise InputError(
+            Problem(
+                f"{task.where}: params.extra.args",
+                f"'{word}' {MEANINGLESS[word.partition('=')[0]]}",
+                "leave it out",
+            )
+            for word in found
+        )
+
+
 def recipe(task: Task) -> Recipe:
-    """How lm-eval is asked for this task. Raises InputError for an endpoint it cannot use."""
+    """How lm-eval is asked for this task. Raises InputError for an endpoint it cannot use, and for
+    arguments that make a score meaningless."""
+    check_args(task)
     if task.endpoint.type not in MODELS:
         raise InputError(
             [

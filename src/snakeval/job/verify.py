@@ -168,8 +168,9 @@ def _check_coverage(coverage: Coverage, spec: Spec, log: Log) -> None:
         of = f" of {base}" if base else ""
         seen = f" ({listed(log.failures)})" if log.failures else ""
         allowed = f"at most {spec.max_unanswered:.1%}" if spec.max_unanswered else "none"
+        are = "are allowed (max_unanswered)"
         raise CheckFailed(
-            f"{unanswered}{of} samples got no answer from the endpoint{seen}; {allowed} may"
+            f"{unanswered}{of} samples got no answer from the endpoint{seen}; {allowed} {are}"
         )
 
 

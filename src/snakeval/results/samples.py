@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeval.errors import count
-from snakeval.job.record import completed
+from snakeval.job.record import changed, completed
+from snakeval.job.result_formats import CheckFailed
 from snakeval.job.text import whole
 from snakeval.plan.run import Run, Task
 from snakeval.results.published import kept_apart
@@ -134,7 +135,16 @@ def members(path: Path) -> dict[str, Member]:
 
 def _result_of(task: Task) -> str:
     """What changes whenever the task has another result: a task may have been started over."""
-    return f"{task.digest} {completed(task.paths.record(task.digest))}".strip()
+    made = f"{task.digest} {completed(task.paths.record(task.digest))}".strip()
+    return f"{made} {CHANGED}" if _changed(task) else made
+
+
+CHANGED = "changed"
+"""Ends the name of a result that is no longer what was checked."""
+
+
+def _changed(task: Task) -> str | None:
+    return changed(task.paths.record(task.digest), task.paths.work(task.digest))
 
 
 class _Writing:
@@ -212,6 +222,8 @@ def _characters(sample: Sample) -> int:
 
 
 def _samples_of(task: Task) -> Iterator[Sample]:
+    if said := _changed(task):
+        raise CheckFailed(said)
     definition = task.benchmark.definition
     kind = KINDS.get(definition.kind, definition.format)
     yield from read_samples(kind, task.paths.work(task.digest), definition.samples)
