@@ -62,8 +62,8 @@ class Pipeline:
     @property
     def files(self) -> list[Path]:
         """The config files in force; the demo's only when there is none."""
-        shown = [_relative(file) for file in self._said.files]
-        return shown or [_relative(self.root / "config" / "config.yaml")]
+        demo = self.root / "config" / "config.yaml"
+        return [_relative(file) for file in self._said.files or [demo]]
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
@@ -72,14 +72,15 @@ class Pipeline:
         if not snakemake.is_main_process(self._workflow) or names_a_run:
             return ()
         from snakeval.plan.make import plan
-        from snakeval.start import checks
+        from snakeval.start import checks, met_again
 
         try:
             runs = plan(self.files, self._said.values, self.root / "config" / "catalogue")
             problems = [each for run in runs for each in checks.recipes(run.tasks)]
             if problems:
                 raise InputError(dict.fromkeys(problems))
-            _take_over([run for run in runs if not run.new])
+            for sentence in met_again.take_over(runs):
+                snakemake.log().warning(sentence)
             return runs
         except InputError as error:
             _refuse(error)
@@ -124,21 +125,18 @@ class Pipeline:
 
     @cached_property
     def _reported(self) -> list[str]:
-        from snakeval.report.page import write_report
-        from snakeval.results.tables import write_tables
+        from snakeval.report.page import written
 
-        flagged = []
-        for run in self.runs:
-            if not run.paths.record.exists():
-                continue
-            # The stamp stays what it is: these tables show the same, or what is there so far.
-            write_tables(run, run.members)
-            files = {"report": write_report(run), "table": run.paths.results_csv}
-            for name, path in files.items():
-                labels = {"run": run.paths.id, "model": str(run.identity["model_id"]), "file": name}
-                caption = self.root / "rules" / f"{name}.rst"
-                flagged.append(snakemake.reported(path, caption, labels))
-        return flagged
+        return [
+            snakemake.reported(
+                path,
+                self.root / "rules" / f"{name}.rst",
+                {"run": run.paths.id, "model": str(run.identity["model_id"]), "file": name},
+            )
+            for run in self.runs
+            if run.paths.record.exists()
+            for name, path in written(run).items()
+        ]
 
     def members(self, wildcards: Wildcards) -> list[str]:
         """The published results that a run's tables are made of."""
@@ -280,19 +278,6 @@ class Pipeline:
         from snakeval.start import dry_run, hooks
 
         dry_run.tell(hooks.dry_start(self._workflow, self.runs))
-
-
-def _take_over(met: list[Run]) -> None:
-    """Run folders of an earlier layout are brought to this one when they are met."""
-    if not met:
-        return
-    from snakemake.logging import logger
-
-    from snakeval.runs.version_1 import take_over
-
-    for run in met:
-        for sentence in take_over(run):
-            logger.warning(sentence)
 
 
 def _relative(path: Path) -> Path:

@@ -22,7 +22,7 @@ from snakeval.report.figures import figures, provenance
 from snakeval.report.samples import blocks
 from snakeval.results.costs import money
 from snakeval.results.samples import members, write_samples
-from snakeval.results.tables import bring_up_to_date
+from snakeval.results.tables import bring_up_to_date, write_tables
 from snakeval.runs.status_table import duration
 
 ROWS_AT_FIRST = 8
@@ -34,6 +34,15 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 """The page's own script and style run and nothing else, even if something else came in."""
+
+
+def written(run: Run) -> dict[str, Path]:
+    """The page and the table of a run, written now, over what is published: for Snakemake's report.
+
+    The tables' stamp stays what it is: they show the same, or what is there so far.
+    """
+    write_tables(run, run.members)
+    return {"report": write_report(run), "table": run.paths.results_csv}
 
 
 def write_report(run: Run) -> Path:

@@ -55,7 +55,7 @@ def variables(run: Run, task: Task) -> dict[str, str]:
     if isinstance(execution, LeptonExecution):
         given = execution.lepton_platform.tasks.env_vars
         names = list(execution.env_var_names)
-    mapped = {name: source_of(name, value) for name, value in given.items()}
+    mapped = {name: source_of(value) for name, value in given.items()}
     found = mapped | {name: f"secret:{secret}" for name, secret in secrets_of_servers(run).items()}
     sources = dict(task.env_vars)
     if task.endpoint.api_key_name:
@@ -82,7 +82,7 @@ def secrets_of_servers(run: Run) -> dict[str, str]:
     return job_secrets(run)
 
 
-def source_of(name: str, value: Any) -> str:
+def source_of(value: Any) -> str:
     """A value of `env_vars` in the config's Lepton section.
 
     Lepton's own form names a secret, and so does `host:NAME`; other text was written by the user,
