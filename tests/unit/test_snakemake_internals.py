@@ -129,6 +129,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     )
     output = ended.stdout + ended.stderr
     assert ended.returncode == 0, broken(f"does not run a workflow of ours ({output})", run)
+    # Nothing but what is forced is to be done.
+    assert (folder / "found.json").exists(), broken("forces nothing", internals.force)
     return folder, output
 
 
