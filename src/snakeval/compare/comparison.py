@@ -16,7 +16,7 @@ from snakeval.compare import statistics
 from snakeval.compare.pairs import TEXTS, NotComparable, Pairs, means_of, pairs, samples_of
 from snakeval.compare.statistics import CONFIDENCE, Difference
 from snakeval.errors import InputError, Problem, count
-from snakeval.job.files import now, write_atomically
+from snakeval.job.files import mapping_in, now, read_json, write_atomically
 from snakeval.job.scores import is_mean
 from snakeval.job.text import one_line
 from snakeval.plan.identity import HOW_NOT_WHAT
@@ -554,22 +554,14 @@ def _described(run: Run) -> Iterator[tuple[str, Any]]:
         )
         for key, value in flat(body):
             yield f"evaluation.tasks.{task.name}.{key}", value
-    record = _record(run)
-    images = record.get("images", {})
+    record = read_json(run.paths.record)
+    images = mapping_in(record, "images")
     for task in run.tasks:
         if task.image:
             yield f"image of {task.name}", images.get(task.image, task.image)
-    start = record.get("last_start", {})
-    yield "snakeval", start.get("versions", {}).get("snakeval")
+    start = mapping_in(record, "last_start")
+    yield "snakeval", mapping_in(start, "versions").get("snakeval")
     yield "git revision of the pipeline", start.get("revision")
-
-
-def _record(run: Run) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(run.paths.record.read_text(encoding="utf-8"))
-        return content
-    except (OSError, ValueError):
-        return {}
 
 
 def flat(content: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -24,13 +24,14 @@ import socket
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from . import hostile, record
 from .endpoint import served_models
-from .files import link, now, read_json, write_atomically
+from .files import keep_unreadable, link, now, objects_in, read_json, write_atomically
 
 REFUSED_FOR = 5.0
 """Seconds that an endpoint may refuse connections before the attempt fails."""
@@ -38,14 +39,12 @@ REFUSED_FOR = 5.0
 
 def read(task_dir: Path) -> dict[str, Any]:
     """`status.json` of a task; an empty record when there is none, or none that can be read."""
-    try:
-        content = json.loads((task_dir / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"attempts": []}
-    return content if isinstance(content.get("attempts"), list) else {"attempts": []}
+    content = read_json(task_dir / "status.json")
+    return {**content, "attempts": objects_in(content, "attempts")}
 
 
 def write(task_dir: Path, record: dict[str, Any]) -> None:
+    keep_unreadable(task_dir / "status.json")
     write_atomically(task_dir / "status.json", json.dumps(record, indent=1) + "\n")
 
 
@@ -64,7 +63,7 @@ def begin(arguments: argparse.Namespace) -> int:
             ended=last_sign(arguments.task_dir, last),
             cause="the script was killed before it could say why",
         )
-    number = 1 + max((int(item.get("number", 0)) for item in attempts), default=0)
+    number = 1 + max(numbers(arguments.task_dir, attempts), default=0)
     # A mark is there only where its work folder has been removed.
     record.discard(arguments.task_dir / "record" / arguments.digest)
     put_aside(
@@ -101,6 +100,16 @@ def begin(arguments: argparse.Namespace) -> int:
     write(arguments.task_dir, told)
     print(number)
     return 0
+
+
+def numbers(task_dir: Path, attempts: list[dict[str, Any]]) -> Iterator[int]:
+    """The numbers of earlier attempts, also where only their logs tell of them."""
+    for item in attempts:
+        with contextlib.suppress(TypeError, ValueError):
+            yield int(item["number"]) if "number" in item else 0
+    for log in (task_dir / "logs").glob("evaluate.*.log"):
+        with contextlib.suppress(ValueError):
+            yield int(log.name.split(".")[1])
 
 
 def is_cancelled(task_dir: Path, last: dict[str, Any], start: str) -> bool:

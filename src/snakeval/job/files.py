@@ -44,7 +44,7 @@ def write_atomically(path: Path, text: str, durable: bool = False) -> None:
 
 def write_changed(path: Path, text: str, mode: int | None = None) -> None:
     """Writes a file whose content has changed, in one step."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UnicodeDecodeError):
         if path.read_text(encoding="utf-8") == text:
             return
     write_atomically(path, text)
@@ -63,17 +63,69 @@ def link(target: str, path: Path) -> None:
 
 def read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
 
-def read_json(path: Path) -> dict[str, Any]:
+class Unreadable(ValueError):
+    """A JSON file of ours that cannot be used; the message says why, in half a sentence."""
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of ours; empty where there is no such file. Raises Unreadable."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if text.strip() else None
+    except FileNotFoundError:
         return {}
-    return content if isinstance(content, dict) else {}
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise Unreadable("cannot be read: it is no JSON, or not all of it") from None
+    if not isinstance(content, dict):
+        what = "holds no JSON object" if text.strip() else "cannot be read: it is empty"
+        raise Unreadable(what)
+    return content
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The same for who goes without: empty where it cannot be used."""
+    try:
+        return read_object(path)
+    except Unreadable:
+        return {}
+
+
+def mapping_in(content: dict[str, Any], key: str) -> dict[str, Any]:
+    """What stands under a key, if it is an object; else nothing."""
+    found = content.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def objects_in(content: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The objects of the list that stands under a key; what else is in it is left out."""
+    found = content.get(key)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def trouble_with(path: Path) -> str:
+    """Why a JSON file of ours cannot be used; empty where it can, or where there is none."""
+    try:
+        read_object(path)
+    except Unreadable as error:
+        return str(error)
+    return ""
+
+
+def keep_unreadable(path: Path) -> None:
+    """Moves a JSON file that cannot be used out of the way of a new one; nothing is lost."""
+    if not trouble_with(path):
+        return
+    number = 1
+    while (aside := path.with_name(f"{path.name}.unreadable.{number}")).exists():
+        number += 1
+    os.replace(path, aside)
 
 
 def tail(log: Path) -> str:

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from .endpoint import answers
-from .files import read_json, read_text, tail
+from .files import objects_in, read_json, read_text, tail
 from .lease import holder_of
 from .slurm_job import state_of
 
@@ -115,7 +115,7 @@ def was_killed(folder: Path) -> str:
     record = read_json(folder / "status.json")
     if record.get("state") not in ("starting", "up") or holder_of(folder / "lease"):
         return ""
-    last = (record.get("lives") or [{}])[-1]
+    last = (objects_in(record, "lives") or [{}])[-1]
     where = f"job {last['job']}" if last.get("job") else last.get("host")
     return f"its supervisor ({where}) was killed, and the server ended with it"
 

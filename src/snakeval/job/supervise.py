@@ -34,7 +34,7 @@ from typing import Any
 
 from . import cancelled, slurm_job
 from .endpoint import answers, free_port, is_free, served_models
-from .files import now, read_json, read_text, tail, write_atomically
+from .files import keep_unreadable, now, objects_in, read_json, read_text, tail, write_atomically
 from .lease import BEAT, Owner, Watch, holder_of, mark_of, owner_of, this_process
 from .record import COMPLETE
 
@@ -198,9 +198,7 @@ class Supervisor:
 
     def record(self, state: str, cause: str | None = None) -> None:
         path = self.here / "status.json"
-        lives: list[Any] = []
-        with contextlib.suppress(OSError, ValueError):
-            lives = json.loads(path.read_text(encoding="utf-8"))["lives"]
+        lives = objects_in(read_json(path), "lives")
         if lives and lives[-1].get("started") == self.life["started"]:
             lives.pop()
         rounded = {
@@ -209,6 +207,7 @@ class Supervisor:
         }
         content = {"state": state, "cause": cause, "lives": [*lives, rounded]}
         with contextlib.suppress(OSError):  # a full disk must not end the server
+            keep_unreadable(path)
             write_atomically(path, json.dumps(content, indent=1) + "\n")
 
     def say(self, text: str) -> None:

@@ -7,13 +7,13 @@ pyxis            `enroot import`, the program that pyxis itself starts container
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from snakeval.errors import InputError, Problem
+from snakeval.job.files import mapping_in, read_json
 from snakeval.plan.run import Run, Task
 from snakeval.runtime import RUNTIMES, archives, on_nodes
 from snakeval.runtime.archives import Prefetched
@@ -144,8 +144,4 @@ def _id_of(pinned: str, runtime: str) -> str:
 
 def _pinned_by(run: Run) -> dict[str, str]:
     """The images that the run uses since its first start."""
-    try:
-        found: dict[str, str] = json.loads(run.paths.record.read_text(encoding="utf-8"))["images"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    return found
+    return mapping_in(read_json(run.paths.record), "images")

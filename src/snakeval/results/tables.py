@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeval.executors.registry import left_over
-from snakeval.job.files import now, read_json, write_atomically
+from snakeval.job.files import mapping_in, now, read_json, write_atomically
 from snakeval.job.result_formats import Score
 from snakeval.job.text import one_line
 from snakeval.plan.run import Run, Task
@@ -84,8 +84,7 @@ def read_tasks(run: Run) -> Iterator[Shown]:
 
 
 def _images(paths: RunPaths) -> dict[str, str]:
-    images = read_json(paths.record).get("images")
-    return images if isinstance(images, dict) else {}
+    return mapping_in(read_json(paths.record), "images")
 
 
 def _shown(run: Run, task: Task, images: dict[str, str]) -> Shown:

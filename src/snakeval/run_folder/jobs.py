@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snakeval.job.files import now, write_atomically
+from snakeval.job.files import now, read_json, write_atomically
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,4 @@ def note(file: Path, job: str, executor: str, digest: str, start: str, cause: st
 
 def noted(file: Path) -> dict[str, Any]:
     """What `note` has written; empty when there is nothing that can be read."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return read_json(file)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 import yaml
 
 from snakeval.job import attempt, record, verify
-from snakeval.job.lease import Owner, holder_of, living
+from snakeval.job.files import read_json, trouble_with
+from snakeval.job.lease import Owner, holder_of, living, owner_of
 from snakeval.run_folder import controller
 from snakeval.run_folder.jobs import Job, LiveJobs
 from snakeval.run_folder.layout import RunPaths, TaskPaths
@@ -49,12 +49,15 @@ def task_state(
     jobs    the run's live jobs; None: nobody was asked, and the run folder alone counts
     """
     told = attempt.read(paths.dir)
-    digest = digest or _written_digest(paths)
+    digest = digest or _written_digest(paths) or str(told.get("digest") or "")
+    broken = "; ".join(unreadable(paths, digest))
     attempts = [item for item in told["attempts"] if item.get("digest") == digest]
     last: dict[str, Any] = attempts[-1] if attempts else {}
     owner = holder_of(paths.lease)
     at_it = owner if owner and owner.digest in ("", digest) else None
-    if paths.is_complete(digest):
+    if not digest:
+        state, cause = "unknown", None
+    elif paths.is_complete(digest):
         changed = record.changed(paths.record(digest), paths.work(digest))
         state, cause = ("changed", changed) if changed else ("published", None)
     elif at_it:
@@ -74,10 +77,13 @@ def task_state(
             state, cause = "unknown", jobs.unknown
         elif state == "pending" and paths.cancelled.exists():
             state, cause = "cancelled", "cancelled before it ran; the next start continues it"
-        elif state == "pending" and (why := _read_json(paths.job).get("cause")):
+        elif state == "pending" and (why := read_json(paths.job).get("cause")):
             state, cause = "failed", str(why)
-    spec = _read_json(paths.check_spec(digest))
-    checked = _read_json(paths.check(digest)) if finished else {}
+    if broken:
+        state = "unknown" if state == "pending" else state
+        cause = f"{cause}; {broken}" if cause else broken
+    spec = read_json(paths.check_spec(digest))
+    checked = read_json(paths.check(digest)) if finished else {}
     return TaskState(
         paths.dir.name,
         digest,
@@ -102,7 +108,7 @@ def _in_the_queue(job: Job) -> tuple[str, str | None]:
 
 def _may_be_live(paths: TaskPaths, last: dict[str, Any]) -> bool:
     """Whether the job that was submitted last is not known to have ended."""
-    job = _read_json(paths.job).get("job")
+    job = read_json(paths.job).get("job")
     return bool(job) and not (last.get("job") == job and last.get("ended"))
 
 
@@ -126,28 +132,65 @@ def look_at(runs: Iterable[RunPaths]) -> None:
 
 def task_names(run: RunPaths) -> list[str]:
     """The run's tasks, as its last start has listed them in run.json."""
-    listed = _read_json(run.record)
-    return [name for name in listed.get("tasks", []) if run.task(name).spec.exists()]
+    listed = read_json(run.record).get("tasks")
+    if not isinstance(listed, list):
+        listed = sorted(entry.name for entry in run.dir.iterdir() if entry.is_dir())
+    return [name for name in listed if _is_a_task(run, name)]
+
+
+def _is_a_task(run: RunPaths, name: object) -> bool:
+    return isinstance(name, str) and Path(name).name == name and run.task(name).spec.exists()
+
+
+def unreadable(paths: TaskPaths, digest: str) -> Iterator[str]:
+    """What of a task's own files cannot be read, and what to do, in a sentence each."""
+    if paths.spec.exists() and not _written_digest(paths):
+        yield f"{paths.spec} cannot be read: the next start writes it again"
+    if why := trouble_with(paths.status):
+        yield (
+            f"{paths.status} {why}: the next attempt keeps it as {paths.status.name}.unreadable.1 "
+            "and goes on with the next number"
+        )
+    if why := trouble_with(paths.job):
+        yield f"{paths.job} {why}: remove it; the next start finds the task's jobs by their scripts"
+    if digest and (why := trouble_with(paths.check(digest))):
+        yield f"{paths.check(digest)} {why}: start the task over (fresh={paths.dir.name})"
+    if paths.lease.is_dir() and not (owner_of(paths.lease) or Owner()).host:
+        yield (
+            f"{paths.lease / 'owner'} does not say who works on the task: if nobody does, the next "
+            "start takes it over"
+        )
+
+
+def unreadable_of_run(run: RunPaths) -> Iterator[str]:
+    """The same of the files that belong to no task."""
+    if why := trouble_with(run.record):
+        yield f"{run.record} {why}: {RESTORE}"
+    if why := trouble_with(run.controller):
+        yield f"{run.controller} {why}: remove it if no start drives the run"
+    for paths in deployments_of(run):
+        for file in sorted(paths.dir.glob("*.json")):
+            if why := trouble_with(file):
+                yield f"{file} {why}: remove it; the next start writes it again"
+
+
+RESTORE = (
+    "restore it from a copy, or move it away and start again: it is written anew then, and images "
+    "are asked for their digests again"
+)
 
 
 def _written_digest(paths: TaskPaths) -> str:
     try:
         content = yaml.load(paths.spec.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        return str(content["digest"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return str(content["digest"] or "")
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, RecursionError):
         return ""
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _expected(spec: dict[str, Any]) -> int | None:
-    known = [value for value in (spec.get("limit_samples"), spec.get("samples")) if value]
+    said = (spec.get("limit_samples"), spec.get("samples"))
+    known = [value for value in said if isinstance(value, int) and value]
     return min(known) if known else None
 
 
@@ -161,8 +204,11 @@ def _elapsed(last: dict[str, Any], running: bool) -> float | None:
     end = None if running else last.get("ended")
     if not end and not running:
         return None
-    ended = _time(end) if end else datetime.now(UTC)
-    return max(0.0, (ended - _time(last["started"])).total_seconds())
+    try:
+        ended = _time(end) if end else datetime.now(UTC)
+        return max(0.0, (ended - _time(last["started"])).total_seconds())
+    except (TypeError, ValueError):
+        return None
 
 
 def _time(text: str) -> datetime:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from snakeval.job.files import read_json, read_text
+from snakeval.job.files import objects_in, read_json, read_text
 from snakeval.job.lease import Owner, beating, holder_of
 from snakeval.job.supervise import IDLE, UNUSED
 from snakeval.run_folder.layout import RunPaths, ServerPaths
@@ -65,7 +65,7 @@ def record_of(paths: ServerPaths) -> dict[str, Any]:
 
 def devices_of(paths: ServerPaths) -> list[int]:
     """The GPUs that a limit has given to a live server on this machine."""
-    lives = record_of(paths).get("lives") or [{}]
+    lives = objects_in(record_of(paths), "lives") or [{}]
     given = str(lives[-1].get("devices") or "") if supervisor_of(paths) else ""
     return [int(number) for number in given.split(",") if number]
 
@@ -98,11 +98,13 @@ def cost_of(paths: ServerPaths) -> dict[str, Any]:
     loads, restarts; seconds_to_healthy of each load; seconds_in_use by at least one benchmark;
     seconds_idle: healthy, and used by none
     """
-    lives = record_of(paths).get("lives") or []
+    lives = objects_in(record_of(paths), "lives")
     return {
         "loads": sum(life.get("loads", 0) for life in lives),
         "restarts": sum(life.get("restarts", 0) for life in lives),
-        "seconds_to_healthy": [each for life in lives for each in life["seconds_to_healthy"]],
+        "seconds_to_healthy": [
+            each for life in lives for each in life.get("seconds_to_healthy") or []
+        ],
         "seconds_in_use": round(sum(life.get("seconds_in_use", 0) for life in lives), 1),
         "seconds_idle": round(sum(life.get("seconds_idle", 0) for life in lives), 1),
     }

@@ -21,6 +21,7 @@ from typing import Any
 from snakeval.config.load import load_resolved
 from snakeval.errors import InputError, size_in_words
 from snakeval.job import answer_cache, hostile, verify
+from snakeval.job.files import mapping_in, read_json
 from snakeval.job.lease import living
 from snakeval.plan.make import read_run
 from snakeval.plan.run import Run
@@ -194,11 +195,8 @@ def _images(plan: Run, others: Iterable[RunPaths], kept: list[str]) -> Iterator[
 
 def _pinned(run: RunPaths) -> dict[str, str]:
     """The images of a run: as written -> as used."""
-    try:
-        content = json.loads(run.record.read_text(encoding="utf-8"))
-        return {str(name): str(image) for name, image in content["images"].items()}
-    except (OSError, ValueError, KeyError, AttributeError):
-        return {}
+    images = mapping_in(read_json(run.record), "images")
+    return {name: str(image) for name, image in images.items()}
 
 
 def _in_use(

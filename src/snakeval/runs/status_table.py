@@ -9,11 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from snakeval.executors.registry import left_over, servers_at
+from snakeval.job.files import mapping_in, read_json
 from snakeval.results.published import DEFINITION_CHANGED
 from snakeval.run_folder import controller
 from snakeval.run_folder.jobs import Job
 from snakeval.run_folder.layout import RunPaths
-from snakeval.run_folder.records import STATES, TaskState, look_at, run_states
+from snakeval.run_folder.records import STATES, TaskState, look_at, run_states, unreadable_of_run
 from snakeval.run_folder.servers import deployments_of, told
 from snakeval.runs.jobs import live_jobs
 from snakeval.terminal import Terminal
@@ -53,7 +54,7 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
         if state.job and not state.job.waiting:
             where = f"job {state.job.id} runs{_since(state.job)}"
             console.say(f"{state.name}: {where}")
-        if state.cause and state.state != "published":
+        if state.cause:
             console.say(f"{state.name}: {state.cause}")
     for name in definitions_changed:
         console.say(f"{name}: {DEFINITION_CHANGED}")
@@ -61,6 +62,8 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
         if where := servers_at(paths).where(paths):
             console.say(f"server {paths.dir.name}: {where}")
     for line in told(run, left_over):
+        console.say(line)
+    for line in unreadable_of_run(run):
         console.say(line)
     console.say(f"{summary(states)}; {driver(run)}. Folder: {run.dir}")
 
@@ -78,12 +81,7 @@ def print_runs(runs: list[RunPaths]) -> None:
 
 
 def _model(run: RunPaths) -> str:
-    import json
-
-    try:
-        return str(json.loads(run.record.read_text(encoding="utf-8"))["identity"]["model_id"])
-    except (OSError, ValueError, KeyError):
-        return "?"
+    return str(mapping_in(read_json(run.record), "identity").get("model_id", "?"))
 
 
 def summary(states: list[TaskState]) -> str:

@@ -24,7 +24,7 @@ from snakeval import __version__
 from snakeval.errors import InputError, Problem
 from snakeval.executors.profile import DEFAULT_RUNTIME
 from snakeval.executors.registry import note_host, servers_for
-from snakeval.job.files import now, write_atomically, write_changed
+from snakeval.job.files import now, read_object, trouble_with, write_atomically, write_changed
 from snakeval.job.lease import living
 from snakeval.job.record import LAYOUT
 from snakeval.plan.pending import runtime_of
@@ -33,6 +33,7 @@ from snakeval.render.lib import write_library
 from snakeval.render.task import WITHOUT_ENGINE, render
 from snakeval.run_folder.controller import Hold
 from snakeval.run_folder.layout import run_configs_home, runs_in
+from snakeval.run_folder.records import RESTORE
 from snakeval.runtime import archives
 from snakeval.runtime.on_nodes import reference
 from snakeval.runtime.probe import cannot_write
@@ -76,6 +77,7 @@ def _refused_or_told(start: ThisStart, found: Sequence[Problem]) -> list[Problem
         *found,
         *checks.against(start),
         *_races(start.runs),
+        *_unreadable(start.runs),
         *_in_other_hands(start),
     ]
     if any(not problem.warning for problem in found):
@@ -114,6 +116,18 @@ def _races(runs: Sequence[Run]) -> list[Problem]:
                         "start again to see its state",
                     )
                 )
+    return found
+
+
+def _unreadable(runs: Sequence[Run]) -> list[Problem]:
+    """Records that would be written anew, and what stood in them lost."""
+    found = []
+    for run in runs:
+        why = trouble_with(run.paths.record)
+        if not why and not isinstance(read_object(run.paths.record).get("images", {}), dict):
+            why = "does not hold what a start has written"
+        if why:
+            found.append(Problem(str(run.paths.record), why, RESTORE))
     return found
 
 
@@ -180,10 +194,13 @@ def _write_server(start: ThisStart, needed: NeededServer, images: Mapping[str, s
 
 def _record(run: Run) -> dict[str, Any]:
     """What `run.json` says, taken over from an earlier start where it has one."""
-    try:
-        record: dict[str, Any] = json.loads(run.paths.record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = {"id": run.paths.id, "identity": run.identity, "created": now(), "images": {}}
+    record: dict[str, Any] = {
+        "id": run.paths.id,
+        "identity": run.identity,
+        "created": now(),
+        "images": {},
+        **read_object(run.paths.record),
+    }
     record.setdefault("layout", LAYOUT)
     record["tasks"] = [task.name for task in run.tasks]
     record["last_start"] = {

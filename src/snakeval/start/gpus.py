@@ -189,7 +189,10 @@ def _locked(file: Path) -> Iterator[dict[str, Any]]:
     ) as claims:
         fcntl.flock(claims, fcntl.LOCK_EX)
         text = claims.read()
-        content: dict[str, Any] = json.loads(text) if text else {}
+        try:
+            content: dict[str, Any] = json.loads(text)
+        except ValueError:  # a new one, or not all of one
+            content = {}
         yield content
         claims.seek(0)
         claims.truncate()

@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from snakeval.errors import InputError, Problem
 from snakeval.executors.slurm import queue
 from snakeval.executors.slurm.submit import Refused, sbatch
 from snakeval.job import shared_folder
-from snakeval.job.files import now, write_atomically
+from snakeval.job.files import mapping_in, now, read_json, write_atomically
 from snakeval.run_folder.layout import RunPaths
 
 PATIENCE = float(os.environ.get("SNAKEVAL_LOOK", "30"))
@@ -274,8 +274,5 @@ def _listed(folder: Path) -> set[str]:
 
 
 def _known(run: RunPaths) -> dict[str, Any]:
-    try:
-        content: Mapping[str, Any] = json.loads(run.nodes.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"seen": {}}
-    return {"seen": {}, **content}
+    content = read_json(run.nodes)
+    return {**content, "seen": mapping_in(content, "seen")}

@@ -21,7 +21,7 @@ from snakeval.executors.slurm.queue import Job, QueryFailed
 from snakeval.executors.slurm.resources import NAME
 from snakeval.executors.slurm.server_job import batch_script, described
 from snakeval.executors.slurm.submit import Refused, sbatch
-from snakeval.job.files import write_atomically
+from snakeval.job.files import objects_in, write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
 from snakeval.render.server import render
@@ -227,7 +227,7 @@ def _comes_up(paths: ServerPaths) -> bool:
 
 def _is_recorded(paths: ServerPaths) -> bool:
     """Whether the supervisor's record is of the job that was submitted last."""
-    lives = state.record_of(paths).get("lives") or [{}]
+    lives = objects_in(state.record_of(paths), "lives") or [{}]
     return bool(lives[-1].get("job") == noted(paths.job).get("job", ""))
 
 

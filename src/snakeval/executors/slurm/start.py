@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from snakeval.executors.slurm.server_job import described
 from snakeval.executors.slurm.steps import hosting
 from snakeval.executors.slurm.submission import Followed, Submission, command_words
 from snakeval.executors.slurm.submit import Refused, sbatch
+from snakeval.job.files import mapping_in, read_json
 from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
 
@@ -126,11 +126,7 @@ def _image(run: Run, task: Task) -> str:
     """The image as the run has pinned it."""
     if not task.image:
         return ""
-    try:
-        record = json.loads(run.paths.record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return task.image
-    return str(record.get("images", {}).get(task.image, task.image))
+    return str(mapping_in(read_json(run.paths.record), "images").get(task.image, task.image))
 
 
 def _write(path: Path, text: str) -> None:
