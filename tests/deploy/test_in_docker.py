@@ -17,6 +17,7 @@ from rig.image import BASE_IMAGE, ensure_base_image
 from rig.model_server import llama_image
 from rig.other_user import other_user
 from rig.pipeline import nemo_sums
+from rig.promised import within
 from rig.unavailable import unavailable
 from rig.waiting import wait_until
 from snakeval.run_folder.layout import RunPaths
@@ -53,7 +54,7 @@ def test_a_server_in_a_container_lives_and_ends_with_its_supervisor(
         assert server.record["lives"][-1]["restarts"] == 1
         # and when the supervisor is killed, the container ends too
         os.kill(process.pid, signal.SIGKILL)
-        wait_until(lambda: not containers(server.run.id))
+        within(10, lambda: not containers(server.run.id), told=lambda: containers(server.run.id))
 
 
 def test_a_nemo_image_asks_a_server_in_a_container(

@@ -108,7 +108,7 @@ def test_the_run_s_own_script_is_ended(run: RunPaths) -> None:
         time.sleep(0.2)
         hold(run, script.pid, began(script.pid))
         report = kill.kill_run(run)
-        assert script.wait(5) == -15
+        assert script.wait() == -15
     assert report.ended == [f"arc: pid {script.pid}"]
 
 

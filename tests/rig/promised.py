@@ -6,11 +6,12 @@ beside, over and over, and takes some times longer than the processor worked on 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rig.waiting import wait_until
@@ -54,17 +55,24 @@ class Pace:
                 return
 
 
+@contextlib.contextmanager
+def promised(seconds: float) -> Iterator[None]:
+    """Asserts that a quiet machine needs no longer for what is done meanwhile."""
+    began = time.monotonic()
+    with Pace() as pace:
+        yield
+        took = time.monotonic() - began
+    assert took <= seconds * pace.slowness, (
+        f"{took:.1f} s on a machine that is {pace.slowness:.1f} times slower than quiet;"
+        f" promised are {seconds:g} s"
+    )
+
+
 def within(
     seconds: float,
     condition: Callable[[], Any],
     told: Callable[[], Any] = lambda: "it did not come true",
 ) -> None:
     """Waits until the condition holds, and asserts that a quiet machine needs no longer for it."""
-    began = time.monotonic()
-    with Pace() as pace:
+    with promised(seconds):
         wait_until(condition, every=0.1, told=told)
-        took = time.monotonic() - began
-    assert took <= seconds * pace.slowness, (
-        f"{took:.1f} s on a machine that is {pace.slowness:.1f} times slower than quiet;"
-        f" promised are {seconds:g} s"
-    )

@@ -9,13 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rig.waiting import wait_until
 from snakeval import demo_endpoint
 
 BENCHMARKS = Path(__file__).parents[2] / "config" / "benchmarks" / "demo"
@@ -51,13 +51,6 @@ class Endpoint:
         messages = [{"role": "user", "content": question}]
         body = {"model": demo_endpoint.MODEL, "messages": messages} | extra
         return self.request("POST", "/v1/chat/completions", body)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def start(port_file: Path) -> Iterator[Endpoint]:

@@ -2,11 +2,12 @@
 
 import signal
 import subprocess
-import time
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+
+from rig.waiting import PATIENCE, wait_until
 
 SCRIPT = (files("snakemake_executor_plugin_lepton") / "job.sh").read_text()
 
@@ -25,15 +26,12 @@ def start(folder: Path, command: str, limit: int = 0) -> "subprocess.Popen[str]"
 
 def run(folder: Path, command: str, limit: int = 0) -> tuple[int, str]:
     job = start(folder, command, limit)
-    output, _ = job.communicate(timeout=60)
+    output, _ = job.communicate(timeout=PATIENCE)
     return job.returncode, output
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < deadline, path
-        time.sleep(0.02)
+    wait_until(path.exists, told=lambda: path)
 
 
 @pytest.mark.parametrize(("command", "code"), [("true", 0), ("exit 7", 7), ("false | cat", 1)])
@@ -81,10 +79,14 @@ def test_a_second_start_of_an_ended_job_repeats_nothing(folder: Path) -> None:
 def test_nothing_of_the_command_outlives_it(folder: Path) -> None:
     run(folder, "(sleep 300 & echo $! >pid); true")
     pid = (folder / "pid").read_text().strip()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and "sleep" in Path(f"/proc/{pid}/cmdline").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+
+    def is_over() -> bool:
+        try:
+            return "sleep" not in Path(f"/proc/{pid}/cmdline").read_text()
+        except OSError:
+            return True
+
+    wait_until(is_over)
 
 
 def test_a_folder_that_is_not_in_the_job_is_named(folder: Path) -> None:

@@ -1,7 +1,5 @@
 """The Lepton of the tests: as strict as the SDK's own types, and it really runs what it is told."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import pytest
 import requests
 
 from rig.lepton_service import LeptonService
+from rig.waiting import wait_until
 
 JOB: dict[str, Any] = {
     "metadata": {"name": "one"},
@@ -50,10 +49,3 @@ def test_a_job_walks_through_the_states_of_what_really_runs(tmp_path: Path) -> N
         end.touch()
         wait_until(lambda: job.state.value == "Failed")
         assert not job.alive
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from rig.waiting import wait_until
 from snakeval.errors import InputError
 from snakeval.job.lease import host_id
 from snakeval.plan.make import config_of_run, plan
@@ -195,7 +195,7 @@ def test_no_gpu_is_given_twice_and_the_next_waits_for_the_first_to_end(tmp_path:
     found: list[dict[str, list[int]]] = []
     waiting = threading.Thread(target=lambda: found.append(claim("c", model="2")))
     waiting.start()
-    until(lambda: said)
+    wait_until(lambda: said)
     assert not found and "in use by a, b" in said[0]
     up.remove("a")
     waiting.join(10)
@@ -225,10 +225,3 @@ def test_gpus_of_a_server_that_an_earlier_start_has_left_are_in_use(tmp_path: Pa
 def forget_pids(file: Path) -> None:
     """The jobs that claimed are over, and their servers are up."""
     file.write_text(file.read_text().replace(str(os.getpid()), "0"))
-
-
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

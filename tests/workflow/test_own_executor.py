@@ -6,8 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,6 +14,7 @@ from quiz_project import quiz, target, write
 
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import QUICK_LM_EVAL, ROOT, SUMS, Project, nemo_sums
+from rig.waiting import wait_until
 
 EXAMPLE = ROOT / "config" / "examples" / "own_executor"
 
@@ -64,13 +63,6 @@ def processes_of(project: Project) -> list[int]:
     ]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.1)
-
-
 def test_the_demo_runs_through_it(project: Project) -> None:
     project.folder.mkdir()
     words = ("snakemake", "-s", str(project.snakefile), "--profile", str(EXAMPLE))
@@ -98,7 +90,7 @@ def test_status_and_kill_know_its_jobs_and_the_next_start_continues(
         told = target(project, "kill", "--config", f"run={project.run_folder.name}").check().output
         assert f"ended job {first} (quiz" in told
         assert f"ended job {second} (quiz" in told
-        snakemake.wait(60)
+        snakemake.wait()
     assert not processes_of(project)
     # when it is started again
     endpoint.latency = 0.0
@@ -129,7 +121,7 @@ def test_it_serves_a_model_and_nothing_is_left(project: Project) -> None:
     assert len(jobs_of(project)) == 2
     assert "1 of 1 benchmarks published" in ended.output
     assert (project.run_folder / "deployments" / "model" / "place").read_text() == "detached\n"
-    wait_until(lambda: not processes_of(project), 20)
+    wait_until(lambda: not processes_of(project))
 
 
 def test_without_its_package_a_profile_of_it_is_refused_in_a_sentence(project: Project) -> None:

@@ -1,6 +1,7 @@
 """Secrets stay in the environment: their values are in no file, command line or output."""
 
 import threading
+from collections import Counter
 from pathlib import Path
 
 from quiz_project import OWN, edit, quiz, row, target_command, write
@@ -28,16 +29,22 @@ class CommandLines(threading.Thread):
         self.looks = 0
         self.found: set[str] = set()
         self.seen: set[str] = set()
+        self._looks_at: Counter[str] = Counter()
         self._over = threading.Event()
 
     def run(self) -> None:
         while not self._over.wait(0.01):
             self.looks += 1
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
+            for number in Path("/proc").glob("[0-9]*"):
+                # A process gets its command line when it begins, and keeps it.
+                self._looks_at[number.name] += 1
+                if self._looks_at[number.name] > 50:
+                    continue
                 try:
-                    text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    told = (number / "cmdline").read_bytes().replace(b"\0", b" ")
                 except OSError:
                     continue
+                text = told.decode(errors="replace")
                 self.seen.add(text.partition(" ")[2][:200])
                 if any(canary in text for canary in CANARIES):
                     self.found.add(text)
