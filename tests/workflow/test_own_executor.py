@@ -77,8 +77,7 @@ def test_status_and_kill_know_its_jobs_and_the_next_start_continues(
 ) -> None:
     # given two benchmarks at work
     write(project, [quiz(seed=1), quiz(seed=2)])
-    endpoint.latency = 2.0
-    with project.started() as snakemake:
+    with project.started() as snakemake, endpoint.holding():
         endpoint.wait_until_asked(2)
         wait_until(lambda: len(jobs_of(project)) == 2)
         # then `status` names their jobs
@@ -91,9 +90,8 @@ def test_status_and_kill_know_its_jobs_and_the_next_start_continues(
         assert f"ended job {first} (quiz" in told
         assert f"ended job {second} (quiz" in told
         snakemake.wait()
-    assert not processes_of(project)
+    wait_until(lambda: not processes_of(project))
     # when it is started again
-    endpoint.latency = 0.0
     project.snakemake().check()
     # then all is published, and the record says by whom
     assert {row["state"] for row in project.rows()} == {"published"}
