@@ -9,6 +9,7 @@ from pathlib import Path
 
 from snakeval.config.load import load
 from snakeval.config.model import Config
+from snakeval.executors.lepton import server as lepton
 from snakeval.executors.slurm.server_job import batch_script, described
 from snakeval.plan.make import make_run
 from snakeval.plan.server import MODEL, servers_of
@@ -36,6 +37,9 @@ def main() -> int:
         for runtime in ("docker", "podman", "process", "apptainer", "pyxis"):
             scripts.append(Path(folder) / f"server_{runtime}.sh")
             scripts[-1].write_text(render_server(server, runtime, "image"), encoding="utf-8")
+        scripts.append(Path(folder) / "server_lepton.sh")
+        text = render_server(server, "lepton", "image", command="{}", body=lepton.body())
+        scripts[-1].write_text(text, encoding="utf-8")
         scripts.append(Path(folder) / "sbatch_server.sh")
         flags = described(run, server, {})
         scripts[-1].write_text(batch_script(run, server, flags, "image"), encoding="utf-8")

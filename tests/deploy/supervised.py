@@ -17,6 +17,7 @@ import psutil
 from rig.pipeline import as_in_a_terminal
 from rig.waiting import PATIENCE
 from snakeval.config.model import Config
+from snakeval.executors.lepton import server as lepton
 from snakeval.plan.server import MODEL, servers_of
 from snakeval.render.lib import write_library
 from snakeval.render.server import render
@@ -53,7 +54,9 @@ class Supervised:
         write_library(self.run.lib)
         self.paths.users.mkdir(parents=True, exist_ok=True)
         server = servers_of(config)[MODEL]
-        self.paths.script.write_text(render(server, runtime, server.image, command=endpoint))
+        own = lepton.body() if endpoint else None
+        text = render(server, runtime, server.image, command=endpoint, body=own)
+        self.paths.script.write_text(text)
 
     @contextlib.contextmanager
     def started(self, **variables: str) -> Iterator[subprocess.Popen[bytes]]:

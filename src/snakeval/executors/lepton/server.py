@@ -37,7 +37,7 @@ DOWN = 150.0
 """Seconds in which an endpoint is deleted, though the service refuses for a while."""
 
 
-def _body() -> str:
+def body() -> str:
     """The bash of `server.sh` that is an endpoint's."""
     return (files(__package__) / "server.sh").read_text(encoding="utf-8")
 
@@ -176,7 +176,7 @@ class Servers(local.Servers):
         content = json.dumps(content_of(run, server, image), indent=1)
         write_atomically(
             script,
-            render(server, runtime, image, command=content, body=_body()),
+            render(server, runtime, image, command=content, body=body()),
         )
         script.chmod(0o755)
 
