@@ -49,6 +49,7 @@ bench: $(VENV)/dev
 	$(BIN)/python -m bench.overhead
 	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.one_server
+	$(BIN)/python -m bench.gateway
 
 # The JSON Schema and the tables of docs/configuration.md, from the config model.
 reference: $(VENV)/run

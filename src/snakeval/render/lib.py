@@ -32,10 +32,19 @@ MODULES = (
     "result_formats",
     "harness_log",
     "answer_cache",
+    "gateway/__init__",
+    "gateway/__main__",
+    "gateway/accounts",
+    "gateway/asked",
+    "gateway/completion",
+    "gateway/ledger",
+    "gateway/pace",
+    "gateway/server",
+    "gateway/upstream",
 )
 """Modules of `snakeval.job` that a run folder gets."""
 
-STARTED = ("attempt", "server", "supervise", "slurm_job", "shared_folder", "verify")
+STARTED = ("attempt", "server", "supervise", "slurm_job", "shared_folder", "verify", "gateway")
 """Those that scripts start, as `lib/<name>.py`."""
 
 _STARTER = '''\
@@ -55,7 +64,7 @@ def job_file(name: str) -> str:
 
 def write_library(lib: Path) -> None:
     """Makes the folder, or brings it up to date."""
-    (lib / "job").mkdir(parents=True, exist_ok=True)
+    (lib / "job" / "gateway").mkdir(parents=True, exist_ok=True)
     for name in MODULES:
         write_changed(lib / "job" / f"{name}.py", job_file(f"{name}.py"))
     for name in STARTED:

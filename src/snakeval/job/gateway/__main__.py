@@ -1,0 +1,152 @@
+"""Starts the gateway of an attempt, or prints the accounts of a record.
+
+    python lib/gateway.py serve --record DIR --attempt N --token-env NAME --port-file FILE
+        --endpoint model URL_VARIABLE [KEY_VARIABLE] [--endpoint judge ...]
+    python lib/gateway.py account DIR
+
+Addresses, keys and the token come by the names of variables: a command line can be read by anybody.
+When it listens, it writes a line `NAME PORT` for each endpoint into the port file. It ends when its
+standard input does, and by no signal but KILL. Exit code 3: aiohttp is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+from ..files import write_atomically
+from .accounts import accounts
+from .pace import private_folder
+
+NO_AIOHTTP = 3
+PATIENCE = 120.0
+
+
+def serve(options: argparse.Namespace) -> int:
+    try:
+        import aiohttp  # noqa: F401
+    except ImportError as error:
+        print(f"this Python ({sys.executable}) has no aiohttp: {error}")
+        return NO_AIOHTTP
+    token = os.environ.get(options.token_env, "")
+    if len(token) < 16:
+        print(f"{options.token_env} must hold a token of 16 characters or more")
+        return 2
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the harness may still be at it
+    allow_many_connections()
+    asyncio.run(listen(options, token))
+    return 0
+
+
+async def listen(options: argparse.Namespace, token: str) -> None:
+    """Serves until standard input ends."""
+    from aiohttp import web
+
+    from .ledger import Answers, Ledger
+    from .pace import Pace
+    from .server import Gate, Record
+    from .upstream import Upstream, session
+
+    record = Record(Ledger(options.record), Answers(options.record), options.attempt)
+    folder = options.pace_folder or private_folder()
+    paces: dict[str, Pace] = {}  # two endpoints of one address share its slots
+    ports = []
+    async with session() as connections:
+        for name, url, key in endpoints(options.endpoint):
+            upstream = Upstream(name, url, key)
+            pace = paces.get(upstream.origin)
+            if pace is None:
+                pace = Pace(folder, upstream.origin, options.max_in_flight)
+                paces[upstream.origin] = pace
+            gate = Gate(upstream, connections, record, pace, token, options.patience)
+            runner = web.AppRunner(
+                gate.application(),
+                access_log=None,
+                handler_cancellation=True,
+                # The harness ends its connections; one that is closed under it is a failed request.
+                keepalive_timeout=24 * 3600.0,
+                max_line_size=64 * 1024,
+                max_field_size=256 * 1024,
+            )
+            await runner.setup()
+            site = web.TCPSite(runner, options.bind, options.port, backlog=4096)
+            await site.start()
+            ports.append(f"{name} {runner.addresses[0][1]}\n")
+        write_atomically(options.port_file, "".join(ports))
+        threading.Thread(target=end_with_stdin, daemon=True).start()
+        await asyncio.Event().wait()
+
+
+def endpoints(given: list[list[str]]) -> list[tuple[str, str, str]]:
+    """Name, address and key of each; the latter two from the variables that are named."""
+    found = []
+    for name, url_variable, *key_variable in given:
+        key = os.environ.get(key_variable[0], "") if key_variable else ""
+        found.append((name, os.environ.get(url_variable, ""), key))
+    return found
+
+
+def end_with_stdin() -> NoReturn:
+    """At once: what is in the ledger is on disk, and nobody waits for the rest."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    os._exit(0)
+
+
+def allow_many_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def account(options: argparse.Namespace) -> int:
+    found = {name: each.as_json() for name, each in accounts(options.record).items()}
+    print(json.dumps(found, indent=1))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    outer = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = outer.add_subparsers(required=True)
+    command = commands.add_parser("serve")
+    command.add_argument("--record", type=Path, required=True, help="folder of the ledger")
+    command.add_argument("--attempt", type=int, required=True)
+    command.add_argument("--endpoint", nargs="+", action="append", required=True)
+    command.add_argument("--token-env", required=True, help="variable with the task's token")
+    command.add_argument("--port-file", type=Path, required=True)
+    command.add_argument("--bind", default="127.0.0.1")
+    command.add_argument("--port", type=int, default=0)
+    command.add_argument("--patience", type=float, default=PATIENCE, help="seconds")
+    command.add_argument("--max-in-flight", type=int, default=None)
+    command.add_argument("--pace-folder", type=Path, default=None)
+    command.set_defaults(run=serve)
+    command = commands.add_parser("account")
+    command.add_argument("record", type=Path)
+    command.set_defaults(run=account)
+    return outer
+
+
+def main() -> int:
+    options = parser().parse_args()
+    try:
+        return int(options.run(options))
+    except (OSError, ValueError) as error:
+        print(f"the gateway cannot serve: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

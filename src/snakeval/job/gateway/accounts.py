@@ -1,0 +1,172 @@
+"""What a ledger tells: an account for each endpoint. Standard library only.
+
+python lib/gateway.py account RECORD_DIR     prints the accounts as JSON
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .ledger import LEDGER, rows
+
+ANSWERED, REPLAYED = "answered", "replayed"
+Identity = tuple[str, str, int]
+"""Endpoint, key and occurrence: which request it is."""
+
+QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99}
+
+
+@dataclass
+class Account:
+    """What was asked of an endpoint, over all attempts. Answers that were replayed cost nothing:
+    tokens, times, ends and texts are those of the answers that the endpoint gave.
+
+    requests      for an answer, as the harness made them
+    answered      by the endpoint; replayed: from those on disk
+    unanswered    different requests (repeats count one by one) that never got an answer
+    failures      requests without an answer, by status or by what happened instead
+    tokens        sums of prompt, completion, cached, reasoning
+    latency       seconds from request to answer: median, p90, p99; first_byte the same
+    seconds       from the first request to the last answer, summed over attempts
+    finish        answers by the reason why they end
+    other_models  answers by another model than the one asked for: 'asked -> named': number
+    empty         answers that say nothing
+    all_equal     whether there are two answers or more, and all say the same
+    all_cut       whether there are answers, and all were cut for length
+    held          seconds that requests were held back, summed
+    """
+
+    requests: int = 0
+    answered: int = 0
+    replayed: int = 0
+    unanswered: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    latency: dict[str, float] = field(default_factory=dict)
+    first_byte: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    finish: Counter[str] = field(default_factory=Counter)
+    other_models: Counter[str] = field(default_factory=Counter)
+    empty: int = 0
+    all_equal: bool = False
+    all_cut: bool = False
+    held: float = 0.0
+
+    @property
+    def answers_per_second(self) -> float | None:
+        return self.answered / self.seconds if self.seconds else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        return self.tokens["completion"] / self.seconds if self.seconds else None
+
+    def as_json(self) -> dict[str, Any]:
+        speed = {
+            "answers_per_second": self.answers_per_second,
+            "tokens_per_second": self.tokens_per_second,
+        }
+        return {**vars(self), **speed}
+
+
+def accounts(record: Path) -> dict[str, Account]:
+    """The account of each endpoint that was asked for answers; none without a ledger."""
+    ledger = record / LEDGER
+    drafts: dict[str, _Draft] = {}
+    failed: set[Identity] = set()
+    for row in rows(ledger):
+        if "key" in row:
+            drafts.setdefault(str(row.get("endpoint")), _Draft()).add(row)
+            if not _is_answer(row):
+                failed.add(_identity(row))
+    for endpoint, left in _never_answered(ledger, failed).items():
+        drafts[endpoint].account.unanswered = left
+    return {endpoint: draft.finished() for endpoint, draft in drafts.items()}
+
+
+def unanswered(ledger: Path) -> Counter[str]:
+    """Requests that never got an answer, by endpoint; one that was tried again counts once."""
+    failed = {_identity(row) for row in rows(ledger) if "key" in row and not _is_answer(row)}
+    return _never_answered(ledger, failed)
+
+
+def _never_answered(ledger: Path, failed: set[Identity]) -> Counter[str]:
+    """Reads the ledger again, so that only failures need be kept in memory."""
+    if failed:
+        failed = failed.difference(
+            _identity(row) for row in rows(ledger) if "key" in row and _is_answer(row)
+        )
+    return Counter(endpoint for endpoint, _, _ in failed)
+
+
+def _identity(row: dict[str, Any]) -> Identity:
+    return str(row.get("endpoint")), str(row["key"]), int(row.get("occurrence", 0))
+
+
+def _is_answer(row: dict[str, Any]) -> bool:
+    return row.get("outcome") in (ANSWERED, REPLAYED)
+
+
+class _Draft:
+    """An account while the ledger is read."""
+
+    def __init__(self) -> None:
+        self.account = Account()
+        self._latency, self._first = array("d"), array("d")
+        self._spans: dict[Any, tuple[float, float]] = {}
+        self._texts: set[Any] = set()
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.account.requests += 1
+        self.account.held += row.get("held", 0.0)
+        outcome = row.get("outcome")
+        if outcome == ANSWERED:
+            self._answered(row)
+        elif outcome == REPLAYED:
+            self.account.replayed += 1
+        else:
+            status = row.get("status", 200)
+            self.account.failures[str(outcome if status == 200 else status)] += 1
+
+    def _answered(self, row: dict[str, Any]) -> None:
+        account = self.account
+        account.answered += 1
+        account.tokens.update(row.get("tokens", {}))
+        account.finish[row.get("finish") or "unknown"] += 1
+        account.empty += bool(row.get("empty"))
+        if row.get("named"):
+            account.other_models[f"{row.get('model')} -> {row['named']}"] += 1
+        if len(self._texts) < 2:  # more would be no news
+            self._texts.add(row.get("text"))
+        self._time(row)
+
+    def _time(self, row: dict[str, Any]) -> None:
+        began, seconds = float(row["time"]), float(row["seconds"])
+        self._latency.append(seconds)
+        self._first.append(float(row.get("first_byte", seconds)))
+        first, last = self._spans.get(row.get("attempt"), (began, began))
+        self._spans[row.get("attempt")] = min(first, began), max(last, began + seconds)
+
+    def finished(self) -> Account:
+        account = self.account
+        account.latency, account.first_byte = quantiles(self._latency), quantiles(self._first)
+        account.seconds = round(sum(last - first for first, last in self._spans.values()), 3)
+        account.all_equal = (
+            account.answered > 1 and len(self._texts) == 1 and None not in self._texts
+        )
+        account.all_cut = account.answered > 0 and set(account.finish) == {"length"}
+        return account
+
+
+def quantiles(values: Iterable[float]) -> dict[str, float]:
+    """Median, p90, p99 (nearest rank); nothing of nothing."""
+    ordered = sorted(values)
+    if not ordered:
+        return {}
+    return {
+        name: ordered[int(share * (len(ordered) - 1) + 0.5)] for name, share in QUANTILES.items()
+    }

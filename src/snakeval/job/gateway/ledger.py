@@ -1,0 +1,128 @@
+"""The ledger of a task: a line of JSON for every request; and the file with the answers.
+
+    ledger.jsonl   appended to only, by one process at a time; a line that was cut is passed over
+    answers.bin    the answers, compressed; a line of the ledger says at which byte one begins
+
+An answer is written before its line, so what the ledger has is there. Both survive SIGKILL at any
+moment: a line or an answer is one write. After a power cut the last seconds may be missing; an
+answer that does not match its checksum is asked again. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+LEDGER = "ledger.jsonl"
+ANSWERS = "answers.bin"
+
+_HEAD = struct.Struct(">4sII")  # mark, length and checksum of what follows
+_MARK = b"SVA1"
+
+
+class Stored(NamedTuple):
+    """An answer on disk: its media type, when it was given (seconds since 1970), its whole body."""
+
+    content_type: str
+    given: float
+    body: bytes
+
+
+def rows(ledger: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a ledger, oldest first; none where there is no ledger."""
+    with contextlib.suppress(FileNotFoundError), ledger.open("rb") as lines:
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict):
+                    yield row
+
+
+class Ledger:
+    """Writes lines. Raises OSError where the disk is full: what is not recorded did not happen."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / LEDGER
+        self._file = _appended(self.path)
+        if not _ends_with_newline(self.path):
+            _write_all(self._file, b"\n")
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        line = json.dumps(row, separators=(",", ":")) + "\n"
+        _write_all(self._file, line.encode())
+
+
+class Answers:
+    """The answers of earlier attempts, and those of this one that nobody has received."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = _appended(folder / ANSWERS)
+        self._at: dict[bytes, int] = {}
+        for row in rows(folder / LEDGER):
+            if "at" in row:
+                self._at[_place(bytes.fromhex(row["key"]), row["occurrence"])] = row["at"]
+
+    def keep(self, stored: Stored) -> int:
+        """Writes an answer; the byte at which it begins."""
+        head = json.dumps({"content_type": stored.content_type, "given": stored.given})
+        packed = zlib.compress(head.encode() + b"\n" + stored.body, 1)
+        at = os.lseek(self._file, 0, os.SEEK_END)
+        _write_all(self._file, _HEAD.pack(_MARK, len(packed), zlib.crc32(packed)) + packed)
+        return at
+
+    def undelivered(self, key: bytes, occurrence: int, at: int) -> None:
+        """Whoever asks next gets this one."""
+        self._at[_place(key, occurrence)] = at
+
+    def take(self, key: bytes, occurrence: int) -> tuple[int, Stored] | None:
+        """An answer that is there, and where; None: it is to be asked."""
+        at = self._at.pop(_place(key, occurrence), None)
+        stored = None if at is None else self.read(at)
+        return None if at is None or stored is None else (at, stored)
+
+    def read(self, at: int) -> Stored | None:
+        """The answer that begins at a byte; None where it is not whole."""
+        mark, length, checksum = _unpacked(os.pread(self._file, _HEAD.size, at))
+        packed = os.pread(self._file, length, at + _HEAD.size)
+        if mark != _MARK or len(packed) != length or zlib.crc32(packed) != checksum:
+            return None
+        head, _, body = zlib.decompress(packed).partition(b"\n")
+        told = json.loads(head)
+        return Stored(told["content_type"], told["given"], body)
+
+
+def _place(key: bytes, occurrence: int) -> bytes:
+    return key + occurrence.to_bytes(4, "big")
+
+
+def _unpacked(head: bytes) -> tuple[bytes, int, int]:
+    if len(head) != _HEAD.size:
+        return b"", 0, 1
+    mark, length, checksum = _HEAD.unpack(head)
+    return mark, length, checksum
+
+
+def _appended(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read(1) in (b"", b"\n")
+
+
+def _write_all(file: int, content: bytes) -> None:
+    """One write; where the disk takes only a part of it, the rest raises."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(file, left) :]

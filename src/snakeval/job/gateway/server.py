@@ -1,0 +1,390 @@
+"""The gateway's server: takes the harness's requests, asks the endpoint, keeps ledger and answers.
+
+Needs aiohttp. One `Gate` for each endpoint, each with a port of its own; one thread, no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+
+from .accounts import ANSWERED, REPLAYED
+from .asked import Occurrences, asked
+from .completion import STREAM, Verdict, judge, kind_of
+from .ledger import Answers, Ledger, Stored
+from .pace import Pace, Patience, retry_after
+from .upstream import Headers, Upstream, decoded, end_to_end
+
+UNREACHABLE, CUT, GONE, PASSED = "unreachable", "cut", "gone", "passed"
+REFUSED, NO_ANSWER = "refused", "no answer"
+REPLAYED_HEADER = "X-Snakeval-Replayed"
+VERDICT_HEADER = "X-Snakeval-Gateway"
+BIGGEST_BODY = 1 << 30
+LONGEST = 200
+"""Characters of what others have written, in a line of the ledger."""
+
+
+@dataclass
+class Record:
+    """What all gates of a task share: its ledger, its answers, the attempt."""
+
+    ledger: Ledger
+    answers: Answers
+    attempt: int
+
+
+class Exchange:
+    """One request of the harness, and what becomes of it; `row` is its line in the ledger."""
+
+    def __init__(self, gate: Gate, request: web.Request, path: str, body: bytes) -> None:
+        self.request, self.path, self.body = request, path, body
+        self.kind = kind_of(request.method, path.partition("?")[0])
+        self.began = time.monotonic()
+        self.key, self.occurrence, self.delivered = b"", 0, False
+        self.row: dict[str, Any] = {
+            "time": round(time.time(), 3),
+            "attempt": gate.record.attempt,
+            "endpoint": gate.upstream.name,
+            "path": path.partition("?")[0][:LONGEST],
+        }
+        if request.method != "POST":
+            self.row["method"] = request.method
+
+    def identify(self, endpoint: str, occurrences: Occurrences) -> None:
+        what = asked(endpoint, self.path, self.body)
+        self.key, self.occurrence = what.key, occurrences.take(what.key)
+        self.row.update(key=self.key.hex(), occurrence=self.occurrence, model=what.model[:LONGEST])
+
+    def seconds(self) -> float:
+        return round(time.monotonic() - self.began, 4)
+
+    def first_byte(self) -> None:
+        self.row.setdefault("first_byte", self.seconds())
+
+    def note(self, verdict: Verdict) -> None:
+        """What the reply says of itself."""
+        named = (verdict.model or "")[:LONGEST]
+        if named and named != self.row.get("model"):
+            self.row["named"] = named
+        if verdict.tokens:
+            self.row["tokens"] = verdict.tokens
+        if verdict.finish:
+            self.row["finish"] = verdict.finish[:LONGEST]
+        if verdict.text is not None:
+            self.row["text"] = f"{zlib.crc32(verdict.text.encode()):08x}"
+            if not verdict.text.strip():
+                self.row["empty"] = True
+
+
+class Reply:
+    """What the endpoint has sent: whole where it must be judged first, else still coming."""
+
+    def __init__(self, status: int, headers: Headers, reason: str | None = None) -> None:
+        self.status, self.reason, self.headers = status, reason, headers
+        self.body: bytes | None = None
+        self.coming: aiohttp.ClientResponse | None = None
+        self.trouble = ""
+        self.is_hopeless = False
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("Content-Type", "")
+
+    @property
+    def encoding(self) -> str:
+        return self.headers.get("Content-Encoding", "")
+
+    @property
+    def retry_after(self) -> float | None:
+        return retry_after(self.headers.get("Retry-After"))
+
+    def is_troubled(self) -> bool:
+        """Whether the endpoint asks to come back later, or could not be asked."""
+        if self.is_hopeless:
+            return False
+        if self.trouble or self.status in Patience.STATUSES:
+            return True
+        return self.status >= 400 and self.retry_after is not None
+
+    def release(self) -> None:
+        if self.coming is not None:
+            self.coming.release()
+
+
+def failed(trouble: str, is_hopeless: bool = False) -> Reply:
+    """Stands for the reply of an endpoint that gave none; hopeless: it will not give one later."""
+    reply = Reply(502, CIMultiDict({"Content-Type": "application/json"}))
+    reply.trouble, reply.is_hopeless = trouble, is_hopeless
+    reply.body = error_body(trouble)
+    return reply
+
+
+def error_body(message: str) -> bytes:
+    error = {"message": message, "type": "gateway_error", "param": None, "code": None}
+    return json.dumps({"error": error}).encode()
+
+
+class Gate:
+    """One endpoint's side of the gateway."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        session: aiohttp.ClientSession,
+        record: Record,
+        pace: Pace,
+        token: str,
+        patience: float,
+    ) -> None:
+        self.upstream, self.session, self.record, self.pace = upstream, session, record, pace
+        self.token = token
+        self._patience = Patience(patience)
+        self._occurrences = Occurrences()
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=BIGGEST_BODY)
+        app.router.add_route("*", "/{path:.*}", self.serve)
+        return app
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Every request of the harness."""
+        path = self._admitted(request)
+        if path is None:
+            return web.Response(
+                status=401,
+                body=error_body("this gateway is open to the token of its task only"),
+                content_type="application/json",
+            )
+        exchange = Exchange(self, request, path, await request.read())
+        if not exchange.kind:
+            return await self._recorded(exchange)
+        exchange.identify(self.upstream.name, self._occurrences)
+        try:
+            return await self._replayed(exchange) or await self._recorded(exchange)
+        finally:
+            if not exchange.delivered:
+                self._give_back(exchange)
+
+    def _give_back(self, exchange: Exchange) -> None:
+        """Who asks the same next is the same occurrence, and gets the answer if there is one."""
+        self._occurrences.give_back(exchange.key, exchange.occurrence)
+        if "at" in exchange.row:
+            place = exchange.key, exchange.occurrence
+            self.record.answers.undelivered(*place, exchange.row["at"])
+
+    def _admitted(self, request: web.Request) -> str | None:
+        """The path to ask for; None for who does not know the token.
+
+        It comes as the key, or as the first folder of the path where the endpoint wants no key.
+        """
+        first, slash, rest = request.raw_path[1:].partition("/")
+        if slash and same(first, self.token):
+            return f"/{rest}"
+        if any(same(each, self.token) for each in keys_of(request.headers)):
+            return request.raw_path
+        return None
+
+    # ---- answers on disk
+
+    async def _replayed(self, exchange: Exchange) -> web.StreamResponse | None:
+        found = self.record.answers.take(exchange.key, exchange.occurrence)
+        if found is None:
+            return None
+        exchange.row["at"], stored = found
+        given = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stored.given))
+        headers = {"Content-Type": stored.content_type, REPLAYED_HEADER: given}
+        response = web.StreamResponse(headers=headers)
+        if not stored.content_type.lower().startswith(STREAM):
+            response.content_length = len(stored.body)
+        self._write(exchange, REPLAYED, 200)
+        await response.prepare(exchange.request)
+        await response.write(stored.body)
+        await response.write_eof()
+        exchange.delivered = True
+        return response
+
+    # ---- asking
+
+    async def _recorded(self, exchange: Exchange) -> web.StreamResponse:
+        """Asks the endpoint and passes its reply on; a client that leaves is in the ledger, too."""
+        try:
+            async with self._reply(exchange) as reply:
+                if reply.body is None:
+                    return await self._pass_on(exchange, reply)
+                return await self._send(exchange, reply, reply.body)
+        except (asyncio.CancelledError, ConnectionError):
+            if "outcome" not in exchange.row:
+                with suppress(OSError):
+                    self._write(exchange, GONE)
+            raise
+
+    @asynccontextmanager
+    async def _reply(self, exchange: Exchange) -> AsyncIterator[Reply]:
+        """The endpoint's reply, when it is not in trouble or patience is at an end; the request is
+        in flight as long as its reply is in use."""
+        tries = 0
+        while True:
+            tries += 1
+            async with self.pace.slot() as since:
+                held = since - exchange.began
+                reply = await self._once(exchange)
+                pause = self._pause(exchange, reply, tries, since)
+                if pause is None:
+                    self._hold(exchange, held, tries)
+                    try:
+                        yield reply
+                    finally:
+                        reply.release()
+                    return
+                reply.release()
+            await asyncio.sleep(pause)
+
+    def _hold(self, exchange: Exchange, held: float, tries: int) -> None:
+        if held >= 0.001:
+            exchange.row["held"] = round(held, 3)
+        if tries > 1:
+            exchange.row["tries"] = tries
+
+    def _pause(self, exchange: Exchange, reply: Reply, tries: int, since: float) -> float | None:
+        """Seconds until the next try; None: this reply is passed on."""
+        if not reply.is_troubled():
+            if reply.status < 400:
+                self.pace.faster()
+                self._patience.back()
+            return None
+        # A kept connection that the server has just closed is no sign of trouble.
+        if reply.trouble and tries == 1:
+            return 0.0 if self._patience.pause(exchange.began, 0) is not None else None
+        wanted = reply.retry_after
+        pause = self._patience.pause(exchange.began, tries, wanted)
+        self.pace.slower(since, wanted or 0.0 if pause is not None else 0.0)
+        return pause
+
+    async def _once(self, exchange: Exchange) -> Reply:
+        request, upstream = exchange.request, self.upstream
+        headers = upstream.headers(request.headers, self.token)
+        try:
+            coming = await upstream.ask(
+                self.session, request.method, exchange.path, headers, exchange.body
+            )
+            reply = Reply(coming.status, end_to_end(coming.headers), coming.reason)
+            reply.coming = coming
+            if exchange.kind and not reply.content_type.lower().startswith(STREAM):
+                reply.body = await coming.read()
+        except aiohttp.ClientConnectorCertificateError as error:
+            why = error.certificate_error
+            return failed(f"the endpoint's certificate is not trusted: {why}", is_hopeless=True)
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:  # noqa: UP041 - until 3.11
+            return failed(f"the endpoint could not be asked: {said(error)}")
+        exchange.first_byte()
+        return reply
+
+    # ---- passing on
+
+    async def _send(self, exchange: Exchange, reply: Reply, body: bytes) -> web.StreamResponse:
+        """A reply that is here as a whole: judged and recorded before the harness has it."""
+        outcome, verdict = self._judged(exchange, reply, body)
+        headers, status = CIMultiDict(reply.headers), reply.status
+        if outcome == NO_ANSWER:
+            # A harness takes any 200 for an answer, and keeps it.
+            status, headers[VERDICT_HEADER] = 502, f"not an answer: {verdict.why}"
+        headers.popall("Content-Length", None)
+        self._write(exchange, outcome, reply.status, reply.trouble or verdict.why)
+        reason = reply.reason if status == reply.status else None
+        response = web.Response(status=status, reason=reason, headers=headers, body=body)
+        await response.prepare(exchange.request)
+        await response.write_eof()
+        exchange.delivered = outcome == ANSWERED
+        return response
+
+    def _judged(self, exchange: Exchange, reply: Reply, body: bytes) -> tuple[str, Verdict]:
+        """The outcome by the one rule; an answer is on disk afterwards."""
+        if reply.trouble:
+            return UNREACHABLE, Verdict(False, reply.trouble)
+        try:
+            text = decoded(body, reply.encoding)
+        except ValueError as error:
+            return NO_ANSWER, Verdict(False, str(error))
+        verdict = judge(str(exchange.kind), reply.status, reply.content_type, text)
+        exchange.note(verdict)
+        if not verdict.answered:
+            return (NO_ANSWER if reply.status == 200 else REFUSED), verdict
+        stored = Stored(reply.content_type, time.time(), text)
+        exchange.row["at"] = self.record.answers.keep(stored)
+        return ANSWERED, verdict
+
+    async def _pass_on(self, exchange: Exchange, reply: Reply) -> web.StreamResponse:
+        """A reply that is still coming: chunk by chunk, as they come."""
+        coming = reply.coming
+        assert coming is not None
+        response = web.StreamResponse(
+            status=reply.status, reason=reply.reason, headers=reply.headers
+        )
+        chunks: list[bytes] = []
+        await response.prepare(exchange.request)
+        try:
+            async for chunk in coming.content.iter_any():
+                if exchange.kind:
+                    chunks.append(chunk)
+                await response.write(chunk)
+        except aiohttp.ClientError as error:
+            self._write(exchange, CUT, reply.status, said(error))
+            return cut(exchange.request, response)
+        return await self._end(exchange, reply, response, b"".join(chunks))
+
+    async def _end(
+        self, exchange: Exchange, reply: Reply, response: web.StreamResponse, body: bytes
+    ) -> web.StreamResponse:
+        """Of a reply that has come to its end: recorded before the harness sees the end."""
+        if exchange.kind:
+            outcome, verdict = self._judged(exchange, reply, body)
+            self._write(exchange, outcome, reply.status, verdict.why)
+        else:
+            outcome = PASSED
+            self._write(exchange, PASSED, reply.status)
+        await response.write_eof()
+        exchange.delivered = outcome == ANSWERED
+        return response
+
+    def _write(self, exchange: Exchange, outcome: str, status: int = 0, why: str = "") -> None:
+        row = exchange.row
+        row.update(outcome=outcome, seconds=exchange.seconds())
+        if status and outcome != UNREACHABLE:
+            row["status"] = status
+        if why and outcome not in (ANSWERED, REFUSED):
+            row["why"] = why[:LONGEST]
+        self.record.ledger.add(row)
+
+
+def cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Ends the connection in the middle, as the endpoint has: no orderly end may follow."""
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
+def same(given: str, token: str) -> bool:
+    """Compares in a time that does not tell how much of it is right."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
+
+
+def keys_of(headers: Headers) -> list[str]:
+    """What a request gives as its key."""
+    scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+    given = [headers.get("X-Api-Key", ""), headers.get("Api-Key", "")]
+    return [*given, bearer.strip()] if scheme.lower() == "bearer" else given
+
+
+def said(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

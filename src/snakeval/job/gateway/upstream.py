@@ -1,0 +1,148 @@
+"""Asking an endpoint: its address, its key, and the way to it (proxies, certificate authorities).
+
+Needs aiohttp. What is asked and answered passes unchanged, but for the headers that belong to one
+connection only, and the key, which takes the place of the token.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+import urllib.parse
+import urllib.request
+import zlib
+from typing import Union
+
+import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from ..endpoint import CA_VARIABLES, is_local
+
+Headers = Union["CIMultiDict[str]", "CIMultiDictProxy[str]"]
+
+HOP_BY_HOP = frozenset(
+    ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
+     "te", "trailer", "transfer-encoding", "upgrade")
+)  # fmt: skip
+KEY_HEADERS = ("Authorization", "X-Api-Key", "Api-Key")
+READABLE = ("gzip", "deflate", "identity")
+"""Encodings of a body that the standard library can undo; no other is asked for."""
+
+
+class Upstream:
+    """One endpoint.
+
+    name  in the ledger; url: of the endpoint, whose scheme, host and port count; key: the real one
+    """
+
+    def __init__(self, name: str, url: str, key: str = "") -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"the address of the endpoint '{name}' is no http:// or https:// URL")
+        place = parts.netloc.rpartition("@")[2]
+        self.name, self.key = name, key
+        self.origin = f"{parts.scheme}://{place}"
+        self._user = urllib.parse.unquote(parts.netloc.rpartition("@")[0])
+        self._proxy = proxy_for(self.origin)
+        self._ssl = authorities() if parts.scheme == "https" else None
+
+    async def ask(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes,
+    ) -> aiohttp.ClientResponse:
+        """Sends a request; returns when the reply's headers have come. Raises aiohttp.ClientError
+        or OSError where there is none."""
+        return await session.request(
+            method,
+            URL(self.origin + path, encoded=True),
+            headers=headers,
+            data=body or None,
+            allow_redirects=False,
+            proxy=self._proxy,
+            ssl=self._ssl if self._ssl is not None else True,
+            # The harness has a time limit of its own, and hangs up when it is reached.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+        )
+
+    def headers(self, given: Headers, token: str) -> CIMultiDict[str]:
+        """What the endpoint gets: the caller's headers with the key for the token."""
+        passed = end_to_end(given)
+        passed.popall("Host", None)
+        passed.popall("Content-Length", None)
+        for name in KEY_HEADERS:
+            if token and token in passed.get(name, ""):
+                value = passed.popall(name)[0]
+                if self.key:
+                    passed[name] = value.replace(token, self.key)
+        if self._user and "Authorization" not in passed:
+            encoded = base64.b64encode(self._user.encode()).decode()
+            passed["Authorization"] = f"Basic {encoded}"
+        _ask_for_readable(passed)
+        return passed
+
+
+def _ask_for_readable(headers: CIMultiDict[str]) -> None:
+    wanted = [each.strip() for each in headers.get("Accept-Encoding", "").split(",")]
+    kept = [each for each in wanted if each.partition(";")[0].strip().lower() in READABLE]
+    headers["Accept-Encoding"] = ", ".join(kept) or "identity"
+
+
+def end_to_end(headers: Headers) -> CIMultiDict[str]:
+    """Headers without those that belong to one connection."""
+    named = {each.strip().lower() for each in headers.get("Connection", "").split(",")}
+    dropped = HOP_BY_HOP | named
+    return CIMultiDict(
+        (name, text) for name, text in headers.items() if name.lower() not in dropped
+    )
+
+
+def session() -> aiohttp.ClientSession:
+    """Connections without a limit of their own; bodies come as they are sent."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        read_bufsize=256 * 1024,
+        max_line_size=64 * 1024,
+        max_field_size=256 * 1024,
+    )
+
+
+def proxy_for(url: str) -> str | None:
+    """The caller's proxy for an address; none for this machine's own (as `endpoint.opener_for`)."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    if is_local(url) or urllib.request.proxy_bypass(host):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(urllib.parse.urlsplit(url).scheme) or proxies.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def authorities() -> ssl.SSLContext:
+    """Trusts the caller's certificate authorities where a variable names them."""
+    bundle = next((path for path in map(os.environ.get, CA_VARIABLES) if path), None)
+    folder = bool(bundle) and os.path.isdir(str(bundle))
+    return ssl.create_default_context(
+        cafile=None if folder else bundle, capath=bundle if folder else None
+    )
+
+
+def decoded(body: bytes, encoding: str) -> bytes:
+    """A body as it was before its Content-Encoding. Raises ValueError where it cannot be read."""
+    for name in reversed([each.strip().lower() for each in encoding.split(",") if each.strip()]):
+        if name not in READABLE:
+            raise ValueError(f"the encoding {name} is not known")
+        try:
+            body = (
+                body if name == "identity" else zlib.decompress(body, 47 if name == "gzip" else 15)
+            )
+        except zlib.error as error:
+            raise ValueError(f"the body is no {name}: {error}") from None
+    return body
