@@ -31,6 +31,9 @@ ROOT = Path(__file__).parents[2]
 QUICK_LM_EVAL = Path(__file__).with_name("quick_lm_eval")
 MODEL = "test-model"
 
+BEHIND_THE_GATEWAY = {"gateway": True} if os.environ.get("SNAKEVAL_TEST_GATEWAY") else {}
+"""SNAKEVAL_TEST_GATEWAY=1 runs any test of the pipeline behind the gateway."""
+
 SUMS: dict[str, Any] = {"name": "rig.snakeval_sums"}
 """The tests' own benchmark, by plain lm-eval without a container (see `HARNESSES`)."""
 
@@ -109,7 +112,7 @@ class Project:
     ) -> dict[str, Any]:
         """Writes the config; `sections` are top-level keys on top of it. Returns it."""
         content: dict[str, Any] = {
-            "execution": {"output_dir": "out", "min_free_gb": 0},
+            "execution": {"output_dir": "out", "min_free_gb": 0, **BEHIND_THE_GATEWAY},
             "target": {"api_endpoint": {"url": self.url, "model_id": MODEL}},
             "harnesses": HARNESSES,
             "evaluation": {

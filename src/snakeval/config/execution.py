@@ -118,6 +118,16 @@ class Execution(Section):
     endpoint_readiness_timeout: Positive | None = Field(
         None, description="Seconds to wait for a deployed server to be healthy."
     )
+    gateway: bool = Field(
+        False,
+        description="A proxy of ours between each harness and its endpoint, which counts requests, "
+        "keeps answers and hides the key: docs/gateway.md (ours).",
+    )
+    max_in_flight: Positive | None = Field(
+        None,
+        description="Requests in flight at an endpoint, over all benchmarks of a machine, at most; "
+        "needs the gateway (ours).",
+    )
     auto_export: Annotated[AutoExport, BeforeValidator(empty_if_null)] = Field(
         default_factory=AutoExport, description="Exports that are part of a normal run."
     )

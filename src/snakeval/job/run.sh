@@ -215,7 +215,7 @@ use_auxiliary() {
     for entry in "${auxiliary[@]+"${auxiliary[@]}"}"; do
         read -r server variable reference path <<<"$entry"
         [ "$server" = "$1" ] || continue
-        url=$(seen_by_harness "$address/${path#/}")
+        url=$(seen_by_harness "$2/${path#/}")
         export "$variable=$url"
         is_passed "$variable" || passed_names+=("$variable")
         url_names+=("$variable")
@@ -314,6 +314,7 @@ fail() {
 again() {
     exec 9>&-
     trap - TERM INT HUP
+    show_keys
     exec bash "$here/run.sh" "${arguments[@]+"${arguments[@]}"}"
 }
 
@@ -422,12 +423,13 @@ lacking=$(check_runtime) || fail "${lacking:-$runtime is not on this machine ($(
 archive_file=$(dirname "$run_dir")/$archive
 [ -z "$archive" ] || [ ! -e "$archive_file" ] || take_archive
 set_variables || fail "$unset_variables"
+beside=() # servers beside the model's, each with its address
 for name in "${servers[@]+"${servers[@]}"}"; do
     address_of "$name"
     if [ "$name" = model ]; then
         endpoint_url="$address/${endpoint_path#/}"
     else
-        use_auxiliary "$name"
+        beside+=("$name $address")
     fi
 done
 take_surroundings
@@ -447,6 +449,11 @@ if [ "$demo_endpoint" = yes ]; then
 fi
 attempt model "$endpoint_url" "$endpoint_model" --key "$key_name" >"$scratch/model" ||
     fail "$(cat "$scratch/model")"
+[ "$gateway" != yes ] || begin_gateway "${beside[@]+"${beside[@]}"}"
+endpoint_url=$(through_gateway model "$endpoint_url")
+for entry in "${beside[@]+"${beside[@]}"}"; do
+    use_auxiliary "${entry%% *}" "$(through_gateway "${entry%% *}" "${entry#* }")"
+done
 
 # --- 5. The harness, in the runtime of this executor -----------------------------------------
 
@@ -480,14 +487,14 @@ leave_if_lost
 
 logs=()
 while IFS= read -r name; do logs+=(--log "$name"); done < <(attempt logs "$here" "$digest")
-tool verify "$work" --record "$record" --exit-code "$code" \
+tool verify "$work" --record "$record" --exit-code "$code" ${gateway_pid:+--gateway} \
     "${logs[@]+"${logs[@]}"}" >"$scratch/cause" || {
     [ -z "$stopped_by" ] || fail "$(why_stopped) while the result was checked"
     if servers_are_gone; then
         stopped_by=moved
         fail "$(why_stopped)"
     fi
-    fail "$(cat "$scratch/cause")$(server_trouble)"
+    fail "$(cat "$scratch/cause")$(server_trouble)$(gateway_trouble)"
 }
 
 # --- 7. From the mark on nothing may fail, and no signal may come between --------------------

@@ -20,12 +20,14 @@ import re
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import answer_cache, hostile, record
 from .checked import content
 from .files import write_atomically
+from .gateway.accounts import Account, accounts
 from .harness_log import Log, listed, read_log, reason
 from .result_formats import (
     READERS,
@@ -42,6 +44,9 @@ __all__ = ["CheckFailed", "check", "forget_errors", "progress", "read_results"]
 
 INTERRUPTED_MARKER = ".nemo_evaluator_interrupted"
 SERVER_ERROR_MARKER = ".nemo_evaluator_server_error"
+
+MODEL = "model"
+"""The gateway's name for the endpoint of the model under evaluation."""
 
 DISK_FULL_CAUSE = "the disk is full; free some space below the work folder and start again"
 
@@ -76,11 +81,13 @@ def check(
     exit_code: int = 0,
     logs: Iterable[Path] = (),
     forgotten: float = 0.0,
+    asked: Mapping[str, Account] | None = None,
 ) -> Results:
     """Everything that must hold before a result is published; raises CheckFailed.
 
     logs       of the attempts on this work folder, this one's last
     forgotten  since when poisoned answers are forgotten, seconds since 1970
+    asked      what the gateway knows of each endpoint, where there was one
     """
     work_dir, wanted = Path(work_dir), Spec.of(spec)
     log = _read_logs(list(logs), forgotten)
@@ -93,8 +100,28 @@ def check(
     except CheckFailed as failed:
         # lm-eval only warns when it cannot write its results, and ends with exit code 0.
         raise CheckFailed(DISK_FULL_CAUSE) if log.disk_full else failed from failed
+    results = replace(results, coverage=_as_the_gateway_has_it(results.coverage, asked or {}))
     _check_coverage(results.coverage, wanted, log)
+    _check_servers_beside(results.coverage, wanted, asked or {})
     return held_against_samples(results, work_dir, wanted)
+
+
+def _as_the_gateway_has_it(coverage: Coverage, asked: Mapping[str, Account]) -> Coverage:
+    """What the gateway saw is known, also where the harness keeps it to itself."""
+    account = asked.get(MODEL)
+    if account is None:
+        return coverage
+    return replace(coverage, unanswered=max(account.unanswered, coverage.unanswered or 0))
+
+
+def _check_servers_beside(coverage: Coverage, spec: Spec, asked: Mapping[str, Account]) -> None:
+    """A judge that did not answer has not judged."""
+    base = coverage.expected if coverage.expected is not None else coverage.scored
+    for name, account in asked.items():
+        left = account.unanswered
+        if name != MODEL and left > spec.max_unanswered * (base or 0):
+            seen = listed(account.failures)
+            raise CheckFailed(f"{left} requests got no answer from the server '{name}' ({seen})")
 
 
 def _read_logs(paths: list[Path], since: float) -> Log:
@@ -225,11 +252,13 @@ def _answered(work_dir: Path, spec: Spec) -> int | None:
 
 
 def judge(
-    work_dir: Path, record_dir: Path, exit_code: int, logs: list[Path]
+    work_dir: Path, record_dir: Path, exit_code: int, logs: list[Path], has_gateway: bool = False
 ) -> tuple[str | None, dict[str, Any]]:
     """The cause of a failure or None, and what check.json is to say. Nothing unexpected is a pass.
 
     Takes errors that were cached as answers out of the caches when the check has failed.
+
+    has_gateway  whether the harness was behind one, whose ledger is in the record
     """
     try:
         spec = Spec.load(record_dir / record.SPEC)
@@ -237,11 +266,12 @@ def judge(
         cause = one_line(f"the specification {record.SPEC} cannot be read: {error}")
         return cause, content(cause, None)
     forgotten = _since(record_dir / record.FORGOTTEN)
+    asked = accounts(record_dir) if has_gateway else {}
     try:
         with hostile.noting() as names:
-            results = check(work_dir, spec, exit_code, logs, forgotten)
+            results = check(work_dir, spec, exit_code, logs, forgotten, asked)
         files = record.fingerprints(work_dir, _kept(names))
-        return None, {**content(None, results), "files": files}
+        return None, {**content(None, results), "files": files, **_told(asked)}
     except CheckFailed as failed:
         cause = failed.cause
     except Exception as error:
@@ -252,7 +282,12 @@ def judge(
         with contextlib.suppress(OSError):
             (record_dir / record.FORGOTTEN).touch()
     cause = one_line(cause)
-    return cause, content(cause, None)
+    return cause, {**content(cause, None), **_told(asked)}
+
+
+def _told(asked: Mapping[str, Account]) -> dict[str, Any]:
+    """The accounts of the gateway, where there was one."""
+    return {"gateway": {name: each.as_json() for name, each in asked.items()}} if asked else {}
 
 
 def _since(forgotten: Path) -> float:
@@ -280,8 +315,11 @@ def main(arguments: list[str] | None = None) -> int:
         default=[],
         help="log of an attempt on this folder; may be repeated, this attempt's last",
     )
+    parser.add_argument("--gateway", action="store_true", help="the record has its ledger")
     options = parser.parse_args(arguments)
-    cause, report = judge(options.work_dir, options.record, options.exit_code, options.log)
+    cause, report = judge(
+        options.work_dir, options.record, options.exit_code, options.log, options.gateway
+    )
     try:
         text = json.dumps(report, indent=2) + "\n"
         write_atomically(options.record / record.CHECK, text, durable=True)

@@ -309,6 +309,8 @@ def _task(
         identity=identity,
         hf_home=hf_home_of(config.execution),
         image_mirror=config.execution.image_mirror,
+        gateway=config.execution.gateway,
+        max_in_flight=config.execution.max_in_flight,
         mount_home=config.execution.mounts.mount_home is not False,
         servers=(*([MODEL] if MODEL in servers else []), *(each.name for each in asked)),
         auxiliary=asked,

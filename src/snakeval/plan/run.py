@@ -80,6 +80,10 @@ class Task:
     server_timeout: float = READY_TIMEOUT
     """Seconds that it waits for them."""
     image_mirror: str | None = None
+    gateway: bool = False
+    """Whether a proxy of ours stands between the harness and its endpoints."""
+    max_in_flight: int | None = None
+    """Requests in flight at an endpoint, over all benchmarks of this machine, at most."""
     mount_home: bool = True
     """Whether the caller's home folder may be seen in the container, where the runtime shows it."""
     definition_changed: bool = False

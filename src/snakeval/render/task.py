@@ -28,6 +28,9 @@ BODIES = {
 IN_WORDS_OF = {"apptainer": apptainer_name, "pyxis": enroot_name}
 """Runtimes that write an image's name in their own way."""
 
+MOST_PATIENCE = 120.0
+"""Seconds; most harnesses wait for 300 or longer."""
+
 WITHOUT_ENGINE = ("process", "image")
 """Runtimes that start the harness as a process: here, or in the image that the job is in."""
 
@@ -50,6 +53,7 @@ def render(task: Task, runtime: str, image: str | None, archive: Prefetched | No
             _written(task, recipe),
             job_file("surroundings.sh"),
             *map(job_file, BODIES[runtime]),
+            job_file("gateway.sh"),
             job_file("run.sh"),
         ]
     )
@@ -75,6 +79,10 @@ def _head(task: Task, runtime: str, image: str, archive: Prefetched | None, reci
         ],
         "server_timeout": f"{task.server_timeout:g}",
         "key_name": task.endpoint.api_key_name or "",
+        "gateway": "yes" if task.gateway else "no",
+        "gateway_keys": keys_for_gateway(task, recipe),
+        "gateway_patience": f"{patience(task):g}",
+        "max_in_flight": str(task.max_in_flight or ""),
         "files": str(recipe.files or ""),
         "hf_home": task.hf_home,
         "stale": recipe.stale,
@@ -121,6 +129,28 @@ def _variables(task: Task, recipe: Recipe) -> str:
         wanted.append("HF_TOKEN")
     models = {each.model_variable: each.model for each in task.auxiliary}
     return variables({**recipe.environment, **models}, sources, wanted)
+
+
+def keys_for_gateway(task: Task, recipe: Recipe) -> list[str]:
+    """Variables in which the harness gets the gateway's token in place of the endpoint's key.
+
+    None where the key opens something else for it, too (a judge of the user's own): it keeps it.
+    """
+    key = task.endpoint.api_key_name
+    if not key:
+        return []
+    own = list(dict.fromkeys(name for name in (key, recipe.key_variable) if name))
+    differ = [name for name in own if name in task.env_vars and name != key]
+    elsewhere = [name for name, each in task.env_vars.items() if each.variable == key != name]
+    given = json.dumps([task.params, task.adapter_config, task.pre_cmd, task.post_cmd], default=str)
+    wanted = task.benchmark.details.variables or ()
+    return [] if differ or elsewhere or key in given or key in wanted else own
+
+
+def patience(task: Task) -> float:
+    """Seconds that the gateway may hold a request back: well below the harness's own time limit."""
+    timeout = task.params.get("request_timeout")
+    return min(MOST_PATIENCE, timeout / 2) if isinstance(timeout, int | float) else MOST_PATIENCE
 
 
 def variables(

@@ -1,0 +1,126 @@
+"""What the check and the script make of the gateway; without any process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from snakeval.config.load import load
+from snakeval.harness import recipe_for
+from snakeval.job import verify
+from snakeval.job.gateway.ledger import Ledger
+from snakeval.plan.make import make_run
+from snakeval.plan.run import Task
+from snakeval.render.task import keys_for_gateway, patience, render
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Any:
+    """The check of a harness that says 10 of 10 samples were scored, over lines of a ledger."""
+    work, record = tmp_path / "work", tmp_path / "record"
+    work.mkdir()
+    scores = {"scores": {"accuracy": 0.5}, "samples": {"expected": 10, "scored": 10}}
+    (work / "results.json").write_text(json.dumps(scores))
+    ledger = Ledger(record)
+
+    def judge(lines: list[dict[str, Any]], has_gateway: bool = True, **more: Any) -> Any:
+        spec = {"format": "scores", "results": "results.json", "samples": 10, **more}
+        (record / "check_spec.json").write_text(json.dumps(spec))
+        for number, line in enumerate(lines):
+            known = {"time": 1.0, "seconds": 1.0, "attempt": 1, "endpoint": "model"}
+            ledger.add({**known, "key": str(number), "occurrence": 0, **line})
+        return verify.judge(work, record, 0, [], has_gateway)
+
+    return judge
+
+
+ANSWERED, REFUSED = {"outcome": "answered"}, {"outcome": "refused", "status": 500}
+
+
+def test_what_never_got_an_answer_refuses_a_score_that_hides_it(judged: Any) -> None:
+    cause, report = judged([ANSWERED] * 8 + [REFUSED] * 2)
+    assert "2 of 10 samples got no answer" in cause and not report["passed"]
+    assert report["gateway"]["model"]["failures"] == {"500": 2}
+
+
+def test_max_unanswered_means_what_it_says(judged: Any) -> None:
+    cause, report = judged([ANSWERED] * 8 + [REFUSED] * 2, max_unanswered=0.2)
+    assert cause is None and report["unanswered"] == 2
+
+
+def test_a_judge_that_did_not_answer_has_not_judged(judged: Any) -> None:
+    lines = [*[ANSWERED] * 10, {**REFUSED, "endpoint": "judge"}]
+    cause, _ = judged(lines)
+    assert cause == "1 requests got no answer from the server 'judge' (500: 1)"
+
+
+def test_all_answered_is_known_and_not_unknown(judged: Any) -> None:
+    _, report = judged([ANSWERED] * 10)
+    assert report["unanswered"] == 0
+
+
+def test_an_attempt_without_a_gateway_is_not_judged_by_an_older_ledger(judged: Any) -> None:
+    cause, report = judged([REFUSED] * 10, has_gateway=False)
+    assert cause is None and report["unanswered"] is None and "gateway" not in report
+
+
+def planned(folder: Path, params: dict[str, Any] | None = None, **more: Any) -> Task:
+    endpoint = {"url": "http://h/v1/chat/completions", "model_id": "m", "api_key_name": "MY_KEY"}
+    content = {
+        "execution": {"output_dir": str(folder), "gateway": True, "max_in_flight": 7},
+        "target": {"api_endpoint": endpoint},
+        "evaluation": {
+            "tasks": [more.pop("name", "lm_eval.gsm8k")],
+            "nemo_evaluator_config": {"config": {"params": params or {}}},
+        },
+        **more,
+    }
+    (folder / "my.yaml").write_text(yaml.safe_dump(content))
+    return make_run(load([folder / "my.yaml"], {}), CATALOGUE).tasks[0]
+
+
+def keys(task: Task) -> list[str]:
+    return keys_for_gateway(task, recipe_for(task))
+
+
+def test_the_harness_gets_the_token_in_all_variables_of_the_key(tmp_path: Path) -> None:
+    assert keys(planned(tmp_path)) == ["MY_KEY", "OPENAI_API_KEY"]
+    assert keys(planned(tmp_path, name="lm-evaluation-harness.ifeval")) == ["MY_KEY"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"params": {"extra": {"judge": {"api_key": "MY_KEY"}}}},
+        {"env_vars": {"JUDGE_API_KEY": "host:MY_KEY"}},
+        {"env_vars": {"OPENAI_API_KEY": "host:ANOTHER_KEY"}},
+    ],
+)
+def test_a_key_that_opens_something_else_too_stays_with_the_harness(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    assert keys(planned(tmp_path, **more)) == []
+
+
+def test_patience_is_well_below_the_time_limit_of_the_harness(tmp_path: Path) -> None:
+    assert patience(planned(tmp_path)) == 120
+    assert patience(planned(tmp_path, {"request_timeout": 30})) == 15
+
+
+def test_the_script_names_what_the_gateway_needs(tmp_path: Path) -> None:
+    script = render(planned(tmp_path), "process", None)
+    for line in ("gateway=yes", "gateway_keys=(MY_KEY OPENAI_API_KEY)", "max_in_flight=7"):
+        assert line in script.splitlines()
+    off = planned(tmp_path, execution={"output_dir": str(tmp_path)})
+    assert "gateway=no" in render(off, "process", None).splitlines()
+
+
+def test_the_gateway_is_no_part_of_what_a_benchmark_is(tmp_path: Path) -> None:
+    off = planned(tmp_path, execution={"output_dir": str(tmp_path)})
+    assert planned(tmp_path).digest == off.digest

@@ -1,0 +1,146 @@
+"""The gateway between real harnesses and the endpoint, as `run.sh` puts it there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rig.endpoint import Fault, ScriptedEndpoint
+from rig.pipeline import MODEL, SUMS, Project, nemo_sums
+from snakeval.job.gateway.accounts import Account, accounts
+from snakeval.job.gateway.ledger import LEDGER, rows
+
+KEY = "sk-the-real-key-of-the-user"
+SAMPLES = 20
+
+
+def through_the_gateway(project: Project, task: Any = SUMS, **more: Any) -> Project:
+    params = {"limit_samples": SAMPLES, "parallelism": 4, **more.pop("params", {})}
+    execution = {"output_dir": "out", "min_free_gb": 0, "gateway": True}
+    project.write(tasks=[task], params=params, execution=execution, **more)
+    return project
+
+
+def with_a_key(url: str) -> dict[str, Any]:
+    return {"api_endpoint": {"url": url, "model_id": MODEL, "api_key_name": "MY_KEY"}}
+
+
+def record_of(project: Project, name: str = "snakeval_sums") -> Path:
+    (folder,) = (project.task(name) / "record").iterdir()
+    return folder
+
+
+def account_of(project: Project, name: str = "snakeval_sums") -> Account:
+    return accounts(record_of(project, name))["model"]
+
+
+def test_a_benchmark_is_published_and_all_it_asked_is_in_the_ledger(
+    tmp_path: Path, endpoint: ScriptedEndpoint
+) -> None:
+    project = through_the_gateway(Project(tmp_path, endpoint.chat_url))
+    project.snakemake().check()
+    account = account_of(project)
+    assert (account.answered, account.unanswered) == (SAMPLES, 0)
+    assert account.tokens["completion"] > 0 and endpoint.answers.total() == SAMPLES
+    check = json.loads((record_of(project) / "check.json").read_text())
+    assert check["unanswered"] == 0 and check["gateway"]["model"]["answered"] == SAMPLES
+
+
+def test_the_real_key_never_enters_the_harness(tmp_path: Path, endpoint: ScriptedEndpoint) -> None:
+    endpoint.required_key = KEY
+    show = {"pre_cmd": "env >$SNAKEVAL_RESULTS/environment"}
+    project = through_the_gateway(
+        Project(tmp_path, endpoint.chat_url, {"MY_KEY": KEY}),
+        {**SUMS, **show},
+        target=with_a_key(endpoint.chat_url),
+    )
+    project.snakemake().check()
+    (environment,) = (project.task("snakeval_sums") / "work").glob("*/environment")
+    told = dict(line.partition("=")[::2] for line in environment.read_text().splitlines())
+    assert KEY not in environment.read_text()
+    assert told["MY_KEY"] == told["OPENAI_API_KEY"] and len(told["MY_KEY"]) == 32
+    assert set(endpoint.authorizations) == {f"Bearer {KEY}"}
+    for path in (each for each in project.run_folder.rglob("*") if each.is_file()):
+        assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_service_that_is_away_for_a_while_costs_no_sample_and_no_attempt(
+    tmp_path: Path, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.latency = 0.1
+    project = through_the_gateway(Project(tmp_path, endpoint.chat_url))
+    with project.started("--retries", "0") as snakemake:
+        endpoint.wait_until_answered(5, 150)
+        endpoint.stop_listening()
+        with pytest.raises(TimeoutError):
+            endpoint.wait_for(lambda: snakemake.poll() is not None, 15)
+        endpoint.listen()
+        assert snakemake.wait(120) == 0
+    assert account_of(project).answered == SAMPLES
+
+
+def asking(count: int) -> dict[str, Any]:
+    """A command that keeps nothing, and takes whatever it gets for an answer."""
+    return {
+        "own": {
+            "kind": "command",
+            "command": f"python3 {{files}}/ask.py {{url}} {{model_id}} {{results}} {count}",
+            "files": str(Path(__file__).with_name("asks_blindly")),
+            "results": "results.json",
+            "tasks": {"blind": {"endpoint_type": "chat", "samples": count}},
+        }
+    }
+
+
+def test_any_command_resumes_and_its_repeats_stay_samples(
+    tmp_path: Path, endpoint: ScriptedEndpoint
+) -> None:
+    """It asks the same question twenty times, and forgets all answers when it is interrupted."""
+    endpoint.latency = 0.2
+    project = through_the_gateway(
+        Project(tmp_path, endpoint.chat_url),
+        {"name": "own.blind", "pre_cmd": "export SAME_QUESTION=yes"},
+        harnesses=asking(SAMPLES),
+    )
+    with project.started("--retries", "0") as snakemake:
+        endpoint.wait_until_answered(8, 150)
+        os.killpg(snakemake.pid, signal.SIGINT)
+        assert snakemake.wait(60) != 0
+    project.snakemake("--retries", "0").check()
+    account = account_of(project, "blind")
+    assert SAMPLES <= endpoint.requests.total() <= SAMPLES + 1, "what was in flight is asked again"
+    assert account.answered == SAMPLES and account.replayed >= 7 and account.unanswered == 0
+
+
+def test_failures_are_known_where_a_harness_tells_none_in_the_next_attempt_too(
+    tmp_path: Path, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.fault = Fault("status", status=400, every=2)
+    project = through_the_gateway(
+        Project(tmp_path, endpoint.chat_url), {"name": "own.blind"}, harnesses=asking(8)
+    )
+    refused = project.snakemake("--retries", "1").refused()
+    assert "4 of 8 samples got no answer" in refused.output
+    assert len(project.status("blind")["attempts"]) == 2
+
+
+def test_what_the_nemo_image_asks_goes_through_it(
+    tmp_path: Path, endpoint: ScriptedEndpoint, nemo_image: str
+) -> None:
+    endpoint.required_key = KEY
+    project = through_the_gateway(
+        Project(tmp_path, endpoint.chat_url, {"MY_KEY": KEY}),
+        nemo_sums(),
+        target=with_a_key(endpoint.chat_url),
+    )
+    project.snakemake().check()
+    account = account_of(project, "mmlu_instruct")
+    assert (account.answered, account.unanswered) == (SAMPLES, 0)
+    assert set(endpoint.authorizations) == {f"Bearer {KEY}"}
+    ledger = rows(record_of(project, "mmlu_instruct") / LEDGER)
+    assert {row["endpoint"] for row in ledger} == {"model"}
