@@ -92,7 +92,7 @@ def test_any_method_and_path_passes_unchanged(start: Start, method: str) -> None
     assert (given.status_code, given.reason, given.headers["X-Own"]) == (207, "Some", "x")
     assert given.headers["Set-Cookie"] == "a=1, b=2"
     assert given.content == (b"" if method == "HEAD" else b"<body>")
-    assert gateway.outcomes() == ["passed"]
+    wait_for(lambda: gateway.outcomes() == ["passed"])
 
 
 def test_models_errors_and_redirects_pass_unchanged(start: Start) -> None:
@@ -172,6 +172,25 @@ def test_a_stream_that_is_cut_is_cut_for_the_harness_and_no_answer(start: Start)
         with pytest.raises(requests.RequestException):
             _ = gateway.ask(question("a", stream=True)).content
     assert gateway.outcomes() == ["cut"] and gateway.account().unanswered == 1
+
+
+def test_who_leaves_after_the_last_event_of_a_stream_was_answered(start: Start) -> None:
+    """Some clients wait for no end of the body."""
+
+    async def script(_: Service, request: web.Request, body: bytes) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(chunk("Hello", "stop") + DONE)
+        await asyncio.sleep(60)
+        return response
+
+    with Service(script) as service:
+        gateway = start(service.url)
+        with gateway.ask(question("a", stream=True), stream=True) as given:
+            assert DONE in next(given.iter_content(None))
+            assert gateway.outcomes() == ["answered"], "recorded before it is passed on"
+        wait_for(lambda: service.left == 1)
+    assert gateway.account().unanswered == 0 and len(gateway.rows()) == 1
 
 
 def test_a_client_that_hangs_up_ends_the_request_at_the_endpoint(start: Start) -> None:

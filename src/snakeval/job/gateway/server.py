@@ -31,6 +31,7 @@ REFUSED, NO_ANSWER = "refused", "no answer"
 REPLAYED_HEADER = "X-Snakeval-Replayed"
 VERDICT_HEADER = "X-Snakeval-Gateway"
 BIGGEST_BODY = 1 << 30
+LAST_EVENT = b"data: [DONE]"
 LONGEST = 200
 """Characters of what others have written, in a line of the ledger."""
 
@@ -328,34 +329,50 @@ class Gate:
         """A reply that is still coming: chunk by chunk, as they come."""
         coming = reply.coming
         assert coming is not None
-        response = web.StreamResponse(
-            status=reply.status, reason=reply.reason, headers=reply.headers
-        )
+        headers = CIMultiDict(reply.headers)
+        if exchange.kind:
+            headers.popall("Content-Length", None)  # or its end would come before it is recorded
+        response = web.StreamResponse(status=reply.status, reason=reply.reason, headers=headers)
         chunks: list[bytes] = []
         await response.prepare(exchange.request)
         try:
             async for chunk in coming.content.iter_any():
                 if exchange.kind:
                     chunks.append(chunk)
+                if LAST_EVENT in chunk:
+                    self._end_if_answered(exchange, reply, chunks)
                 await response.write(chunk)
         except aiohttp.ClientError as error:
-            self._write(exchange, CUT, reply.status, said(error))
+            if "outcome" not in exchange.row:
+                self._write(exchange, CUT, reply.status, said(error))
             return cut(exchange.request, response)
-        return await self._end(exchange, reply, response, b"".join(chunks))
+        except (asyncio.CancelledError, ConnectionError):
+            # Some leave when they have seen the last event, and wait for no end.
+            exchange.delivered = self._end_if_answered(exchange, reply, chunks)
+            raise
+        self._end(exchange, reply, chunks)
+        await response.write_eof()
+        exchange.delivered = exchange.row["outcome"] == ANSWERED
+        return response
 
-    async def _end(
-        self, exchange: Exchange, reply: Reply, response: web.StreamResponse, body: bytes
-    ) -> web.StreamResponse:
+    def _end(self, exchange: Exchange, reply: Reply, chunks: list[bytes]) -> None:
         """Of a reply that has come to its end: recorded before the harness sees the end."""
+        if self._end_if_answered(exchange, reply, chunks):
+            return
         if exchange.kind:
-            outcome, verdict = self._judged(exchange, reply, body)
+            outcome, verdict = self._judged(exchange, reply, b"".join(chunks))
             self._write(exchange, outcome, reply.status, verdict.why)
         else:
-            outcome = PASSED
             self._write(exchange, PASSED, reply.status)
-        await response.write_eof()
-        exchange.delivered = outcome == ANSWERED
-        return response
+
+    def _end_if_answered(self, exchange: Exchange, reply: Reply, chunks: list[bytes]) -> bool:
+        """Whether what has come so far is a whole answer; then it is recorded, once."""
+        if "outcome" in exchange.row or not exchange.kind:
+            return "outcome" in exchange.row
+        outcome, verdict = self._judged(exchange, reply, b"".join(chunks))
+        if outcome == ANSWERED:
+            self._write(exchange, outcome, reply.status, verdict.why)
+        return outcome == ANSWERED
 
     def _write(self, exchange: Exchange, outcome: str, status: int = 0, why: str = "") -> None:
         row = exchange.row
