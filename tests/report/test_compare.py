@@ -352,5 +352,5 @@ def test_comparison_has_a_headline(tmp_path: Path) -> None:
 
     headline = compare(base, candidate).headline
 
-    assert headline.startswith("2 scores: 0 higher, 1 lower, 1 no difference seen")
+    assert headline.startswith("2 scores: 0 better, 1 worse, 1 no difference seen")
     assert "pooled over 2 benchmarks -0.1500, 95% interval -0.1979 to -0.1021" in headline

@@ -111,6 +111,13 @@ class Compared:
             return "no difference seen"
         return "higher" if self.difference.value > 0 else "lower"
 
+    @property
+    def meaning(self) -> str:
+        """The verdict as `better` or `worse`, where it is known which way is better."""
+        if self.verdict not in ("higher", "lower") or self.better == "unknown":
+            return self.verdict
+        return "better" if self.verdict == self.better else "worse"
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -142,10 +149,11 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """`3 scores: 1 higher, 0 lower, 2 no difference seen; pooled ...`."""
-        verdicts = Counter(score.verdict for score in self.scores)
-        names = ("higher", "lower", "no difference seen", "not testable")
-        told = [f"{verdicts[name]} {name}" for name in names if verdicts[name] or name != names[3]]
+        """`3 scores: 1 better, 0 worse, 2 no difference seen; pooled ...`."""
+        counted = Counter(score.meaning for score in self.scores)
+        always = ("better", "worse", "no difference seen")
+        names = dict.fromkeys([*always[:2], "higher", "lower", always[2], "not testable"])
+        told = [f"{counted[name]} {name}" for name in names if counted[name] or name in always]
         return f"{count(len(self.scores), 'score')}: {', '.join(told)}{self._pooled}"
 
     @property

@@ -12,7 +12,7 @@ from snakeval.compare.statistics import CONFIDENCE
 from snakeval.errors import count
 from snakeval.terminal import Terminal
 
-COLOURS = {"lower": "red", "higher": "green"}
+COLOURS = {"worse": "red", "better": "green"}
 TESTS = {
     "mcnemar": "McNemar",
     "bootstrap": "bootstrap",
@@ -55,7 +55,7 @@ def print_comparison(comparison: Comparison) -> None:
             p_value(score.p_holm),
             flipped(score),
             TESTS[score.difference.kind],
-            Text(score.verdict, style=COLOURS.get(score.verdict, "")),
+            Text(score.meaning, style=COLOURS.get(score.meaning, "")),
         )
     console = Terminal(190)
     if comparison.scores:
