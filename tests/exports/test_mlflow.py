@@ -301,20 +301,22 @@ def test_metric_names_that_mlflow_takes(name: str, expected: str) -> None:
     assert metric_name(name) == expected
 
 
-def test_two_scores_never_share_a_name(run: Run, tmp_path: Path) -> None:
+def embedded(run: Run) -> MlflowClient:
+    """The database that is used without a server."""
+    return MlflowClient(f"sqlite:///{run.paths.dir.parent / 'mlflow.db'}")
+
+
+def test_two_scores_never_share_a_name(tmp_path: Path) -> None:
     # given names of a real result, of which several are one to a careless eye
     scores = {"准确率": 0.5, "召回率": 0.7, "BLEU (en→de)": 31.0, "BLEU (en→fr)": 44.0,
               "acc<=5": 0.1, "acc>=5": 0.9, "top1": 0.25, "TOP1": 0.26}  # fmt: skip
+    run = make(tmp_path, tasks=1)
     publish(run.tasks[0], **scores)
-    options = {"tracking_uri": f"sqlite:///{tmp_path}/m.db", "experiment_name": "names"}
+    options = {"experiment_name": "names"}  # into the database in the output folder
 
     assert export(run, **options).failed is None
 
-    [found] = [
-        each
-        for name, each in tracked(MlflowClient(options["tracking_uri"]), options).items()
-        if name.endswith(run.tasks[0].name)
-    ]
+    [found] = tracked(embedded(run), options).values()
     assert sorted(found.data.metrics.values()) == sorted(scores.values())
     assert len({name.casefold() for name in found.data.metrics}) == 8
     assert found.data.metrics["quiz0_准确率"] == 0.5
