@@ -115,7 +115,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         except ServiceError as error:
             return [str(error)]
         except ImportError:
-            return ["the SDK of Lepton is not installed: pip install 'snakeval[lepton]'"]
+            return ["the SDK of Lepton is not installed: pip install -e '.[lepton]'"]
         wanted = [self.wanted(job) for job in jobs]
         try:
             found = refusals.secrets(wanted, self.service, self.hooks.secrets_to_come())

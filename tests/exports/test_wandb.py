@@ -171,6 +171,6 @@ def test_missing_package_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPat
 
     wandb, gsheets, local = export_run(run, run.config, ["wandb", "gsheets", "local"])
 
-    assert wandb.failed == "the package wandb is not installed: pip install 'snakeval[wandb]'"
-    assert gsheets.failed == "the package gspread is not installed: pip install 'snakeval[gsheets]'"
+    assert wandb.failed == "the package wandb is not installed: pip install -e '.[wandb]'"
+    assert gsheets.failed == "the package gspread is not installed: pip install -e '.[gsheets]'"
     assert (local.sent, local.failed) == (3, None)

@@ -354,7 +354,7 @@ def test_the_start_says_that_the_sdk_is_not_installed(
     executor.dag = SimpleNamespace(needrun_jobs=lambda: [job()])
     monkeypatch.setitem(sys.modules, "leptonai.api.v2.client", None)
     (said,) = executor.problems()
-    assert "pip install 'snakeval[lepton]'" in said
+    assert "pip install -e '.[lepton]'" in said
 
 
 def test_a_login_that_cannot_be_read_is_told_as_none(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class ExportFailed(Exception):
 def missing_package(name: str, extra: str | None = None) -> ExportFailed:
     """A destination's own client is not here; the extra (of the same name) brings it."""
     extra = extra or name
-    return ExportFailed(f"the package {name} is not installed: pip install 'snakeval[{extra}]'")
+    return ExportFailed(f"the package {name} is not installed: pip install -e '.[{extra}]'")
 
 
 @dataclass

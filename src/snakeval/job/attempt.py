@@ -32,6 +32,7 @@ from typing import Any
 from . import hostile, record
 from .endpoint import served_models
 from .files import keep_unreadable, link, now, objects_in, read_json, write_atomically
+from .redact import copy, values_of
 
 REFUSED_FOR = 5.0
 """Seconds that an endpoint may refuse connections before the attempt fails."""
@@ -268,21 +269,8 @@ def logs(arguments: argparse.Namespace) -> int:
 
 
 def redact(arguments: argparse.Namespace) -> int:
-    """Copies stdin to stdout with the values of variables replaced.
-
-    lm-eval writes the Authorization header of every failed request into its output. On a full disk
-    lines are lost: a harness whose output nobody took would end, or wait for ever.
-    """
-    values = [
-        os.environb[name.encode()] for name in arguments.names if os.environb.get(name.encode())
-    ]
-    # The longest first: one value may be part of another. Very short ones are no secrets.
-    hidden = sorted((value for value in values if len(value) >= 4), key=len, reverse=True)
-    for line in sys.stdin.buffer:
-        for value in hidden:
-            line = line.replace(value, b"***")
-        with contextlib.suppress(OSError):
-            os.write(sys.stdout.fileno(), line)
+    """Copies stdin to stdout without the values of variables."""
+    copy(sys.stdin.buffer, sys.stdout.fileno(), values_of(arguments.names))
     return 0
 
 

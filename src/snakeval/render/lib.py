@@ -20,6 +20,7 @@ MODULES = (
     "record",
     "endpoint",
     "lease",
+    "redact",
     "attempt",
     "cancelled",
     "server",

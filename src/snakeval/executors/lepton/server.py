@@ -122,7 +122,7 @@ class Servers(local.Servers):
             yield Problem(
                 place(),
                 "the Lepton SDK is not installed",
-                "python -m pip install 'snakeval[lepton]'",
+                "python -m pip install -e '.[lepton]'",
             )
             return
         yield from _credentials(place())
