@@ -386,7 +386,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-        match self.path.rstrip("/"):
+        match self.path.split("?")[0].rstrip("/"):
             case "/v1/chat/completions":
                 self._answer(body, [_last_user_text(body)], _chat_completion)
             case "/v1/completions":

@@ -1,8 +1,10 @@
 """Secrets stay in the environment: their values are in no file, command line or output."""
 
+import stat
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from quiz_project import OWN, edit, quiz, row, target_command, write
 
@@ -24,8 +26,9 @@ TELLTALE = {
 class CommandLines(threading.Thread):
     """Reads every command line of this machine, over and over, and keeps those with a canary."""
 
-    def __init__(self) -> None:
+    def __init__(self, *canaries: str) -> None:
         super().__init__(daemon=True)
+        self.canaries = canaries or CANARIES
         self.looks = 0
         self.found: set[str] = set()
         self.seen: set[str] = set()
@@ -46,7 +49,7 @@ class CommandLines(threading.Thread):
                     continue
                 text = told.decode(errors="replace")
                 self.seen.add(text.partition(" ")[2][:200])
-                if any(canary in text for canary in CANARIES):
+                if any(canary in text for canary in self.canaries):
                     self.found.add(text)
 
     def __enter__(self) -> "CommandLines":
@@ -111,6 +114,62 @@ def test_no_secret_is_in_a_file_a_command_line_or_an_output(
     assert command_lines.found == set()
     assert telling(project.folder) == []
     assert not any(canary in ended.output for ended in outputs for canary in CANARIES)
+
+
+INLINE = "canary-in-the-url-99c1"
+ASKS = {
+    "kind": "command",
+    "command": "python3 -c 'import json, os, urllib.request as u; "
+    'u.urlopen(u.Request(os.environ["SNAKEVAL_ENDPOINT_URL"], '
+    'json.dumps({"model": "test-model", "messages": [{"role": "user", "content": "1 + 1"}]})'
+    '.encode(), {"Content-Type": "application/json"})).read(); '
+    'json.dump({"scores": {"acc": 1.0}, "samples": {"expected": 1, "scored": 1, "unanswered": 0}}, '
+    'open("results.json", "w"))\'',
+    "tasks": {"once": {"samples": 1}},
+}
+
+
+def test_who_insists_on_a_secret_in_the_config_keeps_it_to_himself(
+    project: Project, endpoint: ScriptedEndpoint
+) -> None:
+    # given a config with a key in the endpoint's URL, which is refused unless it insists
+    sections: dict[str, Any] = {
+        "harnesses": {"asks": ASKS},
+        "target": {
+            "api_endpoint": {"url": f"{project.url}?api-key={INLINE}", "model_id": "test-model"}
+        },
+    }
+    write(project, [{"name": "asks.once"}], **sections)
+    refused = project.run(*project.command("-n"))
+    assert refused.code == 1 and "allow_inline_secrets" in refused.output
+    write(project, [{"name": "asks.once"}], allow_inline_secrets=True, **sections)
+
+    # when it runs, is reported and exported
+    with CommandLines(INLINE) as command_lines:
+        outputs = [refused] + [
+            project.run(*words)
+            for words in (
+                project.command("-p"),
+                target_command(project, "report"),
+                target_command(project, "show_config"),
+                target_command(project, "export_all", "-p"),
+            )
+        ]
+
+    # then it works, and only files that nobody else can read know the key
+    assert [ended.code for ended in outputs[1:]] == [0, 0, 0, 0], outputs[1].output
+    assert row(project, "once")["state"] == "published"
+    assert command_lines.found == set()
+    assert not any(INLINE in ended.output for ended in outputs)
+    run = project.task("once").parent
+    assert stat.S_IMODE(run.stat().st_mode) == 0o700
+    knowing = [
+        path for path in run.rglob("*") if path.is_file() and INLINE.encode() in path.read_bytes()
+    ]
+    assert run / "config.yaml" in knowing
+    for path in knowing:
+        assert path.relative_to(run).parts[0] not in ("results", "exports"), path
+        assert not path.stat().st_mode & 0o077, path
 
 
 def test_failed_requests_do_not_tell_the_key(project: Project, endpoint: ScriptedEndpoint) -> None:

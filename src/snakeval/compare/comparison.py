@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from snakeval.compare import statistics
 from snakeval.compare.pairs import TEXTS, NotComparable, Pairs, means_of, pairs, samples_of
 from snakeval.compare.statistics import CONFIDENCE, Difference
+from snakeval.config.secrets import without
 from snakeval.errors import InputError, Problem, count
 from snakeval.job.files import mapping_in, now, read_json, write_atomically
 from snakeval.job.scores import is_mean
@@ -549,7 +550,7 @@ def changes(base: Run, candidate: Run) -> Iterator[Changed]:
 
 
 def _described(run: Run) -> Iterator[tuple[str, Any]]:
-    raw = json.loads(json.dumps(run.raw, default=str))
+    raw = json.loads(json.dumps(without(run.raw, run.secrets), default=str))
     tasks = raw.get("evaluation", {}).pop("tasks", [])
     for key, value in flat(raw):
         if not key.startswith(NO_CONFIG):

@@ -65,10 +65,16 @@ class Mounts(Section):
     )
 
 
+READ_ONLY, PER_RUN = ":ro", "per-run"
+"""Behind a folder: benchmarks may only read it. In its place: each run has one of its own."""
+
+
 def _folder_or_none(value: Any) -> Any:
     if value is not None and value is not False and not isinstance(value, str):
         raise fixable("must be a folder, or false", "write hf_home: /a/folder, or hf_home: false")
-    return check_host_path(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        check_host_path(value.removesuffix(READ_ONLY))
+    return value
 
 
 @dataclass(frozen=True)
@@ -111,9 +117,9 @@ class Execution(Section):
     )
     hf_home: Annotated[str | Literal[False] | None, BeforeValidator(_folder_or_none)] = Field(
         None,
-        description="Folder of the Hugging Face cache that benchmarks and servers share; "
-        "false: none; null: "
-        "`HF_HOME`, else `~/.cache/huggingface` where it exists (ours).",
+        description="Folder of the Hugging Face cache that benchmarks and servers share. "
+        "`/folder:ro`: it is only read; per-run: each run folder has one of its own; false: none; "
+        "null: `HF_HOME`, else `~/.cache/huggingface` where it exists (ours).",
     )
     endpoint_readiness_timeout: Positive | None = Field(
         None, description="Seconds to wait for a deployed server to be healthy."

@@ -31,6 +31,7 @@ from snakeval.config.sections import (
     InsidePath,
     Instead,
     ModelName,
+    Named,
     Positive,
     Script,
     Section,
@@ -135,7 +136,7 @@ class ApiEndpoint(Section):
         ),
     ] = Field(None, description="The whole path, such as https://host/v1/chat/completions.")
     model_id: ModelName | None = Field(None, description="The model's name at the endpoint.")
-    api_key_name: str | None = Field(
+    api_key_name: Annotated[str | None, Named()] = Field(
         None,
         validation_alias=AliasChoices("api_key_name", "api_key"),
         description="Name of the environment variable that holds the key (never the key).",

@@ -19,10 +19,11 @@ from urllib.parse import unquote
 from pydantic import BaseModel
 
 from snakeval.config.index import field_at
-from snakeval.config.sections import Instead
+from snakeval.config.sections import Instead, Named
 from snakeval.config.source import VARIABLE, looks_like_a_key
 from snakeval.config.texts import Loc, Where, texts_of
 from snakeval.errors import Problem
+from snakeval.job.redact import forms_of, hide
 
 _KEY = r"(?<![A-Za-z0-9_-])"
 FORMS = {
@@ -101,6 +102,11 @@ def _is_user_and_password(text: str) -> bool:
     return b":" in decoded and decoded.isascii()
 
 
+def _asks_for_a_name(loc: Loc, model: type[BaseModel]) -> bool:
+    field = field_at(model, loc)
+    return field is not None and any(isinstance(mark, Named) for mark in field.metadata)
+
+
 def _is_one_at(loc: Loc, text: str, model: type[BaseModel]) -> bool:
     """Whether a text is a secret because of the key that it stands at."""
     if VARIABLES & set(loc[:-1]):
@@ -124,6 +130,8 @@ def _is_a_value(text: str) -> bool:
 def all_secrets_in(raw: dict[str, Any], model: type[BaseModel]) -> Iterator[tuple[Loc, str, str]]:
     """Every secret of a config: where it stands, what it is in words, the secret itself."""
     for each in texts_of(raw, model):
+        if _asks_for_a_name(each.loc, model):
+            continue
         found = list(secrets_in(each.text))
         if not found and not each.is_key and _is_one_at(each.loc, each.text, model):
             found = [("a secret", each.text)]
@@ -169,7 +177,7 @@ def from_the_environment(
                     f"write {loc[-1]}: host:{name}",
                 )
             elif _is_secret(name, loc, model):
-                by_name = str(loc[-1]) in ("api_key_name", "api_key")
+                by_name = _asks_for_a_name(loc, model)
                 instead = _fix(loc, model).replace("NAME", name)
                 yield Problem(
                     where(loc),
@@ -188,8 +196,23 @@ def _is_secret(name: str, loc: Loc, model: type[BaseModel]) -> bool:
     )
 
 
-def hidden(text: str, secrets: Sequence[str]) -> str:
-    """A text with secrets replaced, the longest first."""
-    for secret in sorted(set(secrets), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+def written_in(raw: dict[str, Any], model: type[BaseModel]) -> tuple[str, ...]:
+    """The secrets of a config that insists on them."""
+    if not allowed(raw):
+        return ()
+    return tuple(dict.fromkeys(secret for _, _, secret in all_secrets_in(raw, model)))
+
+
+def without(given: Any, secrets: Sequence[str]) -> Any:
+    """A text, or all texts of lists and mappings, without these secrets in any form."""
+    if not secrets:
+        return given
+    if isinstance(given, dict):
+        return {without(key, secrets): without(value, secrets) for key, value in given.items()}
+    if isinstance(given, list):
+        return [without(value, secrets) for value in given]
+    if not isinstance(given, str):
+        return given
+    forms = sorted({form for each in secrets for form in forms_of(each)}, key=len, reverse=True)
+    hidden = hide(given.encode(errors="surrogateescape"), forms)
+    return hidden.decode(errors="surrogateescape")

@@ -55,6 +55,11 @@ class Instead:
 
 
 @dataclass(frozen=True)
+class Named:
+    """Marks a key that asks for the name of a variable, and refuses by itself what is none."""
+
+
+@dataclass(frozen=True)
 class SeveralLines:
     """Marks what may hold text of several lines: a command, a prompt, free parameters."""
 

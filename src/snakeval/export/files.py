@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from snakeval.config.export import Destination
 from snakeval.export.items import Item
 from snakeval.job import hostile
+from snakeval.job.redact import forms_of, values_of
 from snakeval.job.result_formats import CheckFailed, find_lm_eval
 
 REQUIRED = ("results.yml", "eval_factory_metrics.json", "omni-info.json")
@@ -91,13 +91,16 @@ def _never(relative: Path) -> bool:
 
 
 def _secret_values(item: Item) -> list[bytes]:
-    """Values of the variables that the task names, as far as this environment has them."""
+    """Values of the variables that the task names or its benchmark is known to need, as far as
+    this environment has them, and secrets of the config; in every form."""
     sources = item.task.env_vars.values()
     names = {source.variable for source in sources if source.variable}
+    names |= {*(item.task.benchmark.details.variables or ()), "HF_TOKEN"}
     if item.task.endpoint.api_key_name:
         names.add(item.task.endpoint.api_key_name)
-    values = [os.environb.get(name.encode(), b"") for name in sorted(names)]
-    return [value for value in values if len(value) >= SHORTEST_SECRET]
+    values = [*values_of(sorted(names)), *item.run.secrets]
+    long = [value for value in values if len(value) >= SHORTEST_SECRET]
+    return [form for value in long for form in forms_of(value) if len(form) >= SHORTEST_SECRET]
 
 
 def _holds(path: Path, values: list[bytes]) -> bool:

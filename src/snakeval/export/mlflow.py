@@ -22,6 +22,7 @@ from unicodedata import normalize
 from urllib.parse import urlsplit
 
 from snakeval.config.export import MlflowExport
+from snakeval.config.secrets import without
 from snakeval.config.source import names_a_variable
 from snakeval.export.items import Item
 from snakeval.export.shipment import ExportFailed, Shipment
@@ -201,7 +202,7 @@ def _tags(item: Item, options: MlflowExport, parent: str | None) -> dict[str, st
         "mlflow.parentRunId": parent,
         **options.tags,
     }
-    return _clean(tags, TAG_LENGTH)
+    return _clean(without(tags, item.run.secrets), TAG_LENGTH)
 
 
 def _params(item: Item, options: MlflowExport) -> dict[str, str]:
@@ -213,7 +214,7 @@ def _params(item: Item, options: MlflowExport) -> dict[str, str]:
     }
     if options.log_config_params:
         params.update(_flat(item.run.raw, "config", options.log_config_params_max_depth))
-    return _clean(params, PARAMETER_LENGTH)
+    return _clean(without(params, item.run.secrets), PARAMETER_LENGTH)
 
 
 def _flat(content: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from snakeval.config.export import WandbExport
+from snakeval.config.secrets import without
 from snakeval.export.items import Item
 from snakeval.export.shipment import ExportFailed, Shipment, missing_package
 from snakeval.plan.run import Run
@@ -80,6 +81,7 @@ def _send_run(shipment: Shipment, items: list[Item], options: WandbExport) -> st
         **(_of_one(items[0]) if per_task else _of_all(shipment.items)),
         **options.extra_metadata,
     }
+    config = without(config, shipment.run.secrets)
     with wandb.init(
         entity=options.entity,
         project=options.project,

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from snakeval.config.secrets import secrets_in
+from snakeval.errors import InputError, Problem
 from snakeval.harness import command, lm_eval, nemo
 from snakeval.harness.recipe import Recipe
 from snakeval.plan.run import Task
@@ -36,5 +38,17 @@ def check(task: Task) -> None:
     """Raises InputError for a task that its harness cannot be asked for. Cheap."""
     if task.benchmark.definition.kind == "nemo":  # its recipe takes everything, and costs most
         nemo.check(task)
-    else:
-        recipe_for(task)
+        return
+    recipe = recipe_for(task)
+    if '"$SNAKEVAL_ENDPOINT_URL"' in recipe.command and any(secrets_in(task.endpoint.url or "")):
+        raise InputError([_on_a_command_line(task)])
+
+
+def _on_a_command_line(task: Task) -> Problem:
+    return Problem(
+        task.place("target", "api_endpoint", "url"),
+        f"holds a key, and {task.benchmark.id} would have it on its command line",
+        "put the key into an environment variable and name that in "
+        "target.api_endpoint.api_key_name; a command of your own can read "
+        "$SNAKEVAL_ENDPOINT_URL itself",
+    )

@@ -8,6 +8,7 @@ Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3
     attempt.py fill RECORD_DIR REFERENCE        puts the URL on stdin in place of a reference
     attempt.py disarm WORK_DIR                  tells and takes set-uid bits and devices away
     attempt.py model URL MODEL --key NAME       refuses an endpoint that serves other models
+                                                (URL `-`: it is in SNAKEVAL_ASKED)
     attempt.py port                             prints a free port
     attempt.py logs TASK_DIR DIGEST             prints the logs of a spec's attempts, oldest first
     attempt.py redact NAME ...                  copies stdin to stdout without their values
@@ -33,6 +34,9 @@ from . import hostile, record
 from .endpoint import served_models
 from .files import keep_unreadable, link, now, objects_in, read_json, write_atomically
 from .redact import copy, values_of
+
+ASKED = "SNAKEVAL_ASKED"
+"""The variable with the endpoint's address: it may hold a key, which no command line has."""
 
 REFUSED_FOR = 5.0
 """Seconds that an endpoint may refuse connections before the attempt fails."""
@@ -236,16 +240,18 @@ def model(arguments: argparse.Namespace) -> int:
     """
     import urllib.error
 
+    url = os.environ[ASKED] if arguments.url == "-" else arguments.url
+    shown = url.partition("?")[0]
     deadline = time.monotonic() + REFUSED_FOR
     while True:
         try:
-            served = served_models(arguments.url, arguments.key)
+            served = served_models(url, arguments.key)
             break
         except urllib.error.URLError as error:
             if not isinstance(error.reason, ConnectionRefusedError):
                 return 0
             if time.monotonic() > deadline:
-                print(f"nothing listens at the endpoint {arguments.url} (connection refused)")
+                print(f"nothing listens at the endpoint {shown} (connection refused)")
                 return 1
             time.sleep(0.5)
         except (OSError, ValueError, KeyError, TypeError):

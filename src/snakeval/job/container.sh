@@ -5,6 +5,20 @@
 
 cache=''
 
+# The cache without the token that `hf auth login` has left there, unless the task names HF_TOKEN.
+mount_cache() {
+    local file folder=/snakeval/huggingface
+    case $hf_home in
+        *:ro) folder=/snakeval/huggingface-read-only && add_mount "$cache" "$folder" ro ;;
+        *) add_mount "$cache" "$folder" ;;
+    esac
+    add_value HF_HOME "$folder"
+    for file in token stored_tokens; do
+        [ "$hf_token" = yes ] || [ ! -e "$cache/$file" ] ||
+            add_mount /dev/null "$folder/$file" ro
+    done
+}
+
 furnish() {
     local name file
     add_mount "$work" /results
@@ -19,7 +33,8 @@ furnish() {
     add_value SNAKEVAL_RESULTS /results
     add_value SNAKEVAL_RECORD /snakeval/record
     add_value SNAKEVAL_MODEL_ID "$endpoint_model"
-    add_value SNAKEVAL_ENDPOINT_URL "$endpoint_url"
+    export SNAKEVAL_ENDPOINT_URL="$endpoint_url" # by name: it may hold a key
+    add_name SNAKEVAL_ENDPOINT_URL
     for name in "${passed_names[@]+"${passed_names[@]}"}"; do
         add_name "$name"
     done
@@ -37,7 +52,6 @@ furnish() {
     done
     cache=$(hf_cache)
     if [ -n "$cache" ]; then
-        add_mount "$cache" /snakeval/huggingface
-        add_value HF_HOME /snakeval/huggingface
+        mount_cache
     fi
 }

@@ -22,8 +22,11 @@ LIST_TIMEOUT = 10.0
 
 
 def models_url(url: str) -> str:
-    """`.../v1/chat/completions` -> `.../v1/models`."""
-    return re.sub(r"/(chat/completions|completions|embeddings)/?$", "", url) + "/models"
+    """`.../v1/chat/completions?a=b` -> `.../v1/models?a=b`."""
+    path, mark, query = url.partition("?")
+    return (
+        re.sub(r"/(chat/completions|completions|embeddings)/?$", "", path) + f"/models{mark}{query}"
+    )
 
 
 def served_models(url: str, key_name: str | None) -> list[str]:

@@ -42,14 +42,20 @@ def write_atomically(path: Path, text: str, durable: bool = False) -> None:
         raise
 
 
-def write_changed(path: Path, text: str, mode: int | None = None) -> None:
+def make_executable(path: Path) -> None:
+    """Who may read a script may start it: never more than the umask has left."""
+    mode = path.stat().st_mode
+    path.chmod(mode | (mode & 0o444) >> 2)
+
+
+def write_changed(path: Path, text: str, executable: bool = False) -> None:
     """Writes a file whose content has changed, in one step."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if path.read_text(encoding="utf-8") == text:
             return
     write_atomically(path, text)
-    if mode is not None:
-        path.chmod(mode)
+    if executable:
+        make_executable(path)
 
 
 def link(target: str, path: Path) -> None:

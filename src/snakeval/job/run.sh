@@ -3,7 +3,7 @@
 # The order of things: adopt what is finished, take the lease, run the harness, check, publish.
 
 set -uo pipefail
-umask 022
+[ "$private" = no ] || umask 077 # the config holds secrets
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
 run_dir=$(dirname "$here")
 lib=$run_dir/lib
@@ -447,7 +447,8 @@ if [ "$demo_endpoint" = yes ]; then
     done
     endpoint_url="http://127.0.0.1:$(cat "$scratch/port")/v1/$endpoint_path"
 fi
-attempt model "$endpoint_url" "$endpoint_model" --key "$key_name" >"$scratch/model" ||
+SNAKEVAL_ASKED="$endpoint_url" attempt model - "$endpoint_model" --key "$key_name" \
+    >"$scratch/model" ||
     fail "$(cat "$scratch/model")"
 [ "$gateway" != yes ] || begin_gateway "${beside[@]+"${beside[@]}"}"
 endpoint_url=$(through_gateway model "$endpoint_url")

@@ -6,7 +6,7 @@
 #   bash server.sh sweep     removes a container of it that was left over
 
 set -uo pipefail
-umask 022
+[ "$private" = no ] || umask 077 # the config holds secrets
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
 run_dir=$(dirname "$(dirname "$here")")
 lib=$run_dir/lib

@@ -8,7 +8,7 @@ launch() {
     if [ -n "$cache" ]; then
         export HF_HOME=/snakeval/huggingface
         passed_names+=(HF_HOME)
-        options+=(--bind "$cache:$HF_HOME")
+        options+=(--bind "$cache:$HF_HOME$hf_mode")
     fi
     # With this prefix a variable reaches the container; on the command line everybody could read it.
     for name in "${passed_names[@]}" SNAKEVAL_HOST SNAKEVAL_PORT CUDA_VISIBLE_DEVICES \

@@ -22,7 +22,7 @@ serve() {
         done
         cache=$(hf_cache)
         [ -z "$cache" ] ||
-            options+=(-v "$cache:/snakeval/huggingface" -e HF_HOME=/snakeval/huggingface)
+            options+=(-v "$cache:/snakeval/huggingface$hf_mode" -e HF_HOME=/snakeval/huggingface)
     fi
     # What root adds to a cache from now on is given to the caller, also after a crash.
     [ -e "$here/cache-since" ] || : >"$here/cache-since"

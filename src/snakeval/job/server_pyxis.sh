@@ -12,7 +12,7 @@ launch() {
     if [ -n "$cache" ]; then
         export HF_HOME=/snakeval/huggingface
         passed_names+=(HF_HOME)
-        list=$list${list:+,}$cache:$HF_HOME
+        list=$list${list:+,}$cache:$HF_HOME$hf_mode
     fi
     script=$(server_command)
     if [ "$total" -gt 1 ]; then

@@ -53,12 +53,17 @@ is_passed() {
     return 1
 }
 
+# How a server's container sees that cache.
+# shellcheck disable=SC2034 # not every server has a container
+case $hf_home in *:ro) hf_mode=:ro ;; *) hf_mode='' ;; esac
+
 absolute() { case $1 in /*) printf %s "$1" ;; *) printf %s "$PWD/$1" ;; esac; }
 
 # The Hugging Face cache to use: as configured, else the caller's if there is one; else nothing.
-# A folder that was named is made.
+# A folder that was named is made. ($hf_home: /folder:ro is only read, per-run is this run's own.)
 hf_cache() {
-    local folder=$hf_home
+    local folder=${hf_home%:ro}
+    [ "$folder" != per-run ] || folder=$run_dir/huggingface
     if [ "$hf_home" = no ] || is_passed HF_HOME; then
         return
     fi

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from snakeval.config.model import Config, EndpointType, TaskResources
+from snakeval.config.secrets import written_in
 from snakeval.config.source import Source
 from snakeval.errors import Problem
 from snakeval.plan.auxiliary import Auxiliary
@@ -41,6 +44,11 @@ class Endpoint:
     of_place: bool = False
     """The key is one that the server's place makes, or sees to."""
 
+    @property
+    def shown(self) -> str:
+        """The address as it may be told: a query, or a user before the host, may hold a key."""
+        return re.sub("//[^/@]*@", "//", (self.url or "").partition("?")[0])
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -72,7 +80,9 @@ class Task:
     env_keys: dict[str, Keys] = field(repr=False, default_factory=dict)
     identity: dict[str, Any] = field(repr=False, default_factory=dict)
     hf_home: str = ""
-    """The Hugging Face cache: a folder, `no`, or nothing for the caller's."""
+    """The Hugging Face cache, as `hf_home_of` has it."""
+    private: bool = False
+    """The config holds secrets: what is written about it is readable by the caller alone."""
     servers: tuple[str, ...] = ()
     """Names of the deployments that it needs."""
     auxiliary: tuple[Auxiliary, ...] = ()
@@ -126,6 +136,11 @@ class Run:
     update_images: bool = False
     warnings: tuple[Problem, ...] = ()
     servers: dict[str, Server] = field(default_factory=dict)
+
+    @cached_property
+    def secrets(self) -> tuple[str, ...]:
+        """The secrets that stand in the config, where it insists on them."""
+        return written_in(self.raw, Config)
 
     @property
     def members(self) -> str:

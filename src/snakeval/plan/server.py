@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from snakeval.config.deployment import AuxiliaryDeployment, ServerDeployment
-from snakeval.config.execution import Execution, Hosting, Proxy
+from snakeval.config.execution import PER_RUN, READ_ONLY, Execution, Hosting, Proxy
 from snakeval.config.model import Config, EndpointType
 from snakeval.config.source import Source
 
@@ -87,6 +87,8 @@ class Server:
     proxy: Proxy = field(default_factory=Proxy)
     """In front of several instances."""
     hf_home: str = ""
+    private: bool = False
+    """The config holds secrets: what is written about it is readable by the caller alone."""
     """The Hugging Face cache: a folder, `no`, or nothing for the caller's."""
 
     def path(self, endpoint_type: EndpointType) -> str | None:
@@ -146,6 +148,7 @@ def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeplo
         several=_several(config, given),
         gpu_count=_gpu_count(given),
         hf_home=hf_home_of(config.execution),
+        private=config.allow_inline_secrets,
         **_shape(config, given),
     )
 
@@ -240,12 +243,15 @@ def _port(given: ServerDeployment) -> int | None:
 
 
 def hf_home_of(execution: Execution) -> str:
-    """The Hugging Face cache of servers and benchmarks: a folder, `no`, or nothing for the
-    caller's."""
+    """The Hugging Face cache of servers and benchmarks: a folder (with `:ro` behind it where it is
+    only read), `per-run`, `no`, or nothing for the caller's."""
     given = execution.hf_home
     if given is False:
         return "no"
-    return str(_folder(given)) if isinstance(given, str) else ""
+    if not given or given == PER_RUN:
+        return given or ""
+    folder = str(_folder(given.removesuffix(READ_ONLY)))
+    return folder + (READ_ONLY if given.endswith(READ_ONLY) else "")
 
 
 def _folder(path: str) -> Path:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from snakeval.config.execution import PER_RUN, READ_ONLY
 from snakeval.errors import InputError, Problem, count
 from snakeval.harness import recipe_for
 from snakeval.harness.nemo import RUN_CONFIG
@@ -63,7 +64,7 @@ def _not_asked(task: Task, runtime: str) -> str:
         return f"what its command loads is not known; run it {BY_A_SAMPLE}"
     if kind == "nemo" and task.benchmark.harness != NEMO_LM_EVAL:
         return f"what {task.benchmark.harness} loads is not known; run it {BY_A_SAMPLE}"
-    if task.hf_home == "no" or "HF_HOME" in task.env_vars:
+    if task.hf_home in ("no", PER_RUN) or "HF_HOME" in task.env_vars:
         return "its Hugging Face cache is not the shared one (execution.hf_home, env_vars.HF_HOME)"
     if task.image and runtime not in ("docker", "podman", "process"):
         return f"its image is not started by {runtime} here; run it {BY_A_SAMPLE}"
@@ -72,7 +73,7 @@ def _not_asked(task: Task, runtime: str) -> str:
 
 def _cache(task: Task) -> Path:
     """The cache that the task will have: as configured, else the caller's."""
-    given = task.hf_home or os.environ.get("HF_HOME")
+    given = task.hf_home.removesuffix(READ_ONLY) or os.environ.get("HF_HOME")
     return Path(given).absolute() if given else Path.home() / ".cache" / "huggingface"
 
 

@@ -10,6 +10,7 @@ import yaml
 from rich.table import Table
 
 from snakeval.config.model import TaskEntry
+from snakeval.config.secrets import without
 from snakeval.harness import recipe_for
 from snakeval.plan.catalogue import PLAIN_LM_EVAL, Benchmark, Catalogue
 from snakeval.plan.run import Run, Task
@@ -156,12 +157,13 @@ def task_content(task: Task) -> dict[str, Any]:
 
 def print_config(run: Run, as_json: bool) -> None:
     """The resolved config, then every task. The same input gives the same bytes."""
-    tasks = [task_content(task) for task in run.selected]
+    raw = without(run.raw, run.secrets)
+    tasks = [without(task_content(task), run.secrets) for task in run.selected]
     if as_json:
-        content = {"config": json.loads(json.dumps(run.raw)), "tasks": tasks}
+        content = {"config": json.loads(json.dumps(raw)), "tasks": tasks}
         print(json.dumps(content, indent=1, sort_keys=True))
         return
-    print(yaml.dump(run.raw, Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True).rstrip())
+    print(yaml.dump(raw, Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True).rstrip())
     for task in tasks:
         print(f"\n# --- {task['folder']}: {task['benchmark']} ({task['digest']})")
         print(f"# image: {task['image'] or 'none, runs without a container'}")

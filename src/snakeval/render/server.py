@@ -62,6 +62,7 @@ def _head(server: Server, runtime: str, image: str, reach: str) -> str:
         "port": _port(server, runtime),
         "gpus": server.gpus,
         "hf_model": "yes" if server.hf_model else "no",
+        "private": "yes" if server.private else "no",
         "hf_home": server.hf_home,
         "endpoint_url": "",
         "reach": reach,

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
+from snakeval.config.execution import PER_RUN
 from snakeval.config.source import Source, host
 from snakeval.harness import Recipe, recipe_for
 from snakeval.harness.recipe import FILES_MOUNT
@@ -84,7 +85,9 @@ def _head(task: Task, runtime: str, image: str, archive: Prefetched | None, reci
         "gateway_patience": f"{patience(task):g}",
         "max_in_flight": str(task.max_in_flight or ""),
         "files": str(recipe.files or ""),
+        "private": "yes" if task.private else "no",
         "hf_home": task.hf_home,
+        "hf_token": "yes" if _names_the_hubs_token(task) else "no",
         "stale": recipe.stale,
         "mounts": [f"{source}:{target}" for source, target in task.mounts],
         "mount_home": "yes" if task.mount_home else "no",
@@ -93,7 +96,9 @@ def _head(task: Task, runtime: str, image: str, archive: Prefetched | None, reci
     }
     if runtime == "image":
         settings["environment_python"] = ""  # this machine's: the image has its own
-        settings |= {name: at for name, at in IN_IMAGE.items() if settings[name] not in ("", "no")}
+        settings |= {
+            name: at for name, at in IN_IMAGE.items() if settings[name] not in ("", "no", PER_RUN)
+        }
     lines = [
         "#!/usr/bin/env bash",
         f"# {task.name}: {task.benchmark.id} on {task.endpoint.model_id}.",
@@ -103,6 +108,13 @@ def _head(task: Task, runtime: str, image: str, archive: Prefetched | None, reci
         "",
     ]
     return "\n".join([*lines, *assigned(settings), ""])
+
+
+def _names_the_hubs_token(task: Task) -> bool:
+    """Whether a benchmark gets the token that lies in the Hugging Face cache."""
+    details = task.benchmark.details
+    named = {*task.env_vars, task.endpoint.api_key_name, *(details.variables or ())}
+    return "HF_TOKEN" in named or bool(details.gated_dataset)
 
 
 def assigned(settings: Mapping[str, str | Iterable[str]]) -> list[str]:

@@ -10,7 +10,9 @@ from typing import Any
 
 from snakeval.compare import statistics
 from snakeval.compare.statistics import Interval
+from snakeval.config.secrets import without
 from snakeval.executors.registry import left_over
+from snakeval.job.files import read_text
 from snakeval.job.scores import is_mean
 from snakeval.plan.run import Run
 from snakeval.results.clusters import of_repeats
@@ -106,12 +108,12 @@ def figures(run: Run) -> Figures:
     return Figures(
         run.paths.id,
         str(run.identity["model_id"]),
-        run.config.target.api_endpoint.url,
+        without(run.config.target.api_endpoint.url, run.secrets),
         record,
         tasks,
         tuple(map(_read, sorted((run.paths.results / "compare").glob("*.json")))),
         tuple(map(_read, sorted((run.paths.results / "gate").glob("*.json")))),
-        run.paths.config.read_text(encoding="utf-8") if run.paths.config.exists() else "",
+        without(read_text(run.paths.config), run.secrets),
         tuple(deployments.told(run.paths, left_over)),
         costs(
             run,

@@ -57,6 +57,7 @@ def begin(start: ThisStart, found: Sequence[Problem] = ()) -> list[Hold]:
     try:
         for run in start.runs:
             run.paths.dir.mkdir(parents=True, exist_ok=True)
+            _keep_private(run)
             holds.append(Hold(run.paths.controller))
             atexit.register(holds[-1].release)
         for run in start.runs:
@@ -69,6 +70,14 @@ def begin(start: ThisStart, found: Sequence[Problem] = ()) -> list[Hold]:
                 run.paths.dir.rmdir()
         raise
     return holds
+
+
+def _keep_private(run: Run) -> None:
+    """Where a config holds secrets, the run folder is the caller's alone, and so is everything
+    that this start writes."""
+    if run.config.allow_inline_secrets:
+        os.umask(0o077)
+        run.paths.dir.chmod(0o700)
 
 
 def _refused_or_told(start: ThisStart, found: Sequence[Problem]) -> list[Problem]:
@@ -170,7 +179,7 @@ def _write_run(start: ThisStart, run: Run, pin: Pin, warnings: Sequence[str]) ->
         if task in pending or not task.paths.script.exists():
             runtime = pending.get(task) or runtime_of(task, DEFAULT_RUNTIME)
             _write_task(run, task, runtime, record["images"])
-    write_changed(paths.run_all, run_all(run), 0o755)
+    write_changed(paths.run_all, run_all(run), executable=True)
     write_changed(paths.record, json.dumps(record, indent=1) + "\n")
     _remember(run, start.log)
 
@@ -324,7 +333,7 @@ def _write_task(run: Run, task: Task, runtime: str, images: Mapping[str, str]) -
     archive = archives.find(run.paths.dir.parent, task.image, runtime) if task.image else None
     if archive and archive.pinned != pinned:  # of another version than this run's
         archive = None
-    write_changed(task.paths.script, render(task, runtime, pinned, archive), 0o755)
+    write_changed(task.paths.script, render(task, runtime, pinned, archive), executable=True)
 
 
 def spec_text(task: Task) -> str:

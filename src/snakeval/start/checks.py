@@ -175,7 +175,7 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
 
     from snakeval.job.endpoint import served_models
 
-    where = f"endpoint {endpoint.url}"
+    where = f"endpoint {endpoint.shown}"
     try:
         served = served_models(endpoint.url, endpoint.api_key_name)
     except urllib.error.HTTPError as error:
@@ -210,7 +210,7 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
     if served and endpoint.model_id not in served:
         yield Problem(
             model_key,
-            f"{endpoint.url} does not serve '{endpoint.model_id}'",
+            f"{endpoint.shown} does not serve '{endpoint.model_id}'",
             "it serves " + ", ".join(served[:8]),
         )
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from snakeval.config.execution import PER_RUN, READ_ONLY
 from snakeval.errors import Problem
 from snakeval.plan.run import Task
 
@@ -64,5 +65,8 @@ def _caches(task: Task, runtime: str) -> Iterable[Path]:
     """
     if runtime != "process" and (task.hf_home == "no" or "HF_HOME" in task.env_vars):
         return
-    home = task.hf_home if task.hf_home not in ("", "no") else os.environ.get("HF_HOME")
+    if task.hf_home == PER_RUN:
+        return
+    given = task.hf_home.removesuffix(READ_ONLY)
+    home = given if given not in ("", "no") else os.environ.get("HF_HOME")
     yield Path(home) if home else Path("~/.cache/huggingface").expanduser()

@@ -1,6 +1,6 @@
 """The service that runs the jobs: here a folder, and processes of this machine.
 
-    $DETACHED_HOME/<job>/   label, pid, log, and exit when it has ended (default: ~/.detached)
+$DETACHED_HOME/<job>/   label, pid, log, and exit when it has ended (default: ~/.detached)
 """
 
 from __future__ import annotations

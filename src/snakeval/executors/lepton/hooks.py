@@ -12,6 +12,7 @@ from snakemake_executor_plugin_lepton.hooks import Hooks
 from snakemake_executor_plugin_lepton.registry import Tracked
 from snakemake_executor_plugin_lepton.spec import Variable, Wanted
 from snakemake_executor_plugin_lepton.storage import Mount, Unusable, mount_for, seen_in_job
+from snakeval.config.execution import PER_RUN, READ_ONLY
 from snakeval.executors.lepton.resources import NAME, secrets_of_servers
 from snakeval.harness import recipe_for
 from snakeval.job.cancelled import marked
@@ -102,8 +103,8 @@ def folders_of(task: Task) -> Iterable[tuple[Path, str, str]]:
     files = recipe_for(task).files
     if files:
         yield Path(files).absolute(), IN_IMAGE["files"], f"harnesses.{task.benchmark.harness}"
-    if task.hf_home not in ("", "no"):
-        yield Path(task.hf_home), IN_IMAGE["hf_home"], "execution.hf_home"
+    if task.hf_home not in ("", "no", PER_RUN):
+        yield Path(task.hf_home.removesuffix(READ_ONLY)), IN_IMAGE["hf_home"], "execution.hf_home"
 
 
 def _shown(folder: Path, at: str, mounts: tuple[Mount, ...], key: str) -> Mount:

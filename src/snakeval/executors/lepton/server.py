@@ -23,7 +23,7 @@ from snakeval.errors import Problem
 from snakeval.executors.lepton import endpoint_spec as lepton_spec
 from snakeval.executors.lepton.tokens import own_token, token_secrets
 from snakeval.executors.local import server as local
-from snakeval.job.files import read_json, write_atomically
+from snakeval.job.files import make_executable, read_json, write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import MODEL, Server
 from snakeval.render.server import render
@@ -178,7 +178,7 @@ class Servers(local.Servers):
             script,
             render(server, runtime, image, command=content, body=body()),
         )
-        script.chmod(0o755)
+        make_executable(script)
 
     def take_down(self, paths: ServerPaths, when: str = "now") -> bool:
         """Asks for the endpoint's end and waits for it; whether it is deleted."""

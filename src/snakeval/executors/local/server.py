@@ -13,7 +13,7 @@ from snakeval.errors import Problem
 from snakeval.executors import base
 from snakeval.executors.base import did_not_come_up
 from snakeval.job.endpoint import is_free
-from snakeval.job.files import write_atomically
+from snakeval.job.files import make_executable, write_atomically
 from snakeval.job.lease import send
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
@@ -61,7 +61,7 @@ class Servers(base.Servers):
         """Writes `server.sh`."""
         script = run.paths.server(server.name).script
         write_atomically(script, render(server, runtime, image))
-        script.chmod(0o755)
+        make_executable(script)
 
     def where(self, paths: ServerPaths) -> str:
         owner = state.supervisor_of(paths)

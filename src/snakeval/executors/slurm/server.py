@@ -21,7 +21,7 @@ from snakeval.executors.slurm.queue import Job, QueryFailed
 from snakeval.executors.slurm.resources import NAME
 from snakeval.executors.slurm.server_job import batch_script, described
 from snakeval.executors.slurm.submit import Refused, sbatch
-from snakeval.job.files import objects_in, write_atomically
+from snakeval.job.files import make_executable, objects_in, write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
 from snakeval.render.server import render
@@ -80,7 +80,7 @@ class Servers(base.Servers):
             (paths.batch_script, batch_script(run, server, flags, image or "")),
         ):
             write_atomically(path, text)
-            path.chmod(0o755)
+            make_executable(path)
 
     def bring_up(self, paths: ServerPaths) -> None:
         """Submits the server's job unless it is there, and returns when the server is healthy.

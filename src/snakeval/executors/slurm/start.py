@@ -130,7 +130,7 @@ def _image(run: Run, task: Task) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    from snakeval.job.files import write_atomically
+    from snakeval.job.files import make_executable, write_atomically
 
     write_atomically(path, text)
-    path.chmod(0o755)
+    make_executable(path)
