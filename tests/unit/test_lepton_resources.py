@@ -71,7 +71,7 @@ def test_a_config_for_another_place_asks_lepton_for_its_image_alone() -> None:
     ],
 )
 def test_a_variable_of_the_section_is_a_secret_or_text(given: Any, source: str) -> None:
-    assert source_of("NAME", given) == source
+    assert source_of(given) == source
 
 
 def test_what_the_workspace_lacks_is_told_with_its_place_in_the_config(tmp_path: Path) -> None:
