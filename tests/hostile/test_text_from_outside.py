@@ -17,6 +17,7 @@ from snakeval.compare.table import print_comparison
 from snakeval.errors import Problem
 from snakeval.export.destinations import export_run
 from snakeval.export.items import items
+from snakeval.job.files import tail
 from snakeval.job.text import plain
 from snakeval.report.page import write_report
 from snakeval.results import published, samples, tables
@@ -49,6 +50,13 @@ def test_no_control_sequence_is_left_in_text(text: str) -> None:
 
     assert not [letter for letter in said if not (letter.isprintable() or letter in "\t\n")]
     said.encode()
+
+
+def test_last_lines_of_a_servers_log_are_text(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text(f"ready\n{COMMANDS}\n")
+
+    assert tail(log) == "ready\nred a\nb evil [bold]b[/bold] :bomb:"
 
 
 def test_what_a_person_reads_stays() -> None:

@@ -34,6 +34,7 @@ from . import hostile, record
 from .endpoint import served_models
 from .files import keep_unreadable, link, now, objects_in, read_json, write_atomically
 from .redact import copy, values_of
+from .text import one_line
 
 ASKED = "SNAKEVAL_ASKED"
 """The variable with the endpoint's address: it may hold a key, which no command line has."""
@@ -257,9 +258,8 @@ def model(arguments: argparse.Namespace) -> int:
         except (OSError, ValueError, KeyError, TypeError):
             return 0
     if served and arguments.model not in served:
-        print(
-            f"the endpoint does not serve '{arguments.model}'; it serves " + ", ".join(served[:5])
-        )
+        names = one_line(", ".join(served[:5]))
+        print(f"the endpoint does not serve '{arguments.model}'; it serves {names}")
         return 1
     return 0
 

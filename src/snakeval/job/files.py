@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .text import plain
+
 TAIL = 20
 
 
@@ -135,10 +137,10 @@ def keep_unreadable(path: Path) -> None:
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log."""
+    """The last lines of a log, without what a terminal would obey."""
     with contextlib.suppress(OSError):
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16_000))
             text = file.read().decode(errors="replace")
-        return "\n".join(text.splitlines()[-TAIL:])
+        return "\n".join(plain(text).splitlines()[-TAIL:])
     return ""

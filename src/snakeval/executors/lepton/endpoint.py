@@ -37,6 +37,7 @@ from snakeval.executors.lepton.calls import GivenUp, connect, family_of, in_word
 from snakeval.executors.lepton.endpoint_spec import MARK
 from snakeval.executors.lepton.tokens import own_token
 from snakeval.job.files import write_atomically
+from snakeval.job.text import plain
 
 POLL = float(os.environ.get("SNAKEVAL_LEPTON_POLL", "5"))
 """Seconds between two looks at the endpoint; the variable is for tests."""
@@ -110,7 +111,7 @@ class Endpoint:
 
     def say(self, text: str) -> None:
         with contextlib.suppress(OSError):
-            print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+            print(plain(f"{time.strftime('%H:%M:%S')} {text}"), flush=True)
 
     def noted(self) -> list[str]:
         """The name of the endpoint that was noted last."""
