@@ -153,9 +153,7 @@ def test_numbers_that_are_none_keep_the_sample_and_the_others(tmp_path: Path, nu
     assert pq.read_table(run.paths.samples).to_pylist()[0]["prompt_tokens"] is None
 
 
-@pytest.mark.parametrize(
-    "line", ["[" * 10_000 + "]" * 10_000, '{"id": ' + "1" * 10_000 + "}", "{", "7"]
-)
+@pytest.mark.parametrize("line", ["[" * 10_000 + "]" * 10_000, "{", "7"])
 def test_line_that_is_no_sample_hides_no_other_task(tmp_path: Path, line: str) -> None:
     run = built_run(tmp_path, "r", {"evil": records([1, 0]), "good": records([1, 0])})
     evil = run.tasks[0]
