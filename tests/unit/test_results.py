@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,18 @@ def test_tables_show_what_was_published_by_hand(run: Run) -> None:
 
     assert "0.7" in run.paths.results_csv.read_text()
     assert json.loads(run.paths.results_json.read_text())["tasks"]["published"] == 2
+
+
+def test_bringing_tables_up_to_date_keeps_the_stamp_of_what_they_show(run: Run) -> None:
+    # given a start of one of two tasks, whose tables somebody has taken away
+    quiz = run.tasks[0]
+    publish(quiz, {"accuracy": 0.5})
+    start = replace(run, selected=(quiz,))
+    write_tables(start, start.members)
+    tables.write_stamp(start, start.members)
+    run.paths.results_json.unlink()
+
+    tables.bring_up_to_date(run)
+
+    assert run.paths.results_json.exists()
+    assert run.paths.tables_stamp(start.members).exists()

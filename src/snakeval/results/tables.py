@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +202,8 @@ def bring_up_to_date(run: Run) -> None:
     by hand publishes too. A folder that cannot be written stays as it is."""
     with contextlib.suppress(OSError):
         if read_json(run.paths.results_json).get("rows") != rows(run):
-            write_tables(run, run.members)
+            # The stamp of a start that has published exactly these stays.
+            write_tables(run, replace(run, selected=()).members)
 
 
 def _notes(run: Run, tasks: list[Shown]) -> dict[str, list[str]]:
