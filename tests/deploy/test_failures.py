@@ -56,7 +56,7 @@ def test_a_killed_supervisor_is_told_as_the_cause_and_the_next_start_goes_on(
     # then both attempts, and the end of the start, say so
     first, second = (each["cause"] for each in project.status("quiz")["attempts"])
     assert "ended during this attempt: its supervisor" in first
-    assert "no server 'model' is up (its supervisor" in second
+    assert "server 'model' is not running (its supervisor" in second
     assert "server model: its supervisor was killed; healthy after" in project.log
     # and the next start brings the server up again
     project.snakemake().check()

@@ -28,7 +28,7 @@ def test_snakemake_waits_for_a_start_by_hand_and_adopts(evaluation: Evaluation) 
         evaluation.wait_for_the_middle()
         with evaluation.project.started() as snakemake:
             with evaluation.endpoint.holding():
-                said = f"waiting for {script.pid} on {platform.node()}"
+                said = f"pid {script.pid} on {platform.node()} is running this task; waiting"
                 evaluation.wait_until(lambda: said in evaluation.project.log)
             assert snakemake.wait(PATIENCE) == 0, evaluation.project.log
         assert script.wait(PATIENCE) == 0
@@ -40,7 +40,9 @@ def test_a_start_by_hand_waits_for_snakemake_and_adopts(evaluation: Evaluation) 
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle()
         with evaluation.endpoint.holding(), evaluation.started_by_hand() as script:
-            evaluation.wait_until(lambda: "waiting for" in evaluation.said_by_hand)
+            evaluation.wait_until(
+                lambda: "is running this task; waiting" in evaluation.said_by_hand
+            )
             evaluation.endpoint.held = False
             assert snakemake.wait(PATIENCE) == 0, evaluation.project.log
             assert script.wait(PATIENCE) == 0
@@ -54,7 +56,7 @@ def test_who_waits_may_be_stopped_and_disturbs_nobody(evaluation: Evaluation) ->
     with evaluation.started_by_hand() as working:
         evaluation.wait_for_the_middle()
         with evaluation.endpoint.holding(), evaluation.started_by_hand() as waiting:
-            said = f"waiting for {working.pid}"
+            said = f"pid {working.pid} on "
             evaluation.wait_until(lambda: said in evaluation.said_by_hand)
             waiting.terminate()
             assert waiting.wait(PATIENCE) == 143

@@ -73,7 +73,7 @@ def test_a_script_that_outlives_snakemake_is_waited_for(evaluation: Evaluation, 
         # when the same command is given again
         with evaluation.endpoint.holding(), evaluation.project.started(*SAME) as again:
             # then it waits
-            evaluation.wait_until(lambda: "waiting for" in evaluation.project.log)
+            evaluation.wait_until(lambda: "is running this task; waiting" in evaluation.project.log)
             evaluation.endpoint.held = False
             # and adopts; nothing is asked twice
             assert again.wait(PATIENCE) == 0, evaluation.project.log

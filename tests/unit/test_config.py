@@ -83,7 +83,7 @@ def test_error_names_the_file_that_holds_the_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("- a list\n", ": holds no mapping"),
+        ("- a list\n", ": is not a mapping"),
         ("a: [1\n", ", line 2, .*is not YAML"),
         (None, ": cannot"),
     ],

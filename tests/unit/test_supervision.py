@@ -170,8 +170,8 @@ def test_a_killed_supervisor_is_told_in_the_benchmarks_cause(
         given.run(given)
     failed, next_one = capsys.readouterr().out.strip().split("\n")
     assert "ended during this attempt: its supervisor (job 812) was killed" in failed
-    assert "no server 'model' is up (its supervisor (job 812) was killed" in next_one
-    assert "start snakeval, which brings it up" in next_one
+    assert "server 'model' is not running (its supervisor (job 812) was killed" in next_one
+    assert "run snakemake again" in next_one
     # while it lives nothing is said
     held(paths, os.getpid())
     server.trouble(server.parser().parse_args(["trouble", str(paths.dir), "--seen", str(seen)]))
@@ -205,16 +205,16 @@ def test_the_address_of_a_killed_one_is_not_asked_whoever_answers_there(
     waits = server.parser().parse_args(["wait", str(paths.dir)])
     paths.endpoint.write_text(json.dumps({"url": "http://here:1", "host": platform.node()}))
     assert server.wait(waits) == 1
-    assert "no server 'model' is up" in capsys.readouterr().out
+    assert "server 'model' is not running" in capsys.readouterr().out
     held(paths, os.getpid())
     assert server.wait(waits) == 0
     assert capsys.readouterr().out == "http://here:1\n"
 
 
 def test_why_there_is_no_server_any_more_is_told(paths: ServerPaths) -> None:
-    assert "no server 'model' is up: start snakeval" in server.why_none(paths.dir)
+    assert "server 'model' is not running: run snakemake" in server.why_none(paths.dir)
     record(paths, "stopped", "idle for 600 s")
-    assert "no server 'model' is up (idle for 600 s): start" in server.why_none(paths.dir)
+    assert "server 'model' is not running (idle for 600 s): run" in server.why_none(paths.dir)
 
 
 def test_what_speaks_no_http_is_not_healthy_and_lists_nothing() -> None:

@@ -196,7 +196,7 @@ def test_no_gpu_is_given_twice_and_the_next_waits_for_the_first_to_end(tmp_path:
     waiting = threading.Thread(target=lambda: found.append(claim("c", model="2")))
     waiting.start()
     wait_until(lambda: said)
-    assert not found and "in use by a, b" in said[0]
+    assert not found and "held by a, b" in said[0]
     up.remove("a")
     waiting.join(10)
     assert found == [{"model": [0, 1]}]

@@ -60,7 +60,7 @@ def test_data_that_the_hub_does_not_have_is_named_and_the_rest_is_brought(
         datasets.bring(run, run.tasks, "docker", said.append)
 
     (problem,) = refused.value.problems
-    assert "the datasets of snakeval_none cannot be had: DatasetNotFoundError" in problem.what
+    assert "the datasets of snakeval_none could not be loaded: DatasetNotFoundError" in problem.what
     assert said == [f"2 benchmarks of lm-eval: loading datasets into {tmp_path / 'hf'}"]
     assert list((tmp_path / "hf" / "hub").glob("datasets--org--quiz"))
 

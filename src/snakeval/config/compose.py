@@ -94,7 +94,7 @@ def resolved(
             try:
                 OmegaConf.create({"value": value})
             except OmegaConfBaseException:
-                what = f"'{value}' is no interpolation"
+                what = f"'{value}' is not a valid interpolation"
                 fix = "write ${a.key}, or \\${...} where the text itself is meant"
                 problems.append(Problem(where(path), what, fix))
     if problems:
@@ -137,7 +137,9 @@ def _unresolved(place: str, value: str, error: Exception, raw: dict[str, Any]) -
             "possible: ${a.key}, ${oc.env:VARIABLE}, ${select_not_null:a.key,b.key}",
         )
     if "Recursive" in said:
-        return Problem(place, f"'{value}' leads back to itself", "write the value at one of them")
+        return Problem(
+            place, f"'{value}' refers back to itself", "write a value in one of the places"
+        )
     return Problem(place, f"'{value}' cannot be resolved: {said}")
 
 

@@ -20,7 +20,7 @@ def older(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
     if dig(raw, "execution", "env_vars") is not None:
         yield Problem(
             where(("execution", "env_vars"), layers),
-            "belongs to an older version",
+            "is from an older version of the launcher",
             "write env_vars at the top level (for benchmarks) or deployment.env_vars (for the "
             "server)",
         )
@@ -28,8 +28,8 @@ def older(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
     if isinstance(endpoint, dict) and {"api_key", "api_key_name"} <= set(endpoint):
         yield Problem(
             where(("target", "api_endpoint", "api_key"), layers),
-            "is the older name of api_key_name, which is given too",
-            "take it out",
+            "is the old name of api_key_name, which is given as well",
+            "remove it",
         )
     evaluation = raw.get("evaluation")
     places: list[tuple[tuple[int | str, ...], Any]] = [(("evaluation",), evaluation)]
@@ -40,7 +40,7 @@ def older(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
         if isinstance(content, dict) and "overrides" in content:
             yield Problem(
                 where((*place, "overrides"), layers),
-                "belongs to an older version",
+                "is from an older version of the launcher",
                 "write nemo_evaluator_config, for example "
                 "nemo_evaluator_config.config.params.limit_samples",
             )
@@ -78,8 +78,8 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
         if not more and not slip and key not in TaskEntry.model_fields:
             yield Problem(
                 where(("evaluation", "tasks", index), layers),
-                f"an entry with the one key '{key}' has no name",
-                f"write `- name: {key}` and what belongs to it on lines below, indented alike",
+                f"this entry has the key '{key}' and no name",
+                f"write `- name: {key}` and its settings on the lines below, indented alike",
             )
     endpoint = dig(raw, "target", "api_endpoint") or {}
     written = raw.get("deployment")
@@ -101,7 +101,7 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
         if deployment == "none" and not given:
             yield Problem(
                 place,
-                "is missing, and there is no deployment that could give it",
+                "is missing, and there is no deployment to take it from",
                 "write the endpoint's whole URL, such as https://host/v1/chat/completions"
                 if key == "url"
                 else "write the name under which the endpoint serves the model",
@@ -109,8 +109,8 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
         elif deployment != "none" and given:
             yield Problem(
                 place,
-                "comes from the deployment and cannot be given too",
-                "leave it out, or set deployment.type to none",
+                "is set by the deployment and cannot be given as well",
+                "remove it, or set deployment.type to none",
             )
 
 
@@ -120,8 +120,8 @@ def _two_models(keys: tuple[str, ...], deployment: Any, layers: Layers) -> Itera
     if len(named) > 1 and not deployment.get("command") and deployment.get("type") in OF_WEIGHTS:
         yield Problem(
             where((*keys, named[0]), layers),
-            "is given beside hf_model_handle, and a server has one model",
-            "leave one of them out, or write null for it",
+            "is given as well as hf_model_handle, and a server has one model",
+            "remove one of them, or set it to null",
         )
 
 
@@ -159,7 +159,7 @@ def _auxiliary(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
         if not NAME.match(str(name)):
             yield Problem(
                 where(place, layers),
-                "the name becomes a folder's, and cannot",
+                "cannot be the name of a folder",
                 "write letters, digits, '-' and '_'",
             )
         prefix = prefix_of(str(name), str(content.get("env_prefix") or ""))
@@ -172,7 +172,7 @@ def _auxiliary(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
         elif prefix in prefixes:
             yield Problem(
                 where(place, layers),
-                f"its variables would begin with {prefix}, as those of '{prefixes[prefix]}' do",
+                f"its variables would start with {prefix}, like those of '{prefixes[prefix]}'",
                 f"write another env_prefix, such as {prefix}_2",
             )
         prefixes.setdefault(prefix, str(name))

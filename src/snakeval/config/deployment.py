@@ -106,7 +106,7 @@ def _say_which_gpus(value: Any) -> Any:
     text = "" if value is None else str(value)
     if value == "0":
         raise fixable(
-            "may mean no GPU, or the first one", "write 1, none, or several by number: '0,1'"
+            "could mean no GPU or the first GPU", "write 1, none, or several by number: '0,1'"
         )
     if isinstance(value, bool) or not isinstance(value, int | str | None) or not GPUS.match(text):
         raise fixable("does not say which GPUs", "write all, a number, or a list in quotes: '0,1'")

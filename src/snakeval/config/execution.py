@@ -164,7 +164,7 @@ class Execution(Section):
             raise fixable(
                 "'--pid' cannot be used: a container that sees the host's processes "
                 "would end them with its own",
-                "take it out",
+                "remove it",
             )
         return value
 

@@ -158,15 +158,15 @@ def _instead_of(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
     near = nearest(key, fields_at(model, loc[:-1]))
     section = section_of(key, without_tags(model, loc), model)
     if len(loc) == 1 and section and key not in COMMON:
-        return f"'{key}' belongs into {section}"
+        return f"'{key}' belongs in {section}"
     if near.startswith("did"):
         return near
     if loc[-2:-1] == ("params",):
-        return f"what only the harness knows goes into params.extra; {near}"
+        return f"parameters that only the harness knows go into params.extra; {near}"
     if not section and key not in COMMON:
         section = section_of(key, loc[-1:], model)
     if section:
-        return f"'{key}' belongs into {section}"
+        return f"'{key}' belongs in {section}"
     return near or "docs/configuration.md lists the keys of every section"
 
 
@@ -176,9 +176,11 @@ COMMON = (
 )
 """Keys of so many sections that none of them is meant for certain."""
 
-_OF_HARNESS = "what only the harness knows goes into nemo_evaluator_config.config.params.extra"
-_OF_PROFILE = "the profile says it: default-resources: [container_runtime='podman']"
-_OF_SERVER = "flags of the server's own go into extra_args: '--max-model-len 8192'"
+_OF_HARNESS = (
+    "parameters that only the harness knows go into nemo_evaluator_config.config.params.extra"
+)
+_OF_PROFILE = "set it in the profile: default-resources: [container_runtime='podman']"
+_OF_SERVER = "the server's own flags go into extra_args: '--max-model-len 8192'"
 ELSEWHERE = {
     "container_runtime": _OF_PROFILE,
     "runtime": _OF_PROFILE,

@@ -139,7 +139,7 @@ def _field_of(model: type[BaseModel], key: str) -> FieldInfo | None:
 
 
 def section_of(key: str, loc: Sequence[int | str], model: type[BaseModel]) -> str:
-    """The section that a key belongs into which is unknown at its place: the nearest one, or ''."""
+    """The section that a key belongs in which is unknown at its place: the nearest one, or ''."""
     having = [heading for heading, each in sections_of(model) if key in each.model_fields]
     path = [str(part) for part in loc]
     best = max(having, key=lambda each: (_shared(each, path), -len(_plain(each))), default="")

@@ -83,7 +83,7 @@ def references(value: Any) -> Any:
         text = token.get("value") if isinstance(token, dict) else token
         if not isinstance(text, str) or not names_a_variable(text.removeprefix("host:")):
             raise fixable(
-                "holds a token that is no reference; a secret itself is never written here",
+                "holds a token that is not a reference; never write the secret itself here",
                 "write - value: host:NAME (a variable of this machine), or "
                 "- value_from: {token_name_ref: SECRET} (a secret of the Lepton workspace)",
             )

@@ -68,7 +68,7 @@ class Params(Section):
         None, description="How often a request is repeated before it counts as unanswered."
     )
     request_timeout: Annotated[int, Field(gt=0)] | None = Field(
-        None, description="Seconds until a request is given up."
+        None, description="Seconds to wait for an answer."
     )
     task: str | None = Field(None, description="The harness's own name of the task.")
     extra: Free = Field(
@@ -302,7 +302,7 @@ class HarnessDefinition(Section):
     higher_is_better: dict[str, bool] = Field(
         default_factory=dict,
         description="Which way scores are better, by metric (`*` fits any text): false for error "
-        "rates. Where results say it themselves, that counts; what nobody says is unknown, and "
+        "rates. Where results say it themselves, that counts; otherwise it is unknown, and "
         "the gate decides nothing from it.",
     )
     score_range: dict[str, tuple[float, float]] = Field(

@@ -104,7 +104,9 @@ def parse_overrides(values: Mapping[str, Any]) -> Overrides:
     for key in ("tasks", "fresh"):
         if key in values and not _words(values[key]):
             problems.append(
-                Problem(f"--config {key}", "names no task", f"write --config {key}=TASK,TASK")
+                Problem(
+                    f"--config {key}", "does not name a task", f"write --config {key}=TASK,TASK"
+                )
             )
     for key in ("new_run", "update_images"):
         if str(values.get(key, "false")).strip().lower() not in (*TRUE, *FALSE):

@@ -61,13 +61,15 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise _refused(path, "has too many levels", "are all brackets closed?") from None
     except ValueError as error:  # a date that is none, a number of thousands of digits
-        raise _refused(path, f"holds a value that is none: {error}", "put it in quotes") from None
+        raise _refused(
+            path, f"holds a value that cannot be read: {error}", "put it in quotes"
+        ) from None
     if content is None:
         content = {}
     if not isinstance(content, dict):
         raise _refused(
             path,
-            "holds no mapping of keys to values",
+            "is not a mapping of keys to values",
             "start it with `target:` or another section (docs/configuration.md)",
         )
     if odd := list(strange(content, lambda keys: where(keys, [(path, content)]))):

@@ -110,7 +110,7 @@ def _colons_again(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 3600:
             raise fixable(
-                f"{value} may be minutes or seconds", "write hours, minutes, seconds: '01:30:00'"
+                f"{value} could be minutes or seconds", "write hours, minutes, seconds: '01:30:00'"
             )
         minutes, seconds = divmod(value, 60)
         hours, minutes = divmod(minutes, 60)
@@ -142,7 +142,7 @@ def check_host_path(value: str) -> str:
     try:
         Path(value).expanduser()
     except RuntimeError:
-        raise fixable("names the home of a user who is not known", "write the whole path") from None
+        raise fixable("is in the home folder of an unknown user", "write the whole path") from None
     return value
 
 
@@ -168,7 +168,8 @@ def _check_in_container(value: str) -> str:
 def _check_word(value: str) -> str:
     if not value or value.startswith("-") or any(char.isspace() for char in value):
         raise fixable(
-            "is no name of an image", "write it as registry.example.com/name:tag, without spaces"
+            "is not the name of an image",
+            "write it as registry.example.com/name:tag, without spaces",
         )
     return value
 

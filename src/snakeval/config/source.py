@@ -84,7 +84,7 @@ def source_of(given: Any) -> Source:
             "fixable",
             "{what}",
             {
-                "what": "names no variable; a secret itself is never written here",
+                "what": "is not the name of a variable; never write the secret itself here",
                 "fix": "write host:NAME (a variable of this machine), runtime:NAME or lit:text",
             },
         )

@@ -109,4 +109,4 @@ class NotInstalled(Servers):
         return False
 
     def where(self, paths: ServerPaths) -> str:
-        return f"nobody knows: the executor '{self._name}' is not installed here"
+        return f"unknown: the executor '{self._name}' is not installed here"

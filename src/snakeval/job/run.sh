@@ -89,7 +89,7 @@ take_lease() {
         fi
         if [ "$waiting" != "$owner" ]; then
             waiting=$owner
-            say "waiting for $(held pid) on $(held host | cut -d ' ' -f 1), which is at it"
+            say "pid $(held pid) on $(held host | cut -d ' ' -f 1) is running this task; waiting"
         fi
         sleep 1
     done
@@ -380,7 +380,7 @@ come_back() {
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/snakeval.XXXXXX") || exit 1
 if [ -n "${1:-}" ] && [ "$1" != "$digest" ]; then
-    say "this script is for spec $digest, not $1: start snakeval again, it renews the script"
+    say "this script is for spec $digest, not $1: run snakemake again: it renews the script"
     rm -rf "$scratch"
     exit 1
 fi

@@ -105,8 +105,8 @@ def why_none(folder: Path) -> str:
         return f"the server '{folder.name}' is down: {record.get('cause')}"
     why = was_killed(folder) or record.get("cause")
     return (
-        f"no server '{folder.name}' is up{f' ({why})' if why else ''}: start snakeval, which "
-        f"brings it up, or start it by hand with `{script}` (it ends when it is idle)"
+        f"server '{folder.name}' is not running{f' ({why})' if why else ''}: run "
+        f"snakemake again, or start it by hand with `{script}` (it ends when it is idle)"
     )
 
 

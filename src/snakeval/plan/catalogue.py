@@ -120,8 +120,8 @@ class Catalogue:
             if same:
                 return "write " + " or ".join(f"{each}.{name.rpartition('.')[2]}" for each in same)
         return nearest(name, sorted(self._by_task)) or (
-            "`snakemake ls_tasks` lists them; a task of one's own gives its `container`, "
-            "or is declared under `harnesses`"
+            "`snakemake ls_tasks` lists them; for a task of your own give its `container`, "
+            "or declare it under `harnesses`"
         )
 
     def _benchmark(self, harness: str, task: str) -> Benchmark:

@@ -108,7 +108,8 @@ def _load(
     return [
         Problem(
             task.where,
-            f"the datasets of {task.name} cannot be had: {said or 'lm-eval could not be started'}",
+            f"the datasets of {task.name} could not be loaded: "
+            f"{said or 'lm-eval could not be started'}",
             "see what it printed above; the hub must be reachable from here, and HF_TOKEN be set "
             "for gated data",
         )

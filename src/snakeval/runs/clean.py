@@ -77,7 +77,7 @@ def look(run: RunPaths, others: Sequence[RunPaths], catalogue: Path) -> Found:
     holders = living(paths.lease for paths in tasks)
     for paths in tasks:
         if owner := holders.get(paths.lease):
-            found.kept.append(f"{paths.dir.name}: pid {owner.pid} on {owner.host} is at it")
+            found.kept.append(f"{paths.dir.name}: pid {owner.pid} on {owner.host} is running")
             continue
         known = {current.get(paths.dir.name, ""), task_state(paths).digest}
         found.leftovers += _superseded(run, paths, known, found.kept)

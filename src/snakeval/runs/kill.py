@@ -72,7 +72,7 @@ def _stop_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
             found = executor.stop(run, lambda name: task in (None, name))
         except CannotAsk as error:
             report.left.append(
-                f"{executor.title} jobs: nobody knows, {executor.title} does not answer ({error})"
+                f"{executor.title} jobs: unknown, {executor.title} does not answer ({error})"
             )
         else:
             report.ended += found.ended

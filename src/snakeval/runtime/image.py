@@ -15,7 +15,7 @@ class InImage:
         return [
             Problem(
                 f"execution.extra_docker_args ({task.name})",
-                "has no meaning in a job that is in its image already",
+                "is ignored: the job runs in its image already",
                 warning=True,
             )
             for task in tasks

@@ -236,6 +236,6 @@ def _unreachable(where: str, reason: object) -> Problem:
 def _unlisted(where: str, why: str) -> Problem:
     return Problem(
         where,
-        f"lists no models ({why}): nobody can say whether it serves the one asked for",
+        f"lists no models ({why}): the model's name could not be checked",
         warning=True,
     )

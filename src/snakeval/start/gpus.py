@@ -148,7 +148,9 @@ def claim(
             holders = ", ".join(sorted(Path(each).name for each in claims))
         if holders != told:
             told = holders
-            say(f"waiting for GPUs: all {limit} but too few are in use by {holders}")
+            say(
+                f"waiting for GPUs: too few of the {limit} are free; the rest are held by {holders}"
+            )
         time.sleep(pause)
 
 

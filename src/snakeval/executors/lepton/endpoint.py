@@ -42,7 +42,7 @@ from snakeval.job.text import plain
 POLL = float(os.environ.get("SNAKEVAL_LEPTON_POLL", "5"))
 """Seconds between two looks at the endpoint; the variable is for tests."""
 GRACE = min(60.0, 12 * POLL)
-"""Seconds that an endpoint may say Error, or nobody knows what, before it is given up."""
+"""Seconds that an endpoint may report Error or an unknown state before we give up."""
 GONE = 3
 """Looks in a row that must not find an endpoint before it counts as gone."""
 BY_HAND = "look, and delete it by hand: `lep endpoint remove --name {name}`"

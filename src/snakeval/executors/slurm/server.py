@@ -150,7 +150,7 @@ def _whereabouts(paths: ServerPaths) -> str:
     except QueryFailed as error:
         if owner:
             return f"job {owner.job} on {owner.host}"
-        return f"nobody knows: Slurm does not answer ({error})" if noted(paths.job) else ""
+        return f"unknown: Slurm does not answer ({error})" if noted(paths.job) else ""
     if job and job.state == "PENDING":
         return f"job {job.id} is in the queue: {job.reason}"
     if job:
