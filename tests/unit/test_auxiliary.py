@@ -125,7 +125,7 @@ def test_a_servers_prefix_and_template_are_the_launchers(tmp_path: Path) -> None
         ({}, "auxiliary_deployments.judge.chad_url", "did you mean 'chat_url'"),
         ({"slurm": JUDGE}, "", "the prefix SLURM is reserved"),
         ({"model": {**JUDGE, "env_prefix": "X"}}, "", "'model' is reserved"),
-        ({"b": {**JUDGE, "env_prefix": "JUDGE"}}, "", "its variables would begin with JUDGE"),
+        ({"b": {**JUDGE, "env_prefix": "JUDGE"}}, "", "its variables would start with JUDGE"),
         ({"b": {"type": "vllm"}}, "", "b.served_model_name: is missing"),
         ({"b": {**JUDGE, "env_prefix": "a b"}}, "", "cannot begin the name of a variable"),
     ],
