@@ -290,7 +290,9 @@ def test_an_answer_that_was_cut_or_changed_is_asked_again(tmp_path: Path) -> Non
     later = answers.keep(Stored("application/json", 2.5, b"another"))
     assert answers.read(at) == Stored("application/json", 1.5, b"the answer")
     content = (tmp_path / ANSWERS).read_bytes()
-    for changed in (content[:at], content[: at + 6], content[: at + 20], b"\0" * len(content)):
+    other_byte = content[: at + 20] + bytes([content[at + 20] ^ 1]) + content[at + 21 :]
+    zeros = b"\0" * len(content)
+    for changed in (content[:at], content[: at + 6], content[: at + 20], zeros, other_byte):
         (tmp_path / ANSWERS).write_bytes(changed)
         assert Answers(tmp_path).read(at) is None
     (tmp_path / ANSWERS).write_bytes(content)
