@@ -23,6 +23,7 @@ def publish_checked(
     work = task.paths.work(task.digest)
     work.mkdir(parents=True, exist_ok=True)
     task.paths.record(task.digest).mkdir(parents=True, exist_ok=True)
+    task.paths.complete(task.digest).unlink(missing_ok=True)  # another result has another mark
     report = {"passed": True, **checked, "files": record.fingerprints(work, files)}
     task.paths.check(task.digest).write_text(json.dumps(report))
     words = ["publish", str(task.paths.dir), task.digest]
