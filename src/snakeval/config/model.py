@@ -145,6 +145,11 @@ class ApiEndpoint(Section):
         None, description="What the endpoint serves; null: whatever the benchmark asks for."
     )
     stream: bool | None = Field(None, description="Ask for streamed answers.")
+    check_model: bool = Field(
+        True,
+        description="Whether an endpoint that lists models must list this one, and a server of a "
+        "deployment must list them; false for one that lists none, or an alias.",
+    )
     adapter_config: Free = Field(
         default_factory=dict, description="The NeMo adapter's settings, for all benchmarks."
     )

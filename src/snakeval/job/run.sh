@@ -447,8 +447,9 @@ if [ "$demo_endpoint" = yes ]; then
     done
     endpoint_url="http://127.0.0.1:$(cat "$scratch/port")/v1/$endpoint_path"
 fi
-SNAKEVAL_ASKED="$endpoint_url" attempt model - "$endpoint_model" --key "$key_name" \
-    >"$scratch/model" ||
+[ "$check_model" = no ] ||
+    SNAKEVAL_ASKED="$endpoint_url" attempt model - "$endpoint_model" --key "$key_name" \
+        >"$scratch/model" ||
     fail "$(cat "$scratch/model")"
 [ "$gateway" != yes ] || begin_gateway "${beside[@]+"${beside[@]}"}"
 endpoint_url=$(through_gateway model "$endpoint_url")

@@ -27,7 +27,8 @@ supervise() {
     PYTHONSAFEPATH='' exec "$python" -B "$lib/supervise.py" "$here" \
         --digest "$(cksum <"$here/server.sh" | cut -d ' ' -f 1)" \
         --model "$model" --health "$health" --image "$image" --reach "$reach" \
-        --idle-timeout "$idle_timeout" --ready-timeout "$ready_timeout" "${supervision[@]}"
+        --idle-timeout "$idle_timeout" --ready-timeout "$ready_timeout" \
+        ${any_model:+--any-model} "${supervision[@]}"
 }
 
 cd "$start_folder" 2>/dev/null || cd "$here" || exit 1

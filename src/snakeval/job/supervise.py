@@ -32,7 +32,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import cancelled, slurm_job
+from . import cancelled, processes, slurm_job
 from .endpoint import answers, free_port, is_free, served_models
 from .files import keep_unreadable, now, objects_in, read_json, read_text, tail, write_atomically
 from .lease import BEAT, Owner, Watch, holder_of, mark_of, owner_of, this_process
@@ -49,8 +49,20 @@ STABLE = 600.0
 UNUSED = "no benchmark needs it any more"
 IDLE = "idle for"
 """Beginnings of the causes of an end that nobody has asked for."""
+LOOK_AGAIN = 10.0
+"""Seconds between two looks at the health of a server that was healthy."""
+FAILED_LOOKS = 6
+"""So many of them in a row, and it hangs: it is started again."""
+LARGEST_LOG = 200_000_000
+KEPT_OF_LOG = 1_000_000
+"""Bytes of a server's log, and of its end that is kept when it has become larger."""
+LISTS_MODELS = 20.0
+"""Seconds that a healthy server has to list its models."""
 LOOK_ROUND = 20.0
 """Seconds between two looks at what the start does elsewhere; its signs of life come more often."""
+
+
+INSIST = "write target.api_endpoint.check_model: false"
 
 
 class Ended(Exception):
@@ -125,6 +137,8 @@ class Supervisor:
             start=os.environ.get("SNAKEVAL_START", ""),
         )
         self.told: signal.Signals | None = None
+        self.looked = float("-inf")
+        self.failed_looks = 0
         self.over = threading.Event()
         self.life: dict[str, Any] = {
             "started": now(),
@@ -228,7 +242,8 @@ class Supervisor:
                 "deployment.port out and a free one is chosen",
             )
         reading, writing = os.pipe()
-        with self.log.open("wb") as log:
+        # Appended to, so that it can be cut while it is written.
+        with self.log.open("ab") as log:
             self.server = subprocess.Popen(
                 ["bash", str(self.here / "server.sh"), "serve"],
                 stdin=reading,
@@ -236,6 +251,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 env={
                     **os.environ,
+                    processes.MARK: str(self.here),
                     "SNAKEVAL_PORT": str(self.port),
                     "SNAKEVAL_ADDRESS": self.host,
                 },
@@ -265,6 +281,13 @@ class Supervisor:
             self.server.wait()
         self.sweep()
         self.server = None
+        self.end_what_is_left()
+
+    def end_what_is_left(self) -> None:
+        """What a server has left in sessions of its own, or a killed supervisor's server."""
+        killed = processes.end(self.here)
+        if killed:
+            self.say(f"{killed} more processes of the server were ended")
 
     def sweep(self) -> None:
         """Removes what an engine, or a service, still has of it."""
@@ -307,19 +330,24 @@ class Supervisor:
         """Waits for health; False when the server has ended before. Raises Ended."""
         began = time.monotonic()
         url = None
+        stranger = ""
         while True:
             code = self.ended()
             if code is not None:
                 return False
             url = url or self.base_url()
             if url and answers(url + self.options.health, self.options.key):
-                break
+                if self.is_own_listener():
+                    break
+                if not stranger:
+                    self.say(f"what answers at port {self.port} is not this server; waiting for it")
+                stranger = f"; what answers at port {self.port} is another process"
             waited = time.monotonic() - began
             if waited > self.options.ready_timeout:
                 raise Ended(
                     "failed",
                     f"the server was not healthy after {waited:.0f} s "
-                    f"(asked: {(url or 'no address yet') + self.options.health})",
+                    f"(asked: {(url or 'no address yet') + self.options.health}){stranger}",
                 )
             self.check_requests()
             self.check_tasks(self.users.now())
@@ -346,18 +374,43 @@ class Supervisor:
         )
         return True
 
+    def is_own_listener(self) -> bool:
+        """Whether what answers at the port is this server, and not somebody who was there first.
+        An engine's port is the container's own."""
+        if not self.options.own_network:
+            return True
+        own = processes.of_server(self.here)
+        return processes.all_listeners_are(own, self.port) is not False
+
     def check_name(self, url: str) -> None:
         """Another model's scores under this one's name would be false. Raises Ended."""
-        try:
-            served = served_models(url + self.options.models_under, self.options.key)
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        if served and self.options.model not in served:
+        if self.options.any_model or (self.options.key and not os.environ.get(self.options.key)):
+            return  # nobody wants it, or only the benchmarks have the token: they ask with it
+        served = self.listed_models(url + self.options.models_under)
+        if self.options.model not in served:
             raise Ended(
                 "failed",
-                f"the server serves {', '.join(served[:5])} and not '{self.options.model}': "
-                "correct deployment.served_model_name, or the server's command",
+                f"the server serves {', '.join(served[:5]) or 'no model'} and not "
+                f"'{self.options.model}': correct deployment.served_model_name, or the server's "
+                f"command; where this is another name of the same model, {INSIST}",
             )
+
+    def listed_models(self, url: str) -> list[str]:
+        """The models that the server lists. Raises Ended where it lists none for a while."""
+        deadline = time.monotonic() + LISTS_MODELS
+        while True:
+            try:
+                return served_models(url, self.options.key)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                why = error
+            if time.monotonic() > deadline or self.ended() is not None:
+                raise Ended(
+                    "failed",
+                    f"the server does not say which models it serves ({why}): if it cannot, "
+                    f"{INSIST}",
+                )
+            self.check_requests()
+            time.sleep(TICK)
 
     # --- when it is over -------------------------------------------------------------------------
 
@@ -397,9 +450,35 @@ class Supervisor:
         """The starts that have found the server up: each of them is about to use it."""
         return {token.name for token in self.here.glob("up.*")}
 
+    def hangs(self) -> bool:
+        """Whether a server that was healthy has not answered for so many looks."""
+        if time.monotonic() - self.looked < LOOK_AGAIN:
+            return False
+        self.looked = time.monotonic()
+        self.cut_log()
+        url = self.base_url()
+        healthy = url is not None and answers(url + self.options.health, self.options.key)
+        self.failed_looks = 0 if healthy else self.failed_looks + 1
+        return self.failed_looks >= FAILED_LOOKS
+
+    def cut_log(self) -> None:
+        """Keeps a log from filling the disk: of one that is too large its end stays."""
+        with contextlib.suppress(OSError):
+            size = self.log.stat().st_size
+            if size <= LARGEST_LOG:
+                return
+            with self.log.open("r+b") as log:
+                log.seek(-KEPT_OF_LOG, os.SEEK_END)
+                end = log.read()
+                log.truncate(0)
+            with self.log.open("ab") as log:
+                log.write(f"[snakeval: {size - len(end)} bytes before this were cut]\n".encode())
+                log.write(end)
+
     def watch(self) -> None:
-        """Returns when the server has ended by itself. Raises Ended."""
+        """Returns when the server has ended by itself, or hangs. Raises Ended."""
         last_used = last = time.monotonic()
+        self.looked, self.failed_looks = last, 0
         starts = self.starts()
         recorded = healthy = last
         while self.ended() is None:
@@ -418,6 +497,8 @@ class Supervisor:
             self.beat()
             self.check_tasks(in_use)
             self.check_requests()
+            if self.hangs():
+                return
             if moment - last_used > self.options.idle_timeout:
                 raise Ended("stopped", f"{IDLE} {self.options.idle_timeout:g} s")
 
@@ -429,6 +510,7 @@ class Supervisor:
             self.host = self.reachable()
         self.check_tasks(self.users.now())  # a requeued job may come back too late
         self.sweep()
+        self.end_what_is_left()
         while True:
             self.start()
             self.record("starting")
@@ -436,6 +518,9 @@ class Supervisor:
             if was_healthy:
                 self.watch()
             code = self.ended()
+            how = f"ended with exit code {code}"
+            if was_healthy and code is None:
+                how = f"did not answer {FAILED_LOOKS} times in a row"
             said = self.last_lines()
             self.stop()
             if not was_healthy and other_ports and self.lost_its_port():
@@ -450,11 +535,11 @@ class Supervisor:
             if self.recent > RESTARTS:
                 raise Ended(
                     "failed",
-                    f"the server ended again (exit code {code}), after {RESTARTS} restarts",
+                    f"the server {how} again, after {RESTARTS} restarts",
                 )
             self.life["restarts"] += 1
             self.say(
-                f"the server ended with exit code {code}; it is started again "
+                f"the server {how}; it is started again "
                 f"({self.recent} of {RESTARTS}). Its last lines:\n{said}"
             )
 
@@ -505,6 +590,7 @@ class Supervisor:
             signal.signal(number, self.on_signal)
         if self.life["job"]:
             self.deadline = slurm_job.deadline_in(slurm_job.shown())
+        processes.adopt_orphans()
         state, cause = "failed", "the supervisor ended unexpectedly"
         try:
             self.work()
@@ -576,6 +662,9 @@ def parser() -> argparse.ArgumentParser:
     outer.add_argument("--own-network", action="store_true", help="not behind an engine's port")
     outer.add_argument("--image", default="")
     outer.add_argument("--key", default=None)
+    outer.add_argument(
+        "--any-model", action="store_true", help="the models that it lists are not looked at"
+    )
     outer.add_argument("--idle-timeout", type=float, default=600)
     outer.add_argument("--ready-timeout", type=float, default=600)
     return outer

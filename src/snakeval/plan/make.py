@@ -357,7 +357,15 @@ def _endpoint(
                 ]
             )
         key = server.key_name or given.api_key_name
-        return Endpoint(None, server.model, wanted, key, path=path, of_place=server.key_is_made)
+        return Endpoint(
+            None,
+            server.model,
+            wanted,
+            key,
+            path=path,
+            of_place=server.key_is_made,
+            check_model=given.check_model,
+        )
     assert given.url and given.model_id, "checked by config.load"
     # A chat endpoint serves vlm benchmarks too.
     if given.type and given.type != wanted and {given.type, wanted} != {"chat", "vlm"}:
@@ -371,7 +379,13 @@ def _endpoint(
                 )
             ]
         )
-    return Endpoint(endpoint_url(given.url, wanted), given.model_id, wanted, given.api_key_name)
+    return Endpoint(
+        endpoint_url(given.url, wanted),
+        given.model_id,
+        wanted,
+        given.api_key_name,
+        check_model=given.check_model,
+    )
 
 
 def _ends_early(

@@ -43,6 +43,8 @@ class Endpoint:
     """Below the address that a deployment says: `/v1/chat/completions`."""
     of_place: bool = False
     """The key is one that the server's place makes, or sees to."""
+    check_model: bool = True
+    """Whether an endpoint that lists models must list this one."""
 
     @property
     def shown(self) -> str:

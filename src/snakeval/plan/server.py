@@ -86,6 +86,8 @@ class Server:
     instances: int = 1
     proxy: Proxy = field(default_factory=Proxy)
     """In front of several instances."""
+    check_model: bool = True
+    """Whether the models that it lists must hold its model's name."""
     hf_home: str = ""
     private: bool = False
     """The config holds secrets: what is written about it is readable by the caller alone."""
@@ -147,6 +149,7 @@ def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeplo
         environment=_environment(given),
         several=_several(config, given),
         gpu_count=_gpu_count(given),
+        check_model=config.target.api_endpoint.check_model,
         hf_home=hf_home_of(config.execution),
         private=config.allow_inline_secrets,
         **_shape(config, given),
@@ -226,6 +229,7 @@ def _hosted(
         hosted_by=hosting.by,
         key_name=hosting.key_name,
         key_is_made=hosting.key_is_made,
+        check_model=config.target.api_endpoint.check_model,
         several=_several(config, given),
     )
 

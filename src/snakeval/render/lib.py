@@ -21,6 +21,7 @@ MODULES = (
     "endpoint",
     "lease",
     "redact",
+    "processes",
     "attempt",
     "cancelled",
     "server",

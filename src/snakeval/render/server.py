@@ -68,6 +68,7 @@ def _head(server: Server, runtime: str, image: str, reach: str) -> str:
         "reach": reach,
         "idle_timeout": f"{server.idle_timeout:g}",
         "ready_timeout": f"{server.ready_timeout:g}",
+        "any_model": "" if server.check_model else "yes",
         "extra_args": _arguments(server),
         "written": [str(folder) for folder, _, writable in server.mounts if writable],
         "mounts": [

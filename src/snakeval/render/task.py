@@ -71,6 +71,7 @@ def _head(task: Task, runtime: str, image: str, archive: Prefetched | None, reci
         "endpoint_url": task.endpoint.url or "",
         "endpoint_path": task.endpoint.path or PATHS_OF_TYPES[task.endpoint.type].lstrip("/"),
         "endpoint_model": task.endpoint.model_id,
+        "check_model": "yes" if task.endpoint.check_model else "no",
         "demo_endpoint": "yes" if task.endpoint.demo else "no",
         "servers": task.servers,
         "auxiliary": [

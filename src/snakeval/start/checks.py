@@ -207,7 +207,7 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
     except (OSError, ValueError, KeyError, TypeError):
         yield _unlisted(where, "/v1/models answers something else")
         return
-    if served and endpoint.model_id not in served:
+    if served and endpoint.check_model and endpoint.model_id not in served:
         yield Problem(
             model_key,
             f"{endpoint.shown} does not serve '{endpoint.model_id}'",

@@ -10,11 +10,12 @@ from snakeval.errors import Problem
 from snakeval.executors.registry import servers_for
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
-from snakeval.start.this_start import ThisStart
+from snakeval.start.this_start import NeededServer, ThisStart
 
 
 def against(start: ThisStart) -> Iterable[Problem]:
     """What keeps the servers that pending benchmarks need from coming up."""
+    yield from _on_one_port(start)
     for needed in start.servers:
         run, server, runtime = needed.run, needed.server, needed.runtime
         _, servers = servers_for(server, start.executor.name)
@@ -31,6 +32,29 @@ def against(start: ThisStart) -> Iterable[Problem]:
         if server.image and runtime in start.runtimes and not start.executor.elsewhere:
             mirror = run.config.execution.image_mirror
             yield from start.runtimes[runtime].images({(server.image, mirror)})
+
+
+def _on_one_port(start: ThisStart) -> Iterable[Problem]:
+    """Two servers of this machine at one port: one of them would answer in the other's name."""
+    first: dict[int, NeededServer] = {}
+    for needed in start.servers:
+        _, servers = servers_for(needed.server, start.executor.name)
+        if needed.runtime != "process" or not needed.server.port:
+            continue
+        if servers is None or not servers.on_this_machine:
+            continue
+        other = first.setdefault(needed.server.port, needed)
+        if other is not needed:
+            yield Problem(
+                needed.run.place(*needed.server.keys, "port"),
+                f"port {needed.server.port} is the one of two servers of this start: of "
+                f"{_named(other)} and of {_named(needed)}",
+                "leave `port` out and each gets a free one, or give each its own",
+            )
+
+
+def _named(needed: NeededServer) -> str:
+    return f"'{needed.server.name}' of run {needed.run.paths.id}"
 
 
 def _of(run: Run, server: Server) -> Iterable[Problem]:
