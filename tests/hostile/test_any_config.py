@@ -228,6 +228,9 @@ KEYS = [(heading, key) for heading, model in sections_of(Config) for key in mode
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(place=st.sampled_from(KEYS), value=VALUE)
+@example(place=("execution (type local)", "output_dir"), value="~nobody-at-all/x")
+@example(place=("execution (type local)", "extra_docker_args"), value="'")
+@example(place=("execution (type local)", "output_dir"), value="x" * 300)
 def test_anything_at_any_key_of_the_model_gives_a_plan_or_a_sentence(
     place: tuple[str, str], value: Any
 ) -> None:
