@@ -19,6 +19,7 @@ from snakeval.executors.profile import Profile
 from snakeval.executors.registry import executor
 from snakeval.job import attempt, lease
 from snakeval.plan.make import make_run, read_run
+from snakeval.plan.pending import forced, pending_tasks
 from snakeval.plan.run import Run
 from snakeval.results import tables
 from snakeval.run_folder import controller
@@ -263,3 +264,13 @@ def test_kill_finds_the_tasks_of_a_run_whose_record_is_gone(
     (lease_of / "owner").write_text("host=node7 pid:[1]\npid=7\n")
     (lease_of / "beat").touch()
     assert kill.kill_run(RunPaths(run.paths.dir)).left == ["riddle: pid 7 on node7 (another host)"]
+
+
+def test_a_task_whose_work_folder_was_removed_is_planned_again(run: Run) -> None:
+    quiz = run.tasks[0]
+    link = quiz.paths.published(quiz.digest)
+    link.parent.mkdir()
+    link.symlink_to(f"../work/{quiz.digest}")
+    assert forced(run) == []
+    assert quiz in pending_tasks(run)
+    assert not link.is_symlink()  # Snakemake could make no plan beside it

@@ -3,6 +3,7 @@ decided here and nowhere else."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 
 from snakeval.plan.run import Run, Task
@@ -21,7 +22,15 @@ def pending_tasks(run: Run) -> list[Task]:
 
 def forced(run: Run) -> list[Task]:
     """The benchmarks that are evaluated although Snakemake sees an output of them: `fresh=` names
-    them, or their link stands for no result that was checked."""
+    them, or their link stands for no result that was checked.
+
+    A link whose work folder was removed goes: no plan can be made beside one, not even a dry one.
+    """
+    for task in run.tasks:
+        link = task.paths.published(task.digest)
+        if link.is_symlink() and not link.exists():
+            with contextlib.suppress(OSError):
+                link.unlink()
     linked = [task for task in run.selected if task.is_linked_only and task not in run.fresh]
     return [*run.fresh, *linked]
 
