@@ -93,8 +93,8 @@ def test_run_sh_fills_the_address_in_and_sets_the_variables(tmp_path: Path) -> N
 record={tmp_path}/record scratch={tmp_path}/scratch here={tmp_path} lib={tmp_path}/lib
 mkdir -p "$record" "$scratch"; touch "$here/task.yaml"; write_files
 use_auxiliary judge http://10.0.0.7:4321
-cat "$record/command.sh"; echo "$JUDGE_CHAT_URL"; echo "${{passed_names[*]}}"
-set_variables; echo "$JUDGE_MODEL_ID"
+cat "$record/command.sh"; value_of JUDGE_CHAT_URL; echo; echo "${{passed_names[*]}}"
+value_of JUDGE_MODEL_ID
 """
     )
     ended = subprocess.run(["bash", "-c", body], capture_output=True, text=True, check=True)

@@ -66,11 +66,14 @@ def test_apptainer_gets_mounts_and_names_and_a_prefetched_image_in_place_of_its_
     # then it ran that file, with the folders it needs and no secret on its command line
     call = calls(project)[1]
     work = next((project.task("quiz") / "work").iterdir()).resolve()
+    record = next((project.task("quiz") / "record").iterdir()).resolve()
     binds = [call[i + 1] for i, word in enumerate(call) if word == "--bind"]
     assert f"{work}:/results" in binds
     assert f"{project.folder.resolve()}:/data" in binds
     assert f"{OWN['own']['files']}:/snakeval/files:ro" in binds
     assert {"exec", "--cleanenv", "--no-home"} <= set(call)
-    assert call[-3:] == [str(image.resolve()), "sh", "/snakeval/record/command.sh"]
+    assert f"{record}:/snakeval/record:ro" in binds
+    assert call[-6:-4] == [str(image.resolve()), "sh"]
+    assert call[-2:] == ["sh", "/snakeval/record/command.sh"]
     assert KEY not in json.dumps(call)
     assert endpoint.answers.total() == 8

@@ -32,11 +32,12 @@ furnish() {
     fi
     add_value SNAKEVAL_RESULTS /results
     add_value SNAKEVAL_RECORD /snakeval/record
-    add_value SNAKEVAL_MODEL_ID "$endpoint_model"
-    export SNAKEVAL_ENDPOINT_URL="$endpoint_url" # by name: it may hold a key
+    # On no command line: an address may carry a key in its query.
+    export SNAKEVAL_MODEL_ID="$endpoint_model" SNAKEVAL_ENDPOINT_URL="$endpoint_url"
+    add_name SNAKEVAL_MODEL_ID
     add_name SNAKEVAL_ENDPOINT_URL
-    for name in "${passed_names[@]+"${passed_names[@]}"}"; do
-        add_name "$name"
+    for name in "${passed[@]+"${passed[@]}"}"; do
+        add_name "${name#* }"
     done
     # The caller's proxies, certificate authorities and Hugging Face cache, if there are any.
     for name in $proxy_names NO_PROXY no_proxy; do

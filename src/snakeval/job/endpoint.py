@@ -35,7 +35,7 @@ def served_models(url: str, key_name: str | None) -> list[str]:
     from http.client import HTTPException
 
     request = urllib.request.Request(models_url(url), headers={"Accept": "application/json"})
-    key = os.environ.get(key_name) if key_name else None
+    key = key_of(key_name)
     if key:
         request.add_header("Authorization", f"Bearer {key}")
     try:
@@ -46,6 +46,13 @@ def served_models(url: str, key_name: str | None) -> list[str]:
             raise
         raise ValueError(f"this is no HTTP: {error}") from None
     return [str(item["id"]) for item in listed["data"]]
+
+
+def key_of(key_name: str | None) -> str | None:
+    """The key that a variable holds. A script has its endpoint's key under a name of its own."""
+    if key_name and key_name == os.environ.get("SNAKEVAL_KEY_NAME"):
+        return os.environ.get("SNAKEVAL_KEY")
+    return os.environ.get(key_name) if key_name else None
 
 
 def opener_for(url: str) -> urllib.request.OpenerDirector:
@@ -84,7 +91,7 @@ def answers(url: str, key_name: str | None = None) -> bool:
     from http.client import HTTPException
 
     request = urllib.request.Request(url)
-    key = os.environ.get(key_name) if key_name else None
+    key = key_of(key_name)
     if key:
         request.add_header("Authorization", f"Bearer {key}")
     try:

@@ -2,7 +2,6 @@
 
 gateway_pid='' # of the one that runs
 gateway_token=''
-real_keys=() # what the variables in `gateway_keys` held
 
 # Puts it between the harness and the model, and servers beside it ("name address" each). The keys
 # stay in its environment: the harness gets a token of this task. Where it cannot run, the task goes
@@ -14,7 +13,7 @@ begin_gateway() {
         return
     fi
     gateway_token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
-    endpoints=(--endpoint model SNAKEVAL_UPSTREAM ${key_name:+"$key_name"})
+    endpoints=(--endpoint model SNAKEVAL_UPSTREAM ${SNAKEVAL_KEY+SNAKEVAL_KEY})
     (
         export PYTHONSAFEPATH='' SNAKEVAL_UPSTREAM="$endpoint_url" SNAKEVAL_TOKEN="$gateway_token"
         for entry in "$@"; do
@@ -52,20 +51,19 @@ through_gateway() {
         "${token:+/$token}" "$path"
 }
 
+# The harness gets the token in place of the key. The key stays where this script holds it.
 hide_keys() {
-    local name
-    for name in "${gateway_keys[@]+"${gateway_keys[@]}"}"; do
-        real_keys+=("${!name-}")
-        export "$name=$gateway_token"
+    local name entry others=()
+    [ "${#gateway_keys[@]}" != 0 ] || return 0
+    export SNAKEVAL_GIVEN_TOKEN="$gateway_token"
+    secret_names+=(SNAKEVAL_GIVEN_TOKEN)
+    for entry in "${passed[@]}"; do
+        case " ${gateway_keys[*]} " in
+            *" ${entry% *} "*) others+=("${entry% *} SNAKEVAL_GIVEN_TOKEN") ;;
+            *) others+=("$entry") ;;
+        esac
     done
-}
-
-# For the next attempt in this process.
-show_keys() {
-    local number
-    for number in "${!real_keys[@]}"; do
-        export "${gateway_keys[$number]}=${real_keys[$number]}"
-    done
+    passed=("${others[@]}")
 }
 
 # What a failed attempt has to say about it.

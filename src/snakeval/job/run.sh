@@ -208,6 +208,7 @@ address_of() {
     address=$(cat "$scratch/server")
 }
 
+given=0
 # The endpoints of a server beside the model's (a judge): as variables of the harness, and in place
 # of the references to them in its command and its config.
 use_auxiliary() {
@@ -216,9 +217,10 @@ use_auxiliary() {
         read -r server variable reference path <<<"$entry"
         [ "$server" = "$1" ] || continue
         url=$(seen_by_harness "$2/${path#/}")
-        export "$variable=$url"
-        is_passed "$variable" || passed_names+=("$variable")
-        url_names+=("$variable")
+        given=$((given + 1))
+        export "SNAKEVAL_GIVEN_$given=$url"
+        is_passed "$variable" || pass "$variable" "SNAKEVAL_GIVEN_$given"
+        url_names+=("SNAKEVAL_GIVEN_$given")
         printf %s "$url" | attempt fill "$record" "$reference" >"$scratch/filled" ||
             fail "$(cat "$scratch/filled")"
     done
@@ -314,7 +316,6 @@ fail() {
 again() {
     exec 9>&-
     trap - TERM INT HUP
-    show_keys
     exec bash "$here/run.sh" "${arguments[@]+"${arguments[@]}"}"
 }
 

@@ -13,7 +13,10 @@ start_harness() {
     add_value ADAPTER_PORT "$(attempt port)"
     furnish
     set -m # a process group of its own, which can be ended as a whole
-    apptainer exec "${options[@]}" "$image" sh /snakeval/record/command.sh \
+    # shellcheck disable=SC2016 # expanded in the container
+    apptainer exec "${options[@]}" "$image" sh -c 'set -- "$(command -v sh)" "$@"
+'"$(named)"'
+exec "$@"' sh /snakeval/record/command.sh \
         </dev/null >"$scratch/output" 2>&1 9>&- &
     harness_pid=$!
     watch_group

@@ -15,7 +15,10 @@ if [ "${HF_HOME:-}" = /snakeval/huggingface ] && ! can_write "$HF_HOME"; then
     echo "snakeval: user $(id -u) of the container cannot write in the Hugging Face cache; not used"
     unset HF_HOME
 fi
-exec sh /snakeval/record/command.sh </dev/null 3<&-'
+set -- "$(command -v sh)" "$@"
+'
+# shellcheck disable=SC2016 # expanded in the container
+in_container_at_last='exec "$@" </dev/null 3<&-'
 
 check_runtime() { command -v "$runtime" >/dev/null; }
 
@@ -48,7 +51,7 @@ take_archive() {
 
 start_harness() {
     local options
-    options=(-w /results)
+    options=(-w /results "${confined[@]}")
     endpoint_url=$(seen_by_harness "$endpoint_url")
     if asks_this_machine; then
         # Adapters on the host's network would answer each other's requests.
@@ -62,7 +65,8 @@ start_harness() {
         --label "snakeval.run=$run" --label "snakeval.task=$run/$task" \
         --label "snakeval.folder=$folder" \
         "${options[@]}" "${extra_args[@]+"${extra_args[@]}"}" \
-        --entrypoint sh "$image" -c "$in_container" \
+        --entrypoint sh "$image" -c "$in_container$(named)
+$in_container_at_last" sh /snakeval/record/command.sh \
         <"$scratch/lifeline" >"$scratch/output" 2>&1 9>&- &
     harness_pid=$!
     set +m
@@ -85,12 +89,20 @@ seen_by_harness() {
 # Whether an endpoint, or a proxy on the way to it, is at this machine's loopback address.
 asks_this_machine() {
     local name
-    for name in "${url_names[@]+"${url_names[@]}"}" $proxy_names; do
-        case ${!name:-}/ in
-            localhost[:/]* | *[/@]localhost[:/]* | 127.0.0.1[:/]* | *[/@]127.0.0.1[:/]* | \
-                *[/@]\[::1\][:/]*) return 0 ;;
-        esac
+    for name in "${url_names[@]+"${url_names[@]}"}"; do
+        ! is_loopback "${!name:-}" || return 0
     done
+    for name in $proxy_names; do
+        ! is_loopback "$(value_of "$name")" || return 0
+    done
+    return 1
+}
+
+is_loopback() {
+    case $1/ in
+        localhost[:/]* | *[/@]localhost[:/]* | 127.0.0.1[:/]* | *[/@]127.0.0.1[:/]* | \
+            *[/@]\[::1\][:/]*) return 0 ;;
+    esac
     return 1
 }
 
@@ -116,10 +128,12 @@ still_here() { is_mine || [ "$(held host)" != "$(host_id)" ]; }
 
 # Also when the client was killed and the container is still there; and its files become ours.
 after_harness() {
+    local told
     still_here || return 0
     sweep
     head -n 20 "$log" | sed -n 's/^snakeval: \(.*Hugging Face cache.*\)/\1/p' |
         while IFS= read -r told; do say "$told"; done
+    attempt disarm "$work" </dev/null | while IFS= read -r told; do say "in $work $told"; done
     [ "$(id -u)" = 0 ] || give_back
 }
 

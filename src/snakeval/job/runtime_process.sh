@@ -18,7 +18,10 @@ start_harness() {
     ADAPTER_PORT=$(attempt port) # adapters on one host would answer each other's requests
     export ADAPTER_PORT
     set -m # a process group of its own, which can be ended as a whole
-    (cd "$work" && exec sh "$record/command.sh") </dev/null >"$scratch/output" 2>&1 9>&- &
+    # shellcheck disable=SC2086 # lists of names
+    (cd "$work" && launch_as PATH HF_HOME ADAPTER_PORT NO_PROXY no_proxy $ca_names \
+        SNAKEVAL_RESULTS SNAKEVAL_RECORD SNAKEVAL_FILES SNAKEVAL_ENDPOINT_URL SNAKEVAL_MODEL_ID \
+        -- "$(command -v sh)" "$record/command.sh") </dev/null >"$scratch/output" 2>&1 9>&- &
     harness_pid=$!
     watch_group
     set +m

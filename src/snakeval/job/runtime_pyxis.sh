@@ -16,7 +16,10 @@ check_runtime() {
 # shellcheck disable=SC2016 # expanded in the container
 in_step='exec 3<&0
 (trap "" TERM INT HUP; read -r _ <&3; kill -TERM 0; sleep 5; kill -KILL 0) >/dev/null 2>&1 &
-exec sh /snakeval/record/command.sh </dev/null 3<&-'
+set -- "$(command -v sh)" "$@"
+'
+# shellcheck disable=SC2016 # expanded in the container
+in_step_at_last='exec "$@" </dev/null 3<&-'
 
 take_archive() { image=$archive_file; }
 
@@ -32,11 +35,11 @@ start_harness() {
     set -m # a process group of its own, which can be ended as a whole
     (
         # The image's Python finds its own modules, not this environment's.
-        is_passed PYTHONPATH || unset PYTHONPATH
-        is_passed PYTHONHOME || unset PYTHONHOME
+        unset PYTHONPATH PYTHONHOME
         export "${values[@]}"
         exec srun "${options[@]}" --container-image "$image" --container-mounts "$list" \
-            --container-env "$names" --container-workdir /results sh -c "$in_step"
+            --container-env "$names" --container-workdir /results sh -c "$in_step$(named)
+$in_step_at_last" sh /snakeval/record/command.sh
     ) <"$scratch/lifeline" >"$scratch/output" 2>&1 9>&- &
     harness_pid=$!
     watch_group

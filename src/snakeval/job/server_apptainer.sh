@@ -1,19 +1,20 @@
 # How the server runs in a container of apptainer: processes of this user, on the node's network.
 
 launch() {
-    local options=(--cleanenv --writable-tmpfs --no-home --no-mount cwd) each name cache=''
+    local options=(--cleanenv --writable-tmpfs --no-home --no-mount cwd) each name cache='' own=()
     [ ! -e /dev/nvidiactl ] || options+=(--nv)
     for each in "${mounts[@]+"${mounts[@]}"}"; do options+=(--bind "$each"); done
     [ "$hf_model" != yes ] || cache=$(hf_cache)
     if [ -n "$cache" ]; then
         export HF_HOME=/snakeval/huggingface
-        passed_names+=(HF_HOME)
+        own+=(HF_HOME)
         options+=(--bind "$cache:$HF_HOME$hf_mode")
     fi
     # With this prefix a variable reaches the container; on the command line everybody could read it.
-    for name in "${passed_names[@]}" SNAKEVAL_HOST SNAKEVAL_PORT CUDA_VISIBLE_DEVICES \
+    for name in "${passed[@]##* }" "${own[@]+"${own[@]}"}" SNAKEVAL_HOST SNAKEVAL_PORT CUDA_VISIBLE_DEVICES \
         $proxy_names NO_PROXY no_proxy HF_TOKEN; do
         [ -z "${!name+set}" ] || export "APPTAINERENV_$name=${!name}"
     done
-    exec apptainer exec "${options[@]}" "$image" sh -c "$(server_command)"
+    exec apptainer exec "${options[@]}" "$image" sh -c "$(named)
+$(server_command)"
 }

@@ -6,14 +6,16 @@ supervision=(--port "$port")
 # shellcheck disable=SC2016 # expanded in the container
 in_container='exec 3<&0
 (trap "" TERM INT HUP; read -r _ <&3; kill -TERM -1; sleep 5; kill -KILL -1) &
-if command -v bash >/dev/null 2>&1; then exec bash -c "$1" </dev/null 3<&-; fi
-exec sh -c "$1" </dev/null 3<&-'
+set -- "$(command -v bash || command -v sh)" "$1"
+'
+# shellcheck disable=SC2016 # expanded in the container
+in_container_at_last='exec "$1" -c "$2" </dev/null 3<&-'
 
 serve() {
     local options name cache=''
-    options=(-e "SNAKEVAL_PORT=$port" -e SNAKEVAL_HOST=0.0.0.0)
-    for name in "${passed_names[@]+"${passed_names[@]}"}"; do
-        options+=(-e "$name")
+    options=("${confined[@]}" -e "SNAKEVAL_PORT=$port" -e SNAKEVAL_HOST=0.0.0.0)
+    for name in "${passed[@]+"${passed[@]}"}"; do
+        options+=(-e "${name#* }")
     done
     add_gpus
     if [ "$hf_model" = yes ]; then # the weights come from the hub
@@ -32,7 +34,8 @@ serve() {
         --label "snakeval.run=$run" --label "snakeval.deployment=$run/$deployment" \
         --label "snakeval.folder=$folder" -p "${SNAKEVAL_ADDRESS:-127.0.0.1}::$port" \
         "${options[@]}" "${extra_args[@]+"${extra_args[@]}"}" \
-        --entrypoint sh "$image" -c "$in_container" sh "$(server_command)" \
+        --entrypoint sh "$image" -c "$in_container$(named)
+$in_container_at_last" sh "$(server_command)" \
         > >(tool attempt redact "${secret_names[@]+"${secret_names[@]}"}") 2>&1
 }
 

@@ -8,7 +8,9 @@ launch() {
     local cache
     cache=$(hf_cache)
     [ -z "$cache" ] || export HF_HOME="$cache"
-    exec bash -c "$(server_command)"
+    # shellcheck disable=SC2086 # a list of names
+    launch_as PATH HF_HOME SNAKEVAL_HOST SNAKEVAL_PORT CUDA_VISIBLE_DEVICES NO_PROXY no_proxy \
+        $ca_names -- "$(command -v bash)" -c "$(server_command)"
 }
 
 serve() {

@@ -4,14 +4,14 @@
 [ "$instances" = 1 ] || supervision=(--own-network --port "$proxy_port" --fixed-port)
 
 launch() {
-    local name names='' list='' each cache='' options total=$((nodes * instances)) script
+    local name names='' list='' each cache='' own=() options total=$((nodes * instances)) script
     options=(--overlap --mpi=none --export=ALL --no-container-mount-home)
     options+=("--nodes=$total" "--ntasks=$total" --ntasks-per-node=1 --kill-on-bad-exit=1)
     for each in "${mounts[@]+"${mounts[@]}"}"; do list=$list${list:+,}$each; done
     [ "$hf_model" != yes ] || cache=$(hf_cache)
     if [ -n "$cache" ]; then
         export HF_HOME=/snakeval/huggingface
-        passed_names+=(HF_HOME)
+        own+=(HF_HOME)
         list=$list${list:+,}$cache:$HF_HOME$hf_mode
     fi
     script=$(server_command)
@@ -24,13 +24,13 @@ launch() {
         [ "$instances" = 1 ] || { export SNAKEVAL_PORT="$port"; proxy & }
     fi
     # Named, a variable of the job takes the place of the image's own.
-    for name in "${passed_names[@]}" SNAKEVAL_HOST SNAKEVAL_PORT HF_TOKEN; do
+    for name in "${passed[@]##* }" "${own[@]+"${own[@]}"}" SNAKEVAL_HOST SNAKEVAL_PORT HF_TOKEN; do
         [ -z "${!name+set}" ] || names=$names${names:+,}$name
     done
-    is_passed PYTHONPATH || unset PYTHONPATH # the image's Python finds its own modules
-    is_passed PYTHONHOME || unset PYTHONHOME
+    unset PYTHONPATH PYTHONHOME # the image's Python finds its own modules
     exec srun "${options[@]}" --container-image "$image" --container-env "$names" \
-        ${list:+--container-mounts "$list"} sh -c "$script"
+        ${list:+--container-mounts "$list"} sh -c "$(named)
+$script"
 }
 
 # The address of every node of the job, in Slurm's order, with commas between them.

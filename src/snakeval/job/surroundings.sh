@@ -57,6 +57,52 @@ is_passed() {
 # shellcheck disable=SC2034 # not every server has a container
 case $hf_home in *:ro) hf_mode=:ro ;; *) hf_mode='' ;; esac
 
+# The value that a variable has for what is started: its own, else this machine's.
+value_of() {
+    local entry
+    for entry in "${passed[@]+"${passed[@]}"}"; do
+        if [ "${entry% *}" = "$1" ]; then
+            entry=${entry#* }
+            printf %s "${!entry-}"
+            return
+        fi
+    done
+    printf %s "${!1-}"
+}
+
+# Text for the shell of a container: gives the variables their names.
+named() {
+    local entry held
+    for entry in "${passed[@]+"${passed[@]}"}"; do
+        held=${entry#* }
+        # shellcheck disable=SC2016 # expanded in the container
+        printf '[ -z "${%s+set}" ] || export %s="$%s"\n' "$held" "${entry% *}" "$held"
+        printf 'unset %s\n' "$held"
+    done
+}
+
+# The same for a process of this machine: it takes this shell's place. First the names of variables
+# of this script that it gets as well, then `--`, then its command.
+launch_as() {
+    local entry words=()
+    while [ "$1" != -- ]; do
+        words+=(--keep "$1")
+        shift
+    done
+    for entry in "${passed[@]+"${passed[@]}"}"; do
+        words+=(--name "${entry% *}=${entry#* }")
+    done
+    PYTHONSAFEPATH='' exec "$python" -B "$lib/launch.py" --caller "$$" "${words[@]}" "$@"
+}
+
+# What no harness and no server needs: what root of a container may do beyond its own files and
+# processes, and set-uid programs. `extra_docker_args` come later, and win.
+# shellcheck disable=SC2034 # read by the parts for an engine
+confined=(--security-opt no-new-privileges --cap-drop ALL)
+for name in CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID; do
+    confined+=(--cap-add "$name")
+done
+
 absolute() { case $1 in /*) printf %s "$1" ;; *) printf %s "$PWD/$1" ;; esac; }
 
 # The Hugging Face cache to use: as configured, else the caller's if there is one; else nothing.

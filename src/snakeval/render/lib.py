@@ -17,6 +17,7 @@ MODULES = (
     "files",
     "text",
     "hostile",
+    "launch",
     "record",
     "endpoint",
     "lease",
@@ -46,7 +47,10 @@ MODULES = (
 )
 """Modules of `snakeval.job` that a run folder gets."""
 
-STARTED = ("attempt", "server", "supervise", "slurm_job", "shared_folder", "verify", "gateway")
+STARTED = (
+    *("attempt", "server", "supervise", "slurm_job", "shared_folder", "verify", "gateway"),
+    "launch",
+)
 """Those that scripts start, as `lib/<name>.py`."""
 
 _STARTER = '''\

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from snakeval.plan.server import OF_GPUS, Server
+from snakeval.render.bash import assigned, comment, here_document
 from snakeval.render.lib import job_file
-from snakeval.render.task import assigned, variables
+from snakeval.render.variables import variables
 
 BODIES = {
     "process": ("server_process.sh",),
@@ -41,8 +42,15 @@ def render(
     wanted = [server.key_name] if server.key_name else []
     return "\n".join(
         [
-            _head(server, runtime, image or "", reach),
-            variables(server.environment, server.env_vars, wanted),
+            _title(server),
+            variables(
+                f"server {server.name}",
+                server.environment,
+                server.env_vars,
+                wanted,
+                server.key_name,
+            ),
+            _settings(server, runtime, image or "", reach),
             _command(server, runtime) if command is None else _printed(command),
             job_file("surroundings.sh"),
             *(map(job_file, bodies) if body is None else [body]),
@@ -51,7 +59,21 @@ def render(
     )
 
 
-def _head(server: Server, runtime: str, image: str, reach: str) -> str:
+def _title(server: Server) -> str:
+    return "\n".join(
+        [
+            "#!/usr/bin/env bash",
+            comment(f"The server of this run's '{server.name}' ({server.type})."),
+            comment(f"It serves {server.model}."),
+            "# By hand: `bash server.sh` brings it up and keeps it up; Ctrl-C takes it down.",
+            "# Written by snakeval; the next start writes it again.",
+            "# shellcheck disable=SC2034 # some settings are for one runtime only",
+            "",
+        ]
+    )
+
+
+def _settings(server: Server, runtime: str, image: str, reach: str) -> str:
     settings: dict[str, str | Iterable[str]] = {
         "deployment": server.name,
         "runtime": runtime,
@@ -79,15 +101,7 @@ def _head(server: Server, runtime: str, image: str, reach: str) -> str:
         "start_folder": str(Path.cwd()),
         "environment_python": sys.executable,
     }
-    lines = [
-        "#!/usr/bin/env bash",
-        f"# The server of this run's '{server.name}' ({server.type}): serves {server.model}.",
-        "# By hand: `bash server.sh` brings it up and keeps it up; Ctrl-C takes it down.",
-        "# Written by snakeval; the next start writes it again.",
-        "# shellcheck disable=SC2034 # some settings are for one runtime only",
-        "",
-    ]
-    return "\n".join([*lines, *assigned(settings), ""])
+    return "\n".join([*assigned(settings), ""])
 
 
 def _port(server: Server, runtime: str) -> str:
@@ -144,7 +158,4 @@ def _with_folder(text: str, folder: str, other: str) -> str:
 
 def _printed(text: str) -> str:
     """The function `server_command`, which prints a text."""
-    mark = "END"
-    while f"\n{mark}\n" in f"\n{text}\n":
-        mark += "_"
-    return "\n".join(["server_command() {", f"    cat <<'{mark}'", text, mark, "}", ""])
+    return "\n".join(["server_command() {", *here_document("    cat", text), "}", ""])

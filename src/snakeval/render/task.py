@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 from snakeval.config.execution import PER_RUN
-from snakeval.config.source import Source, host
+from snakeval.config.source import host
 from snakeval.harness import Recipe, recipe_for
 from snakeval.harness.recipe import FILES_MOUNT
 from snakeval.plan.run import PATHS_OF_TYPES, Task
+from snakeval.render.bash import assigned, comment, here_document
 from snakeval.render.lib import job_file
+from snakeval.render.variables import variables
 from snakeval.runtime.archives import Prefetched
 from snakeval.runtime.images import apptainer_name, enroot_name
 
@@ -49,8 +51,9 @@ def render(task: Task, runtime: str, image: str | None, archive: Prefetched | No
     recipe = recipe_for(task)
     return "\n".join(
         [
-            _head(task, runtime, image or "", archive, recipe),
+            _title(task),
             _variables(task, recipe),
+            _settings(task, runtime, image or "", archive, recipe),
             _written(task, recipe),
             job_file("surroundings.sh"),
             *map(job_file, BODIES[runtime]),
@@ -60,7 +63,22 @@ def render(task: Task, runtime: str, image: str | None, archive: Prefetched | No
     )
 
 
-def _head(task: Task, runtime: str, image: str, archive: Prefetched | None, recipe: Recipe) -> str:
+def _title(task: Task) -> str:
+    return "\n".join(
+        [
+            "#!/usr/bin/env bash",
+            comment(f"{task.name}: {task.benchmark.id} on {task.endpoint.model_id}."),
+            "# By hand: `bash run.sh`. It continues where the last attempt stopped, and a second",
+            "# one beside it waits. Written by snakeval; the next start writes it again.",
+            "# shellcheck disable=SC2034 # some settings are for one runtime only",
+            "",
+        ]
+    )
+
+
+def _settings(
+    task: Task, runtime: str, image: str, archive: Prefetched | None, recipe: Recipe
+) -> str:
     settings: dict[str, str | Iterable[str]] = {
         "task": task.name,
         "digest": task.digest,
@@ -100,15 +118,7 @@ def _head(task: Task, runtime: str, image: str, archive: Prefetched | None, reci
         settings |= {
             name: at for name, at in IN_IMAGE.items() if settings[name] not in ("", "no", PER_RUN)
         }
-    lines = [
-        "#!/usr/bin/env bash",
-        f"# {task.name}: {task.benchmark.id} on {task.endpoint.model_id}.",
-        "# By hand: `bash run.sh`. It continues where the last attempt stopped, and a second one",
-        "# beside it waits for the first. Written by snakeval; the next start writes it again.",
-        "# shellcheck disable=SC2034 # some settings are for one runtime only",
-        "",
-    ]
-    return "\n".join([*lines, *assigned(settings), ""])
+    return "\n".join([*assigned(settings), ""])
 
 
 def _names_the_hubs_token(task: Task) -> bool:
@@ -118,18 +128,8 @@ def _names_the_hubs_token(task: Task) -> bool:
     return "HF_TOKEN" in named or bool(details.gated_dataset)
 
 
-def assigned(settings: Mapping[str, str | Iterable[str]]) -> list[str]:
-    """Settings as lines of bash: words, and lists of words."""
-    return [
-        f"{name}={shlex.quote(value)}"
-        if isinstance(value, str)
-        else f"{name}=({' '.join(map(shlex.quote, value))})"
-        for name, value in settings.items()
-    ]
-
-
 def _variables(task: Task, recipe: Recipe) -> str:
-    """The function that sets the harness's variables."""
+    """The part that takes the harness's variables."""
     sources = dict(task.env_vars)
     key = task.endpoint.api_key_name
     if key:
@@ -141,7 +141,8 @@ def _variables(task: Task, recipe: Recipe) -> str:
     if task.benchmark.details.gated_dataset and "HF_TOKEN" not in (*wanted, *sources):
         wanted.append("HF_TOKEN")
     models = {each.model_variable: each.model for each in task.auxiliary}
-    return variables({**recipe.environment, **models}, sources, wanted)
+    script = f"task {task.name} {task.digest}"
+    return variables(script, {**recipe.environment, **models}, sources, wanted, key)
 
 
 def keys_for_gateway(task: Task, recipe: Recipe) -> list[str]:
@@ -164,56 +165,6 @@ def patience(task: Task) -> float:
     """Seconds that the gateway may hold a request back: well below the harness's own time limit."""
     timeout = task.params.get("request_timeout")
     return min(MOST_PATIENCE, timeout / 2) if isinstance(timeout, int | float) else MOST_PATIENCE
-
-
-def variables(
-    fixed: Mapping[str, str], sources: Mapping[str, Source], wanted: Sequence[str] = ()
-) -> str:
-    """A function that sets variables; names only, no value but fixed ones and `lit:` text.
-
-    sources  as `env_vars` has them; what is unset makes the function fail
-    wanted   passed on where they are set
-    `passed_names` are the variables that a container gets by name.
-    """
-    lines: list[str] = []
-    unset: list[str] = []
-    names = ["PYTHONUNBUFFERED"]
-    secret: list[str] = []
-    for name, value in fixed.items():
-        names.append(name)
-        if name not in sources:
-            lines.append(f"    export {name}={shlex.quote(value)}")
-    for name, source in sources.items():
-        variable = source.variable
-        if variable is None:
-            lines.append(f"    export {name}={shlex.quote(source.text)}")
-        else:
-            unset.append(
-                f'    [ -n "${{{variable}+set}}" ] || unset_variables="$unset_variables {variable}"'
-            )
-            lines.append(f'    export {name}="${{{variable}-}}"')
-            secret.append(name)
-        names.append(name)
-    lines += [f'    [ -z "${{{name}+set}}" ] || passed_names+=({name})' for name in wanted]
-    secret += wanted
-    return "\n".join(
-        [
-            f"passed_names=({' '.join(dict.fromkeys(names))})",
-            f"secret_names=({' '.join(secret)}) # their values are kept out of the log",
-            "set_variables() {",
-            "    unset_variables=''",
-            *unset,
-            '    [ -z "$unset_variables" ] || {',
-            '        unset_variables="not set in this environment:$unset_variables"',
-            "        return 1",
-            "    }",
-            "    export PYTHONUNBUFFERED=1",
-            *lines,
-            "    return 0",
-            "}",
-            "",
-        ]
-    )
 
 
 def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
@@ -259,8 +210,5 @@ def _written(task: Task, recipe: Recipe) -> str:
     }
     lines = ["write_files() {", '    cp "$here/task.yaml" "$record/task.yaml" || return 1']
     for name, text in contents.items():
-        mark = "END"
-        while f"\n{mark}\n" in f"\n{text}":
-            mark += "_"
-        lines += [f"    cat >\"$record/{name}\" <<'{mark}' || return 1", text.rstrip("\n"), mark]
+        lines += here_document(f'    cat >"$record/{name}" || return 1', text)
     return "\n".join([*lines, "}", ""])

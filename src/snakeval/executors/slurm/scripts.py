@@ -19,6 +19,7 @@ from snakeval.executors.slurm.resources import (
     written_walltime,
 )
 from snakeval.plan.run import Run, Task
+from snakeval.render import bash
 
 PER_SUBMISSION = ("--parsable", "--output", "--export", "-D")
 """Flags that are about one submission; they do not stand in the script."""
@@ -61,14 +62,14 @@ def batch_script(run: Run, task: Task, described: Sequence[Sequence[str]], image
     limit = max_walltime(run)
     lines = [
         "#!/usr/bin/env bash",
-        *(f"#SBATCH {shlex.join(words)}" for words in described),
+        *map(bash.sbatch, described),
         "#",
-        f"# run:       {run.paths.id}",
-        f"# task:      {task.name} ({task.benchmark.id}), spec {task.digest}",
-        f"# model:     {task.endpoint.model_id}",
-        f"# image:     {image or 'none: a process of the Python environment'}",
-        f"# created:   {_now()} by snakeval {__version__}",
-        f"# By hand:   sbatch sbatch_{task.name}.sh",
+        bash.comment(f"run:       {run.paths.id}"),
+        bash.comment(f"task:      {task.name} ({task.benchmark.id}), spec {task.digest}"),
+        bash.comment(f"model:     {task.endpoint.model_id}"),
+        bash.comment(f"image:     {image or 'none: a process of the Python environment'}"),
+        bash.comment(f"created:   {_now()} by snakeval {__version__}"),
+        bash.comment(f"By hand:   sbatch sbatch_{task.name}.sh"),
         "# After a time limit, a preemption or a requeue it continues (see run.sh).",
         "",
         _HERE.format(task=shlex.quote(f"{task.name}/run.sh")),
@@ -99,14 +100,14 @@ def controller_script(run: Run, described: Sequence[Sequence[str]], cwd: Path) -
     notice = lead(walltime or _limit(described))
     lines = [
         "#!/usr/bin/env bash",
-        f"#SBATCH --job-name controller.{run.paths.id}",
-        *(f"#SBATCH {shlex.join(words)}" for words in kept),
-        "#SBATCH --ntasks=1 --cpus-per-task=1 --mem=2000",
-        f"#SBATCH --signal=B:USR1@{notice} --requeue --open-mode=append",
-        f"#SBATCH --comment {shlex.quote(f'snakeval {run.paths.id} controller')}",
+        bash.sbatch(["--job-name", f"controller.{run.paths.id}"]),
+        *map(bash.sbatch, kept),
+        bash.sbatch(["--ntasks=1", "--cpus-per-task=1", "--mem=2000"]),
+        bash.sbatch([f"--signal=B:USR1@{notice}", "--requeue", "--open-mode=append"]),
+        bash.sbatch(["--comment", f"snakeval {run.paths.id} controller"]),
         "#",
-        f"# run:       {run.paths.id}",
-        f"# created:   {_now()} by snakeval {__version__}",
+        bash.comment(f"run:       {run.paths.id}"),
+        bash.comment(f"created:   {_now()} by snakeval {__version__}"),
         "# By hand:   sbatch sbatch_controller.sh",
         "# Drives the run as `snakemake` on a login node does. Before its time limit it hands over",
         "# to itself; the benchmarks' jobs go on meanwhile.",

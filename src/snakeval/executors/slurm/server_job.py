@@ -17,6 +17,7 @@ from snakeval.executors.slurm.resources import (
 from snakeval.job.files import now
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
+from snakeval.render import bash
 
 NAME = "sbatch_server.sh"
 
@@ -84,13 +85,13 @@ def batch_script(run: Run, server: Server, flags: Sequence[Sequence[str]], image
     return "\n".join(
         [
             "#!/usr/bin/env bash",
-            *(f"#SBATCH {shlex.join(words)}" for words in flags),
+            *map(bash.sbatch, flags),
             "#",
-            f"# run:       {run.paths.id}",
-            f"# server:    {server.name} ({server.type}): serves {server.model}",
-            f"# image:     {image or 'none: a process of the node'}",
-            f"# created:   {now()} by snakeval {__version__}",
-            f"# By hand:   sbatch deployments/{server.name}/{NAME}; it ends when it is idle.",
+            bash.comment(f"run:       {run.paths.id}"),
+            bash.comment(f"server:    {server.name} ({server.type}): serves {server.model}"),
+            bash.comment(f"image:     {image or 'none: a process of the node'}"),
+            bash.comment(f"created:   {now()} by snakeval {__version__}"),
+            bash.comment(f"By hand:   sbatch deployments/{server.name}/{NAME}; it ends when idle."),
             "# It comes back after its time limit, a preemption or a requeue; benchmarks wait.",
             "",
             _HERE,
