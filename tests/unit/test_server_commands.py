@@ -30,7 +30,7 @@ def server(**deployment: Any) -> Server:
             {"type": "vllm", "hf_model_handle": "org/m", "extra_args": "--max-model-len 4096"},
             (
                 "vllm serve org/m --tensor-parallel-size=8 --pipeline-parallel-size=1 "
-                "--data-parallel-size=1 --port {port} --trust-remote-code --served-model-name m/x "
+                "--data-parallel-size=1 --port {port} --served-model-name m/x "
                 "--gpu-memory-utilization 0.95 --max-model-len 4096"
             ),
         ),
@@ -45,8 +45,7 @@ def server(**deployment: Any) -> Server:
             {"type": "trtllm", "checkpoint_path": "/weights"},
             (
                 "mpirun --allow-run-as-root --oversubscribe trtllm-serve serve /checkpoint "
-                "--tp_size=4 --pp_size=1 --host {host} --port {port} --backend pytorch "
-                "--trust_remote_code"
+                "--tp_size=4 --pp_size=1 --host {host} --port {port} --backend pytorch"
             ),
         ),
         (

@@ -27,6 +27,9 @@ FLAGS = (
 STALE = ("**/results_*.json", "**/samples_*.jsonl")
 
 
+URL = "\ue000URL\ue000"
+"""Stands for the endpoint's address, which only the job knows: no text of a config is this."""
+
 MEANINGLESS = {
     "--predict_only": "asks the model and scores nothing",
     "-x": "asks the model and scores nothing",
@@ -94,7 +97,7 @@ def model_args(task: Task) -> str:
     params = task.params
     arguments: dict[str, Any] = {
         "model": task.endpoint.model_id,
-        "base_url": "@URL@",
+        "base_url": URL,
         "num_concurrent": params.get("parallelism", DEFAULT_CONCURRENCY),
         "max_retries": params.get("max_retries", DEFAULT_RETRIES),
         "tokenizer_backend": "none",
@@ -104,7 +107,10 @@ def model_args(task: Task) -> str:
     if "request_timeout" in params:
         arguments["timeout"] = params["request_timeout"]
     arguments.update(params.get("extra", {}).get("model_args") or {})
-    before, after = json.dumps(arguments, sort_keys=True).split("@URL@")
+    given = json.dumps(arguments, sort_keys=True)
+    before, there, after = given.partition(json.dumps(URL)[1:-1])
+    if not there:  # the config has an address of its own
+        return shlex.quote(given)
     return f'{shlex.quote(before)}"$SNAKEVAL_ENDPOINT_URL"{shlex.quote(after)}'
 
 

@@ -313,7 +313,7 @@ def _vllm(given: ServerDeployment) -> str:
         f" --tensor-parallel-size={given.tensor_parallel_size or _SIZES[given.type]}"
         f" --pipeline-parallel-size={given.pipeline_parallel_size or 1}"
         f" --data-parallel-size={given.data_parallel_size or 1}"
-        " --port {port} --trust-remote-code"
+        " --port {port}"
         f" --served-model-name {_name(given)}"
         f" --gpu-memory-utilization {given.gpu_memory_utilization or 0.95:g}"
     )
@@ -335,7 +335,7 @@ def _trtllm(given: ServerDeployment) -> str:
         f"mpirun --allow-run-as-root --oversubscribe trtllm-serve serve {_weights(given)}"
         f" --tp_size={given.tensor_parallel_size or _SIZES[given.type]}"
         f" --pp_size={given.pipeline_parallel_size or 1}"
-        " --host {host} --port {port} --backend pytorch --trust_remote_code"
+        " --host {host} --port {port} --backend pytorch"
     )
 
 

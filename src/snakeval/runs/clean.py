@@ -8,9 +8,11 @@ else uses. Never a result that is published or complete, and nothing of a task t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -277,12 +279,20 @@ def _remove(leftover: Leftover) -> str | None:
             if not path.name.endswith(HALF_DELETED):
                 aside = path.with_name(f".{path.name}{HALF_DELETED}")
                 path.rename(aside)
-            shutil.rmtree(aside)
+            _remove_tree(aside)
         else:
             path.unlink()
     except OSError as error:
         return f"{leftover.where} could not be removed: {error.strerror} ({error.filename})"
     return None
+
+
+def _remove_tree(folder: Path) -> None:
+    """Also one whose folders lie deeper in each other than Python can follow."""
+    try:
+        shutil.rmtree(folder)
+    except RecursionError:
+        subprocess.run(["rm", "-rf", "--", str(folder)], check=False)
 
 
 def _remove_image(engine: str, image: str) -> str | None:
@@ -323,12 +333,12 @@ def print_found(found: Sequence[Found], removed: bool, as_json: bool) -> None:
 def size_of(path: Path) -> int:
     """Bytes that a file or folder takes on the disk; links count for nothing."""
     total = 0
-    for each in (path, *path.rglob("*")) if path.is_dir() else (path,):
-        try:
-            if not each.is_symlink() and each.is_file():
-                total += each.stat().st_blocks * 512
-        except OSError:
-            continue
+    names = (name for name, _ in hostile.entries(path)) if path.is_dir() else (Path(),)
+    with contextlib.suppress(hostile.Refused):  # so many or so deep: at least so large
+        for name in names:
+            with contextlib.suppress(OSError):
+                found = (path / name).lstat()
+                total += found.st_blocks * 512 if stat.S_ISREG(found.st_mode) else 0
     return total
 
 
