@@ -70,6 +70,25 @@ def test_attempt_publishes_where_the_plan_looks(tmp_path: Path) -> None:
     assert task.published(DIGEST).resolve() == task.artifacts.resolve() == task.work(DIGEST)
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_poison_that_was_forgotten_stays_so_in_the_next_attempt(tmp_path: Path, left: bool) -> None:
+    from snakeval.job import attempt, record
+
+    # given a failed attempt after which cached errors were taken out of the cache
+    task = TaskPaths(tmp_path / "ifeval")
+    task.record(DIGEST).mkdir(parents=True)
+    forgotten = task.record(DIGEST) / record.FORGOTTEN
+    if left:
+        task.work(DIGEST).mkdir(parents=True)
+        (task.work(DIGEST) / "cache.db").touch()
+        forgotten.touch()
+    # when the next one begins, also where somebody has removed the work folder
+    given = attempt.parser().parse_args(["begin", str(task.dir), f"--digest={DIGEST}"])
+    assert given.run(given) == 0
+    # then what earlier logs tell of poison does not count
+    assert forgotten.exists()
+
+
 def test_superseded_work_folder_gets_the_next_free_number(tmp_path: Path) -> None:
     task = TaskPaths(tmp_path)
 

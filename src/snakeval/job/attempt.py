@@ -70,10 +70,11 @@ def begin(arguments: argparse.Namespace) -> int:
             cause="the script was killed before it could say why",
         )
     number = 1 + max(numbers(arguments.task_dir, attempts), default=0)
-    # A mark is there only where its work folder has been removed.
-    record.discard(arguments.task_dir / "record" / arguments.digest)
+    work = arguments.task_dir / "work" / arguments.digest
+    if not work.is_dir() or not any(work.iterdir()):  # never begun, or removed by somebody
+        record.begin_anew(arguments.task_dir / "record" / arguments.digest)
     put_aside(
-        arguments.task_dir / "work" / arguments.digest,
+        work,
         arguments.stale,
         arguments.task_dir / "logs" / f"left-before-{number}",
     )

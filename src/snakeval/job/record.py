@@ -87,8 +87,11 @@ def _is_as_known(work: Path, name: str, known: Any) -> bool:
         return False
 
 
-def discard(record: Path) -> None:
-    """Takes a mark back whose work folder is gone."""
-    for name in (COMPLETE, CHECK, FORGOTTEN):
+def begin_anew(record: Path) -> None:
+    """For a work folder in which nothing is left: what was found in it counts no more, and what an
+    earlier attempt had poisoned there is forgotten."""
+    for name in (COMPLETE, CHECK):
         with contextlib.suppress(FileNotFoundError):
             (record / name).unlink()
+    record.mkdir(parents=True, exist_ok=True)
+    (record / FORGOTTEN).touch()
