@@ -18,7 +18,7 @@ rule gate:
     log:
         ".snakemake/log/gate.log",
     params:
-        runs=PIPELINE.arguments.comparison,
+        runs=PIPELINE.arguments.verdict,
     shell:
         '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/gate.py" {params.runs}'
         " 2> >(tee {log:q} >&2)"

@@ -66,13 +66,17 @@ class Arguments:
 
     @property
     def comparison(self) -> str:
-        """The arguments of `compare` and `gate`."""
-        words = [
-            word
-            for key in ("base", "candidate", "policy")
-            if key in self._given
-            for word in (f"--{key}", self._typed(key))
-        ]
+        """The arguments of `compare`."""
+        return self._two_runs("base", "candidate")
+
+    @property
+    def verdict(self) -> str:
+        """The arguments of `gate`."""
+        return self._two_runs("base", "candidate", "policy")
+
+    def _two_runs(self, *keys: str) -> str:
+        given = [key for key in keys if key in self._given]
+        words = [word for key in given for word in (f"--{key}", self._typed(key))]
         return shlex.join([*words, "--output-dir", self._output_dir])
 
     @property

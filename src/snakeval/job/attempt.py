@@ -33,6 +33,7 @@ from typing import Any
 from . import hostile, record
 from .endpoint import served_models
 from .files import keep_unreadable, link, now, objects_in, read_json, write_atomically
+from .paths import TaskPaths
 from .redact import copy, values_of
 from .text import one_line
 
@@ -45,13 +46,13 @@ REFUSED_FOR = 5.0
 
 def read(task_dir: Path) -> dict[str, Any]:
     """`status.json` of a task; an empty record when there is none, or none that can be read."""
-    content = read_json(task_dir / "status.json")
+    content = read_json(TaskPaths(task_dir).status)
     return {**content, "attempts": objects_in(content, "attempts")}
 
 
 def write(task_dir: Path, record: dict[str, Any]) -> None:
-    keep_unreadable(task_dir / "status.json")
-    write_atomically(task_dir / "status.json", json.dumps(record, indent=1) + "\n")
+    keep_unreadable(TaskPaths(task_dir).status)
+    write_atomically(TaskPaths(task_dir).status, json.dumps(record, indent=1) + "\n")
 
 
 def begin(arguments: argparse.Namespace) -> int:
@@ -70,13 +71,14 @@ def begin(arguments: argparse.Namespace) -> int:
             cause="the script was killed before it could say why",
         )
     number = 1 + max(numbers(arguments.task_dir, attempts), default=0)
-    work = arguments.task_dir / "work" / arguments.digest
+    paths = TaskPaths(arguments.task_dir)
+    work = paths.work(arguments.digest)
     if not work.is_dir() or not any(work.iterdir()):  # never begun, or removed by somebody
-        record.begin_anew(arguments.task_dir / "record" / arguments.digest)
+        record.begin_anew(paths.record(arguments.digest))
     put_aside(
         work,
         arguments.stale,
-        arguments.task_dir / "logs" / f"left-before-{number}",
+        paths.logs / f"left-before-{number}",
     )
     attempts.append(
         {
@@ -114,7 +116,7 @@ def numbers(task_dir: Path, attempts: list[dict[str, Any]]) -> Iterator[int]:
     for item in attempts:
         with contextlib.suppress(TypeError, ValueError):
             yield int(item["number"]) if "number" in item else 0
-    for log in (task_dir / "logs").glob("evaluate.*.log"):
+    for log in TaskPaths(task_dir).logs.glob("evaluate.*.log"):
         with contextlib.suppress(ValueError):
             yield int(log.name.split(".")[1])
 
@@ -124,7 +126,7 @@ def is_cancelled(task_dir: Path, last: dict[str, Any], start: str) -> bool:
 
     A job that Slurm starts again was not cancelled: what it took for a cancel was Slurm's doing.
     """
-    mark = task_dir / "cancelled"
+    mark = TaskPaths(task_dir).cancelled
     with contextlib.suppress(OSError):
         if start and mark.read_text(encoding="utf-8").split() == [start]:
             return True
@@ -213,8 +215,9 @@ def publish(arguments: argparse.Namespace) -> int:
     mark nor a check that has passed.
     """
     task_dir, digest = arguments.task_dir, arguments.digest
+    paths = TaskPaths(task_dir)
     room_for_the_end(task_dir).unlink(missing_ok=True)
-    ours = task_dir / "record" / digest
+    ours = paths.record(digest)
     if not (ours / record.COMPLETE).exists():
         checked = read_json(ours / record.CHECK)
         if checked.get("passed") is not True:
@@ -228,9 +231,9 @@ def publish(arguments: argparse.Namespace) -> int:
                 item.update(state="published", ended=now(), exit_code=0)
         told.update(state="published", digest=digest, cause=None)
         write(task_dir, told)
-    (task_dir / "published").mkdir(exist_ok=True)
-    link(f"../work/{digest}", task_dir / "published" / digest)
-    link(f"work/{digest}", task_dir / "artifacts")
+    paths.published(digest).parent.mkdir(exist_ok=True)
+    link(f"../work/{digest}", paths.published(digest))
+    link(f"work/{digest}", paths.artifacts)
     return 0
 
 

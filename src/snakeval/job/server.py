@@ -20,6 +20,7 @@ from pathlib import Path
 from .endpoint import answers
 from .files import objects_in, read_json, read_text, tail
 from .lease import holder_of
+from .paths import ServerPaths
 from .slurm_job import state_of
 
 ASK_AGAIN = 10.0
@@ -37,9 +38,9 @@ def wait(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     job = ServersJob(folder)
     while True:
-        live = read_json(folder / "endpoint.json")
+        live = read_json(ServerPaths(folder).endpoint)
         url = str(live.get("url", ""))
-        supervised = holder_of(folder / "lease") is not None
+        supervised = holder_of(ServerPaths(folder).lease) is not None
         # What a killed supervisor has left may be the address of another one's server by now.
         stale = not supervised and live.get("host") == platform.node()
         if url and not stale and answers(url + str(live.get("health", "")), live.get("key_name")):
@@ -89,17 +90,17 @@ class ServersJob:
 
     def _job(self) -> str:
         """Its id; empty where there is none, or another executor has it."""
-        noted = read_json(self._folder / "job.json")
+        noted = read_json(ServerPaths(self._folder).job)
         return str(noted.get("job", "")) if noted.get("on", "slurm") == "slurm" else ""
 
     def _ended(self) -> bool:
         """Whether its supervisor has ended it, and has said why."""
-        return read_json(self._folder / "status.json").get("state") in ("stopped", "failed")
+        return read_json(ServerPaths(self._folder).status).get("state") in ("stopped", "failed")
 
 
 def why_none(folder: Path) -> str:
     """Why no server is up, and what to do."""
-    record = read_json(folder / "status.json")
+    record = read_json(ServerPaths(folder).status)
     script = f"bash {folder / 'server.sh'}"
     if record.get("state") == "failed":
         return f"the server '{folder.name}' is down: {record.get('cause')}"
@@ -112,8 +113,8 @@ def why_none(folder: Path) -> str:
 
 def was_killed(folder: Path) -> str:
     """That the supervisor ended without a word, and its server with it; empty: it did not."""
-    record = read_json(folder / "status.json")
-    if record.get("state") not in ("starting", "up") or holder_of(folder / "lease"):
+    record = read_json(ServerPaths(folder).status)
+    if record.get("state") not in ("starting", "up") or holder_of(ServerPaths(folder).lease):
         return ""
     last = (objects_in(record, "lives") or [{}])[-1]
     where = f"job {last['job']}" if last.get("job") else last.get("host")
@@ -121,12 +122,12 @@ def was_killed(folder: Path) -> str:
 
 
 def last_lines(folder: Path) -> str:
-    return tail(folder / "logs" / "server.log")
+    return tail(ServerPaths(folder).server_log)
 
 
 def gone(arguments: argparse.Namespace) -> int:
     """0: the server has gone, or has another address; 1: it is where it was."""
-    address = arguments.folder / "endpoint.json"
+    address = ServerPaths(arguments.folder).endpoint
     seen = read_text(arguments.seen)
     live = read_json(arguments.seen)
     health = f"{live.get('url', '')}{live.get('health', '')}"
@@ -141,7 +142,7 @@ def gone(arguments: argparse.Namespace) -> int:
 def trouble(arguments: argparse.Namespace) -> int:
     """Prints, in brackets, what a failed attempt has to say about its server."""
     folder: Path = arguments.folder
-    killed, live = was_killed(folder), read_text(folder / "endpoint.json")
+    killed, live = was_killed(folder), read_text(ServerPaths(folder).endpoint)
     if killed or not live or live != read_text(arguments.seen):
         print(
             f" (the server '{folder.name}' ended during this attempt"

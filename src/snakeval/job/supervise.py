@@ -36,7 +36,7 @@ from . import cancelled, processes, slurm_job
 from .endpoint import answers, free_port, is_free, served_models
 from .files import keep_unreadable, now, objects_in, read_json, read_text, tail, write_atomically
 from .lease import BEAT, Owner, Watch, holder_of, mark_of, owner_of, this_process
-from .record import COMPLETE
+from .paths import ServerPaths, TaskPaths
 
 TICK = 0.5
 GRACE = 8.0
@@ -107,7 +107,7 @@ class Start:
         return self._at_work
 
     def _look(self) -> bool:
-        start = read_json(self._folder / "tasks.json").get("start")
+        start = read_json(ServerPaths(self._folder).tasks).get("start")
         signs: dict[str, tuple[int, int] | None] = {}
         for driven in self._folder.parents[2].glob("*/controller.json") if start else ():
             if read_json(driven).get("start") == start:
@@ -122,15 +122,16 @@ class Supervisor:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.here: Path = options.folder
+        self.paths = ServerPaths(options.folder)
         self.run: Path = options.folder.parents[1]
-        self.users = Users(self.here / "users")
+        self.users = Users(self.paths.users)
         self.latest = Start(self.here)
         self.server: subprocess.Popen[bytes] | None = None
         self.lifeline: int | None = None
         self.port = 0
         self.host = "127.0.0.1"
         self.deadline: float | None = None
-        self.log = self.here / "logs" / "server.log"
+        self.log = self.paths.server_log
         self.owner = this_process(
             job=os.environ.get("SLURM_JOB_ID", ""),
             digest=options.digest,
@@ -159,7 +160,7 @@ class Supervisor:
 
     @property
     def lease(self) -> Path:
-        return self.here / "lease"
+        return self.paths.lease
 
     def take(self) -> bool:
         """Takes the deployment; False when somebody else supervises it."""
@@ -174,8 +175,8 @@ class Supervisor:
                     self.bury(found)
                 continue
             # Before it can be seen that somebody supervises: they are of an earlier one.
-            (self.here / "stop").unlink(missing_ok=True)
-            (self.here / "endpoint.json").unlink(missing_ok=True)
+            self.paths.stop.unlink(missing_ok=True)
+            self.paths.endpoint.unlink(missing_ok=True)
             write_atomically(self.lease / "owner", self.owner)
             (self.lease / "beat").touch()
             threading.Thread(target=self.keep_beating, daemon=True).start()
@@ -211,7 +212,7 @@ class Supervisor:
     # --- the record ------------------------------------------------------------------------------
 
     def record(self, state: str, cause: str | None = None) -> None:
-        path = self.here / "status.json"
+        path = self.paths.status
         lives = objects_in(read_json(path), "lives")
         if lives and lives[-1].get("started") == self.life["started"]:
             lives.pop()
@@ -232,8 +233,8 @@ class Supervisor:
 
     def start(self) -> None:
         self.life["loads"] += 1
-        number = 1 + sum(1 for _ in (self.here / "logs").glob("server.*.log"))
-        self.log = self.here / "logs" / f"server.{number}.log"
+        number = 1 + sum(1 for _ in self.paths.logs.glob("server.*.log"))
+        self.log = self.paths.logs / f"server.{number}.log"
         self.port = self.options.port if self.options.fixed_port else free_port(self.host)
         if self.options.fixed_port and self.options.own_network and not is_free(self.port):
             raise Ended(
@@ -245,7 +246,7 @@ class Supervisor:
         # Appended to, so that it can be cut while it is written.
         with self.log.open("ab") as log:
             self.server = subprocess.Popen(
-                ["bash", str(self.here / "server.sh"), "serve"],
+                ["bash", str(self.paths.script), "serve"],
                 stdin=reading,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -259,7 +260,7 @@ class Supervisor:
             )
         os.close(reading)
         self.lifeline = writing
-        link = self.here / "logs" / "server.log"
+        link = self.paths.server_log
         with contextlib.suppress(OSError):
             link.unlink(missing_ok=True)
             link.symlink_to(self.log.name)
@@ -267,7 +268,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ends the server, and proves it."""
-        (self.here / "endpoint.json").unlink(missing_ok=True)
+        self.paths.endpoint.unlink(missing_ok=True)
         if self.lifeline is not None:
             os.close(self.lifeline)
             self.lifeline = None
@@ -292,7 +293,7 @@ class Supervisor:
     def sweep(self) -> None:
         """Removes what an engine, or a service, still has of it."""
         swept = subprocess.run(
-            ["bash", str(self.here / "server.sh"), "sweep"],
+            ["bash", str(self.paths.script), "sweep"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -314,7 +315,7 @@ class Supervisor:
         if self.options.own_network:
             return f"http://{self.host}:{self.port}"
         answer = subprocess.run(
-            ["bash", str(self.here / "server.sh"), "address"],
+            ["bash", str(self.paths.script), "address"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -367,7 +368,7 @@ class Supervisor:
             "host": platform.node(),
             "job": self.life["job"],
         }
-        write_atomically(self.here / "endpoint.json", json.dumps(content, indent=1) + "\n")
+        write_atomically(self.paths.endpoint, json.dumps(content, indent=1) + "\n")
         self.record("up")
         self.say(
             f"healthy after {time.monotonic() - began:.1f} s: {url} serves {self.options.model}"
@@ -418,7 +419,7 @@ class Supervisor:
         """Raises Ended where somebody asks for the end."""
         if self.told:
             raise Ended(*self.why_told(self.told))
-        request = read_text(self.here / "stop")
+        request = read_text(self.paths.stop)
         if request == "now" or (request and not self.users.now()):
             raise Ended("stopped", "stopped on request")
 
@@ -438,7 +439,7 @@ class Supervisor:
         their last attempt of this start."""
         if in_use or not os.environ.get("SNAKEVAL_START"):
             return  # started by hand: it ends by hand, or when it is idle
-        wanted = read_json(self.here / "tasks.json")
+        wanted = read_json(self.paths.tasks)
         tasks = wanted.get("tasks")
         if tasks and all(
             is_done(self.run / name, digest, str(wanted.get("start")))
@@ -575,8 +576,8 @@ class Supervisor:
             )
 
     def supervise(self) -> int:
-        (self.here / "logs").mkdir(parents=True, exist_ok=True)
-        (self.here / "users").mkdir(exist_ok=True)
+        self.paths.logs.mkdir(parents=True, exist_ok=True)
+        self.paths.users.mkdir(exist_ok=True)
         if not self.take():
             self.say(
                 "is supervised already: "
@@ -630,11 +631,11 @@ class Supervisor:
 
 def is_done(task: Path, digest: str, start: str) -> bool:
     """Whether a benchmark is published, or will not be tried again in this start."""
-    if (task / "record" / digest / COMPLETE).exists():
+    if TaskPaths(task).complete(digest).exists():
         return True
     if cancelled.marked(task, start):
         return True  # a person has cancelled it before it ran
-    record = read_json(task / "status.json")
+    record = read_json(TaskPaths(task).status)
     last = (record.get("attempts") or [{}])[-1]
     if (last.get("digest"), last.get("start")) != (digest, start):
         return False

@@ -19,6 +19,7 @@ MODULES = (
     "hostile",
     "launch",
     "record",
+    "paths",
     "endpoint",
     "lease",
     "redact",
