@@ -49,6 +49,10 @@ class WarmSnakemake:
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self._begin()
+
+    def _begin(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="snakeval-warm-")
         self._path = str(Path(self._folder.name, "socket"))
         listening = socket.socket(socket.AF_UNIX)
@@ -58,7 +62,7 @@ class WarmSnakemake:
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(listening.fileno())],
             stdin=subprocess.PIPE,
-            env={name: value for name, value in variables.items() if name != "PYTHONPATH"},
+            env={name: text for name, text in self._variables.items() if name != "PYTHONPATH"},
             pass_fds=[listening.fileno()],
             start_new_session=True,
         )
@@ -83,6 +87,9 @@ class WarmSnakemake:
         output  a file descriptor for stdout and stderr
         timeout  seconds, after which it is killed, and TimeoutError raised
         """
+        if self._process.poll() is not None:  # a test of kills may have met it
+            self._folder.cleanup()
+            self._begin()
         asked = json.dumps([list(command), str(folder), dict(variables)]).encode()
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(self._path)
@@ -184,8 +191,9 @@ def _start(connection: socket.socket) -> None:
 
 
 def _become(output: int, command: list[str], folder: str, variables: dict[str, str]) -> None:
-    """This process has that folder, those variables, that command line and that output."""
-    os.setpgid(0, 0)
+    """This process has that folder, those variables, that command line and that output, and a
+    session of its own: who ends all of a session does not end the helper."""
+    os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, number in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(descriptor, number)

@@ -98,10 +98,16 @@ launch_as() {
 # What no harness and no server needs: what root of a container may do beyond its own files and
 # processes, and set-uid programs. `extra_docker_args` come later, and win.
 # shellcheck disable=SC2034 # read by the parts for an engine
-confined=(--security-opt no-new-privileges --cap-drop ALL)
-for name in CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID; do
-    confined+=(--cap-add "$name")
-done
+confined=(--security-opt no-new-privileges)
+case " ${extra_args[*]-} " in
+    *" --cap-drop"*) ;; # an engine adds after it has dropped: ours would undo what the user says
+    *)
+        confined+=(--cap-drop ALL)
+        for name in CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID; do
+            confined+=(--cap-add "$name")
+        done
+        ;;
+esac
 
 absolute() { case $1 in /*) printf %s "$1" ;; *) printf %s "$PWD/$1" ;; esac; }
 
