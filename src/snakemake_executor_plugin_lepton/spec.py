@@ -148,9 +148,10 @@ def parse_variables(text: str | None) -> tuple[Variable, ...]:
         except ValueError as error:
             raise Unusable(f"lepton_env cannot be read: {error}") from None
     else:
-        for word in shlex.split(text):
-            name, _, value = word.partition("=")
-            pairs[name] = value
+        try:
+            pairs = {word.partition("=")[0]: word.partition("=")[2] for word in shlex.split(text)}
+        except ValueError:
+            raise Unusable("lepton_env cannot be read: a quote is not closed") from None
     found = []
     for name, value in pairs.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name in RESERVED:

@@ -16,6 +16,7 @@ from snakeval.config.overrides import assign
 from snakeval.errors import InputError
 from snakeval.plan.make import plan
 from snakeval.plan.run import Run
+from snakeval.start import checks
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 WHOLE: dict[str, Any] = {
@@ -247,6 +248,21 @@ def test_names_of_harnesses_and_servers_become_folders(key: str, name: str) -> N
 )
 def test_what_a_program_would_take_for_something_else_is_refused(key: str, text: str) -> None:
     assert f"my.yaml: {key}" in refused(with_text(key, text))
+
+
+@pytest.mark.parametrize("text", ["--seed '1", 'a"b', "end\\"])
+@pytest.mark.parametrize("benchmark", ["own.quiz", "lm-evaluation-harness.ifeval"])
+def test_arguments_of_a_harness_with_an_open_quote_are_refused(benchmark: str, text: str) -> None:
+    content = {
+        "target": WHOLE["target"],
+        "harnesses": {"own": {"kind": "lm_eval", "tasks": {"quiz": {"endpoint_type": "chat"}}}},
+        "evaluation": {
+            "nemo_evaluator_config": {"config": {"params": {"extra": {"args": text}}}},
+            "tasks": [{"name": benchmark}],
+        },
+    }
+    (problem,) = checks.recipes(planned(content).tasks)
+    assert "params.extra.args" in str(problem) and "a quote is not closed" in str(problem)
 
 
 def test_a_checkpoint_folder_that_breaks_out_is_refused(tmp_path: Path) -> None:

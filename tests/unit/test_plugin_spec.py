@@ -71,7 +71,9 @@ def test_variables_are_secrets_by_reference_or_text_that_was_called_text() -> No
     assert same.variables == found
 
 
-@pytest.mark.parametrize("text", ["KEY=sk-123", "KEY", "KEY=secret:", "1KEY=lit:x", "A-B=lit:x"])
+@pytest.mark.parametrize(
+    "text", ["KEY=sk-123", "KEY", "KEY=secret:", "1KEY=lit:x", "A-B=lit:x", "KEY=lit:sk-123'"]
+)
 def test_a_value_that_nobody_has_called_text_is_refused(text: str) -> None:
     with pytest.raises(Unusable) as refused:
         wanted(lepton_env=text)

@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from snakeval.errors import InputError, Problem
-from snakeval.harness.recipe import Recipe, words
+from snakeval.harness.recipe import Recipe, argument_words, words
 from snakeval.plan.run import Task
 
 MODELS = {"chat": "local-chat-completions", "completions": "local-completions"}
@@ -42,9 +42,8 @@ MEANINGLESS = {
 
 
 def check_args(task: Task) -> None:
-    """Raises InputError for arguments that make a score meaningless."""
-    words_given = shlex.split(words(task.params.get("extra", {}).get("args")))
-    found = [word for word in words_given if word.partition("=")[0] in MEANINGLESS]
+    """Raises InputError for arguments that make a score meaningless, or are no words."""
+    found = [word for word in argument_words(task) if word.partition("=")[0] in MEANINGLESS]
     if found:
         raise InputError(
             Problem(
@@ -140,5 +139,5 @@ def _flags(task: Task) -> list[str]:
         elif value is not None and value is not False:
             flags.append(f"--{key} {shlex.quote(words(value))}")
     # Quoted word by word: the text is the user's own command line, not ours to expand.
-    flags += [shlex.quote(word) for word in shlex.split(words(extra.get("args")))]
+    flags += [shlex.quote(word) for word in argument_words(task)]
     return flags

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from snakeval.errors import InputError, Problem
-from snakeval.harness.recipe import Recipe
+from snakeval.harness.recipe import Recipe, argument_words
 from snakeval.plan.run import Task
 
 RUN_CONFIG = "run_config.yaml"
@@ -79,7 +79,9 @@ def caching(task: Task) -> bool:
 
 
 def check(task: Task) -> None:
-    """Raises InputError for repeats that the response cache would all answer alike."""
+    """Raises InputError for repeats that the response cache would all answer alike, and for
+    arguments that no shell could read."""
+    argument_words(task)
     if repeats(task) > 1 and caching(task) and task.params.get("extra", {}).get("seed") is None:
         raise InputError(
             [

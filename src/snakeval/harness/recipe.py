@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from snakeval.errors import InputError, Problem
+from snakeval.plan.run import Task
 
 FILES_MOUNT = "/snakeval/files"
 """Where a container sees the benchmark's own files."""
@@ -46,3 +50,20 @@ def words(value: Any) -> str:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def argument_words(task: Task) -> list[str]:
+    """The words of `params.extra.args`, the user's own part of a harness's command line. Raises
+    InputError where a quote is not closed."""
+    try:
+        return shlex.split(words(task.params.get("extra", {}).get("args")))
+    except ValueError:
+        raise InputError(
+            [
+                Problem(
+                    f"{task.where}: params.extra.args",
+                    "a quote is not closed",
+                    "write words as a shell reads them",
+                )
+            ]
+        ) from None
