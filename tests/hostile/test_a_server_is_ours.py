@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -15,10 +16,16 @@ from typing import Any
 import psutil
 import pytest
 
+from snakeval.executors.profile import Profile
+from snakeval.executors.registry import executor
 from snakeval.job import processes, supervise
+from snakeval.plan.make import plan
 from snakeval.render.lib import write_library
 from snakeval.run_folder.layout import RunPaths
+from snakeval.start import checks
+from snakeval.start.this_start import ThisStart
 
+CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 SERVES = """
 import json, os, subprocess, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -204,3 +211,32 @@ def test_listeners_are_known_by_their_process() -> None:
         assert processes.all_listeners_are({os.getpid()}, port)
         assert processes.all_listeners_are({1}, port) is False
     assert processes.all_listeners_are({os.getpid()}, port) is False
+
+
+def refusals(folder: Path, ports: list[int | None]) -> list[str]:
+    """What is said against a start of a sweep whose servers listen at these ports."""
+    content = {
+        "deployment": {"type": "process", "served_model_name": "m"},
+        "evaluation": {"tasks": ["gsm8k_cot_instruct"]},
+        "models": [
+            {"name": f"step-{number}", "deployment": {"command": f"load {number} {{port}}"}}
+            for number, _ in enumerate(ports)
+        ],
+        "execution": {"output_dir": str(folder / "out")},
+    }
+    for model, port in zip(content["models"], ports, strict=True):  # type: ignore[arg-type]
+        if port:
+            model["deployment"]["port"] = port
+    (folder / "my.yaml").write_text(json.dumps(content))
+    runs = plan([folder / "my.yaml"], {}, CATALOGUE)
+    asked = {task: "process" for run in runs for task in run.tasks}
+    start = ThisStart("start", runs, asked, executor("local"), Profile(), logging.getLogger())
+    return [str(problem) for problem in checks.against(start) if "of two servers" in str(problem)]
+
+
+def test_two_processes_at_one_port_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    (said,) = refusals(tmp_path, [18300, 18300])
+    assert "port" in said and "18300" in said and "leave `port` out" in said
+    assert not (tmp_path / "out").exists()
+    assert refusals(tmp_path, [18300, 18301]) == []
+    assert refusals(tmp_path, [None, None]) == []
