@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,14 @@ from snakeval.job import lease, server, supervise
 from snakeval.run_folder import controller, servers
 from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.records import run_states, task_state
-from snakeval.runs import kill
+from snakeval.runs import clean, kill
 
-SHIFTS = [-60, 60]
+CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
+CONFIG = {
+    "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
+    "evaluation": {"tasks": [{"name": "gsm8k_cot_instruct"}]},
+}
+SHIFTS = [-300, 300]
 """Seconds that the file server's clock is ahead."""
 ELSEWHERE = "host=node7 pid:[1]\npid=4711\nborn=1\njob=\ncontainer=\ndigest=abc\nstart=s\n"
 
@@ -45,6 +50,10 @@ def run(tmp_path: Path) -> RunPaths:
         (held / "owner").write_text(ELSEWHERE)
     model.users.mkdir()
     run.task("arc").spec.write_text("digest: abc\n")
+    run.config.write_text(json.dumps(CONFIG))
+    left = run.task("arc").dir / "work" / "0123"  # of a spec that it had before
+    left.mkdir(parents=True)
+    (left / "answers").write_text("an answer\n")
     run.record.write_text(json.dumps({"tasks": ["arc"]}))
     run.controller.write_text(
         json.dumps({"host": "node7", "pid": 4711, "born": "1", "start": "s", "since": "then"})
@@ -63,10 +72,11 @@ def signs(run: RunPaths) -> list[Path]:
 def stamp(run: RunPaths, shift: float) -> None:
     moment = time.time() + shift
     for sign in signs(run):
-        os.utime(sign, (moment, moment))
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(sign, (moment, moment))
 
 
-@contextmanager
+@contextlib.contextmanager
 def living(run: RunPaths, shift: float) -> Iterator[None]:
     """Their hearts beat, and the file server writes down its own time."""
     over = threading.Event()
@@ -117,6 +127,22 @@ def kill_says_it_is_left(run: RunPaths) -> bool:
     return any("arc" in line for line in kill.kill_run(run, "arc").left)
 
 
+def clean_of_a_driven_run_is_refused(run: RunPaths) -> bool:
+    try:
+        clean.remove(run, [], CATALOGUE)
+    except InputError:
+        return True
+    return False
+
+
+def clean_lets_it_be(run: RunPaths) -> bool:
+    """Whether an old work folder of the task stays, where nobody drives the run any more."""
+    run.controller.unlink()
+    _, failures = clean.remove(run, [], CATALOGUE)
+    assert not failures
+    return (run.task("arc").dir / "work" / "0123" / "answers").exists()
+
+
 READERS: dict[str, Callable[[RunPaths], object]] = {
     "lease": lambda run: lease.holder_of(run.task("arc").lease),
     "status of a task": lambda run: task_state(run.task("arc")).state == "running",
@@ -128,6 +154,8 @@ READERS: dict[str, Callable[[RunPaths], object]] = {
     "controller": lambda run: controller.alive(run.controller),
     "second start": start_is_refused,
     "kill": kill_says_it_is_left,
+    "clean of a driven run": clean_of_a_driven_run_is_refused,
+    "clean": clean_lets_it_be,
 }
 
 
