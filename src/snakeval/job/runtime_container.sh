@@ -26,16 +26,16 @@ has_image() { "$runtime" image inspect "$1" >/dev/null 2>&1; }
 
 # A loaded image has no digest of a registry: it is known by its own id.
 take_archive() {
-    local lock since=$SECONDS
-    lock=/tmp/snakeval-$(id -u)-load-${archive_id#sha256:}
+    local lock='' folder since=$SECONDS
     has_image "$image" && return
+    folder=$(own_folder) && lock=$folder/load-${archive_id#sha256:}
     # One job of a node loads it; the others wait for that one, which a link names.
-    while ! has_image "$archive_id" && ! ln -sn $$ "$lock" 2>/dev/null &&
+    while [ -n "$lock" ] && ! has_image "$archive_id" && ! ln -sn $$ "$lock" 2>/dev/null &&
         alive "$(readlink "$lock")" && [ $((SECONDS - since)) -lt 1800 ]; do
         sleep 1
     done
     if ! has_image "$archive_id"; then
-        ln -sfn $$ "$lock"
+        [ -z "$lock" ] || ln -sfn $$ "$lock"
         say "loading the image from $archive_file"
         "$runtime" load --input "$archive_file" >"$scratch/load" 2>&1 </dev/null &
         waiting_pid=$!
@@ -45,8 +45,23 @@ take_archive() {
         has_image "$archive_id" ||
             fail "$archive_file has another image than $archive_id: start again, or prefetch again"
     fi
-    [ "$(readlink "$lock")" != $$ ] || rm -f "$lock"
+    # Also that of a job which was killed while it loaded.
+    [ -z "$lock" ] || { alive "$(readlink "$lock")" && [ "$(readlink "$lock")" != $$ ]; } ||
+        rm -f "$lock"
     image=$archive_id
+}
+
+# A folder of this user on this machine, where nobody else writes; none where somebody else made it.
+own_folder() {
+    local folder
+    folder=/tmp/snakeval-$(id -u)
+    mkdir -m 700 "$folder" 2>/dev/null
+    if [ -L "$folder" ] || [ ! -d "$folder" ] || [ ! -O "$folder" ] ||
+        [ -n "$(find "$folder" -prune "(" -perm -020 -o -perm -002 ")" 2>&1)" ]; then
+        say "$folder is not this user's alone and is not used" >&2
+        return 1
+    fi
+    printf %s "$folder"
 }
 
 start_harness() {

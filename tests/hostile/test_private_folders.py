@@ -1,0 +1,89 @@
+"""Locks and claims lie where only their user writes, and none is left by who was killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from snakeval.render.lib import job_file
+
+LOADS = """
+set -uo pipefail
+say() { echo "$*"; }
+fail() { echo "failed: $*"; exit 1; }
+alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
+confined=() extra_args=()
+%s
+has_image() { [ -e "$here/loaded" ] && [ "$1" = "$archive_id" ]; }
+engine() { ls "$parent"/snakeval-*/ >"$here/locks" 2>&1; : >"$here/loaded"; }
+here=$1 parent=$2 runtime=engine image=r.io/i:1
+scratch=$here archive_id=sha256:abc archive_file=$here/a.tar
+take_archive
+echo "image=$image"
+"""
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Path:
+    """In the place of /tmp."""
+    (tmp_path / "tmp").mkdir()
+    return tmp_path / "tmp"
+
+
+def load(parent: Path) -> str:
+    """What a job says that loads an image from an archive."""
+    body = job_file("runtime_container.sh")
+    assert "/tmp/" in body
+    script = LOADS % body.replace("/tmp/", f"{parent}/")
+    words = ["bash", "-c", script, "bash", str(parent.parent), str(parent)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def mine(parent: Path) -> Path:
+    return parent / f"snakeval-{os.getuid()}"
+
+
+def test_a_lock_lies_in_a_folder_of_the_user_and_is_gone_afterwards(parent: Path) -> None:
+    assert "image=sha256:abc" in load(parent)
+    assert (parent.parent / "locks").read_text() == "load-abc\n"
+    assert mine(parent).stat().st_mode & 0o777 == 0o700
+    assert list(mine(parent).iterdir()) == []
+
+
+def test_a_lock_of_a_job_that_was_killed_is_removed(parent: Path) -> None:
+    mine(parent).mkdir(mode=0o700)
+    (mine(parent) / "load-abc").symlink_to("99999999")
+    (parent.parent / "loaded").touch()
+    assert "image=sha256:abc" in load(parent)
+    assert list(mine(parent).iterdir()) == []
+
+
+def others(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 54321, 54321)
+
+
+def open_to_all(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+
+
+def a_link(folder: Path) -> None:
+    (folder.parent / "elsewhere").mkdir()
+    folder.symlink_to(folder.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("made", [others, open_to_all, a_link])
+def test_a_folder_that_somebody_else_could_write_is_not_used(parent: Path, made: object) -> None:
+    if made is others and os.getuid() != 0:
+        pytest.skip("only root gives folders away")
+    made(mine(parent))  # type: ignore[operator]
+    (parent / f"snakeval-{os.getuid()}/load-abc").symlink_to(str(os.getpid()))  # held for ever
+    said = load(parent)
+    assert "is not this user's alone and is not used" in said and "image=sha256:abc" in said
+    assert (mine(parent) / "load-abc").is_symlink()
