@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from snakeval.errors import InputError
 from snakeval.render.lib import job_file
+from snakeval.run_folder.controller import Hold
+from snakeval.start import gpus
 
 LOADS = """
 set -uo pipefail
@@ -87,3 +92,48 @@ def test_a_folder_that_somebody_else_could_write_is_not_used(parent: Path, made:
     said = load(parent)
     assert "is not this user's alone and is not used" in said and "image=sha256:abc" in said
     assert (mine(parent) / "load-abc").is_symlink()
+
+
+@pytest.fixture
+def run(parent: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder that nobody drives."""
+    monkeypatch.setattr(tempfile, "tempdir", str(parent))
+    folder = parent.parent / "run"
+    folder.mkdir()
+    return folder
+
+
+def claimed(start: str, run: Path, pid: int) -> Path:
+    file = gpus.claims_file(start)
+    file.write_text(json.dumps({str(run): {"devices": {"model": [0]}, "pids": [pid]}}))
+    return file
+
+
+def test_claims_of_a_killed_start_are_swept_by_the_next(run: Path) -> None:
+    killed = claimed("killed", run, 99999999)
+    deploying = claimed("deploying", run, os.getpid())  # its job still claims
+    gpus.claims_file("begun").touch()
+    gpus.found_up(own := gpus.claims_file("own"), [])
+    assert not killed.exists() and deploying.exists() and own.exists()
+    assert gpus.claims_file("begun").exists()
+    os.utime(gpus.claims_file("begun"), (1, 1))
+    gpus.sweep(own)
+    assert not gpus.claims_file("begun").exists()
+
+
+def test_claims_of_a_start_that_lives_stay(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNAKEVAL_START", "living")
+    hold = Hold(run / "controller.json")
+    living, other = claimed("living", run, 99999999), claimed("before", run, 99999999)
+    gpus.sweep(gpus.claims_file("own"))
+    assert living.exists() and not other.exists()
+    hold.release()
+
+
+@pytest.mark.parametrize("made", [others, open_to_all, a_link])
+def test_claims_beside_which_somebody_else_writes_are_refused(run: Path, made: object) -> None:
+    if made is others and os.getuid() != 0:
+        pytest.skip("only root gives folders away")
+    made(Path(tempfile.gettempdir()) / f"snakeval-{os.getuid()}-gpus")  # type: ignore[operator]
+    with pytest.raises(InputError, match="not this user's alone"):
+        gpus.claims_file("own")

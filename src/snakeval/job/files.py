@@ -6,6 +6,7 @@ import calendar
 import contextlib
 import json
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,16 @@ def write_atomically(path: Path, text: str, durable: bool = False) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def make_private(folder: Path) -> None:
+    """Makes a folder of this user alone. Raises OSError where somebody else has made it, or may
+    write in it."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise PermissionError(13, "belongs to somebody else", str(folder))
 
 
 def make_executable(path: Path) -> None:

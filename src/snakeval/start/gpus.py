@@ -18,15 +18,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from snakeval.errors import Problem
+from snakeval.errors import InputError, Problem
 from snakeval.errors import count as spelled
+from snakeval.job.files import make_private
 from snakeval.plan.pending import servers_needed
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
+from snakeval.run_folder import controller
 from snakeval.run_folder import servers as state
+from snakeval.run_folder.layout import RunPaths
 
 RESOURCE = "gpu"
 """The name of Snakemake's resource."""
+
+LONG_AGO = 3600.0
+"""Seconds after which an empty file of claims is nobody's."""
 
 Shares = Mapping[str, str]
 """What each server of a run takes: a number, or a list as in `0,1`."""
@@ -101,12 +107,56 @@ def _may_collide(server: Server) -> bool:
 
 
 def claims_file(start: str) -> Path:
-    """On the machine that drives the start, where all its `deploy` jobs run."""
-    return Path(tempfile.gettempdir()) / f"snakeval-gpus-{start}.json"
+    """On the machine that drives the start, where all its `deploy` jobs run. Raises InputError
+    where somebody else could write beside it."""
+    folder = Path(tempfile.gettempdir()) / f"snakeval-{os.getuid()}-gpus"
+    try:
+        make_private(folder)
+    except OSError:
+        raise InputError(
+            [
+                Problem(
+                    str(folder),
+                    "claims of GPUs lie here, and it is not this user's alone",
+                    "remove it, or set TMPDIR to a folder of your own",
+                )
+            ]
+        ) from None
+    return folder / f"{start}.json"
+
+
+def forget(start: str) -> None:
+    """Removes the claims of a start that ends."""
+    with contextlib.suppress(InputError):  # then it has none there
+        claims_file(start).unlink(missing_ok=True)
+
+
+def sweep(own: Path) -> None:
+    """Removes the claims of starts that were killed.
+
+    own  claims file of this start
+    """
+    for file in own.parent.glob("*.json"):
+        if file != own:
+            with contextlib.suppress(OSError), _locked(file) as claims:
+                if _is_left_over(file, claims):
+                    file.unlink()
+
+
+def _is_left_over(file: Path, claims: Mapping[str, Any]) -> bool:
+    """Whether neither its start nor a `deploy` job of that lives. One that is empty may have been
+    made just now."""
+    if not claims:
+        return time.time() - file.stat().st_mtime > LONG_AGO
+    driven = controller.living(RunPaths(Path(run)).controller for run in claims)
+    return not any(each.start == file.stem for each in driven.values()) and not any(
+        map(_holds, claims.values())
+    )
 
 
 def found_up(file: Path, runs: Iterable[Run]) -> None:
     """Claims the GPUs of servers that an earlier start has left: in use until those end."""
+    sweep(file)
     with _locked(file) as claims:
         for run in runs:
             devices = {
@@ -196,9 +246,10 @@ def _locked(file: Path) -> Iterator[dict[str, Any]]:
         except ValueError:  # a new one, or not all of one
             content = {}
         yield content
-        claims.seek(0)
-        claims.truncate()
-        json.dump(content, claims)
+        if (changed := json.dumps(content)) != text:
+            claims.seek(0)
+            claims.truncate()
+            claims.write(changed)
 
 
 def parsed(words: Iterable[str]) -> dict[str, str]:

@@ -131,4 +131,4 @@ def take_servers_down(runs: Sequence[Run], start: str) -> None:
         for paths in servers.deployments_of(run.paths):
             if not servers.was_started_by_hand(paths):
                 servers_at(paths).take_down(paths, "unused")
-    gpus.claims_file(start).unlink(missing_ok=True)
+    gpus.forget(start)

@@ -23,6 +23,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from ..files import make_private
+
 MOST = 65536
 """Slots of a file: no limit at all."""
 LOOKED_FOR_EVERY = 0.02
@@ -38,11 +40,7 @@ def private_folder() -> Path:
     """The folder of this user on this machine for files like these. Raises OSError where somebody
     else has made it."""
     path = Path(f"/tmp/snakeval-{os.getuid()}-pace")
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    found = path.lstat()
-    if path.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise PermissionError(13, "belongs to somebody else", str(path))
+    make_private(path)
     return path
 
 
