@@ -19,6 +19,22 @@ python=${SNAKEVAL_PYTHON:-$environment_python}
 [ -x "$python" ] || python=python3
 tool() { PYTHONSAFEPATH='' "$python" -B "$lib/$1.py" "${@:2}"; }
 
+# Whether a server may know the hub's token: its env_vars name it, or its weights come from there.
+knows_hubs_token() { [ "$hf_model" = yes ] || is_passed HF_TOKEN; }
+
+# Mounts that hide the token in a server's own cache (`cache_path`), a line each.
+hidden_tokens() {
+    local each source file
+    ! knows_hubs_token || return 0
+    for each in "${mounts[@]+"${mounts[@]}"}"; do
+        source=${each%:/cache}
+        for file in token stored_tokens; do
+            [ "$source" = "$each" ] || [ ! -e "$source/$file" ] ||
+                printf '/dev/null:/cache/%s:ro\n' "$file"
+        done
+    done
+}
+
 supervise() {
     set_variables || {
         echo "$deployment: $unset_variables" >&2

@@ -26,6 +26,9 @@ serve() {
         [ -z "$cache" ] ||
             options+=(-v "$cache:/snakeval/huggingface$hf_mode" -e HF_HOME=/snakeval/huggingface)
     fi
+    while read -r name; do
+        options+=(-v "$name")
+    done < <(hidden_tokens)
     # What root adds to a cache from now on is given to the caller, also after a crash.
     [ -e "$here/cache-since" ] || : >"$here/cache-since"
     # A free port of one address leads to the server: of loopback, where nobody else reaches it; on

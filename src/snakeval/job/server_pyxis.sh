@@ -8,6 +8,7 @@ launch() {
     options=(--overlap --mpi=none --export=ALL --no-container-mount-home)
     options+=("--nodes=$total" "--ntasks=$total" --ntasks-per-node=1 --kill-on-bad-exit=1)
     for each in "${mounts[@]+"${mounts[@]}"}"; do list=$list${list:+,}$each; done
+    while read -r each; do list=$list${list:+,}$each; done < <(hidden_tokens)
     [ "$hf_model" != yes ] || cache=$(hf_cache)
     if [ -n "$cache" ]; then
         export HF_HOME=/snakeval/huggingface
@@ -23,8 +24,9 @@ launch() {
         SNAKEVAL_COMMAND=$(server_command)
         [ "$instances" = 1 ] || { export SNAKEVAL_PORT="$port"; proxy & }
     fi
+    ! knows_hubs_token || is_passed HF_TOKEN || own+=(HF_TOKEN)
     # Named, a variable of the job takes the place of the image's own.
-    for name in "${passed[@]##* }" "${own[@]+"${own[@]}"}" SNAKEVAL_HOST SNAKEVAL_PORT HF_TOKEN; do
+    for name in "${passed[@]##* }" "${own[@]+"${own[@]}"}" SNAKEVAL_HOST SNAKEVAL_PORT; do
         [ -z "${!name+set}" ] || names=$names${names:+,}$name
     done
     unset PYTHONPATH PYTHONHOME # the image's Python finds its own modules
