@@ -185,6 +185,7 @@ HOW: dict[str, Config] = {
     "variables": changed(env_vars={"A": "lit:b"}),
     "cap of the endpoint": changed(execution__mode="sequential"),
     "free space": changed(execution__min_free_gb=5),
+    "file mode": changed(execution__file_mode="0664"),
     "mounts": changed(execution__mounts={"evaluation": {"/tmp": "/data"}}),
     "words for docker": changed(execution__extra_docker_args="--shm-size=1g"),
     "samples that may be missing": changed(evaluation__max_unanswered=0.1),

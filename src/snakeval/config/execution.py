@@ -77,6 +77,27 @@ def _folder_or_none(value: Any) -> Any:
     return value
 
 
+GROUP = "0664"
+"""What `group` stands for as a file mode."""
+
+
+def _mode_or_none(value: Any) -> Any:
+    if value is None:
+        return None
+    mode = GROUP if value == "group" else value
+    if not isinstance(mode, str) or not re.fullmatch(r"0?[0-7]{3}", mode):
+        raise fixable(
+            "is no file mode", 'write group, or octal digits in quotes, as in file_mode: "0664"'
+        )
+    if int(mode, 8) & 0o002:
+        raise fixable("would let everybody write", 'leave that out: "0664"')
+    if int(mode, 8) & 0o600 != 0o600 or int(mode, 8) & 0o111:
+        raise fixable(
+            "files must be yours to read and write, and are no programs", 'as in "0640" or "0664"'
+        )
+    return mode
+
+
 @dataclass(frozen=True)
 class Hosting:
     """What a config says of a server that one executor hosts, whichever one runs the benchmarks.
@@ -137,9 +158,23 @@ class Execution(Section):
     auto_export: Annotated[AutoExport, BeforeValidator(empty_if_null)] = Field(
         default_factory=AutoExport, description="Exports that are part of a normal run."
     )
+    file_mode: Annotated[str | None, BeforeValidator(_mode_or_none)] = Field(
+        None,
+        description="Permissions of the run folder's files, for those who share it: `group` (they "
+        'may write), or octal digits in quotes, as in "0640"; folders can be entered by whoever '
+        "may read. null: those of the umask. What a container writes has its own (ours).",
+    )
     min_free_gb: Annotated[float, Field(ge=0)] = Field(
         1.0, description="Free space in GB that the output folder must have at the start (ours)."
     )
+
+    @property
+    def umask(self) -> str:
+        """For files of `file_mode` and their folders, as octal digits; empty: the caller's."""
+        if self.file_mode is None:
+            return ""
+        mode = int(self.file_mode, 8)
+        return f"{0o777 & ~(mode | (mode & 0o444) >> 2):03o}"
 
     @field_validator("image_mirror")
     @classmethod

@@ -381,3 +381,8 @@ class Config(Swept):
     harnesses: dict[str, HarnessDefinition] = Field(
         default_factory=dict, description="Harnesses of one's own (ours)."
     )
+
+    @property
+    def umask(self) -> str:
+        """Of everything that is written about a run, as octal digits; empty: the caller's."""
+        return "077" if self.allow_inline_secrets else self.execution.umask

@@ -3,7 +3,7 @@
 # The order of things: adopt what is finished, take the lease, run the harness, check, publish.
 
 set -uo pipefail
-[ "$private" = no ] || umask 077 # the config holds secrets
+[ -z "$umask" ] || umask "$umask" # execution.file_mode, or a config that holds secrets
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
 run_dir=$(dirname "$here")
 lib=$run_dir/lib

@@ -6,7 +6,7 @@
 #   bash server.sh sweep     removes a container of it that was left over
 
 set -uo pipefail
-[ "$private" = no ] || umask 077 # the config holds secrets
+[ -z "$umask" ] || umask "$umask" # execution.file_mode, or a config that holds secrets
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
 run_dir=$(dirname "$(dirname "$here")")
 lib=$run_dir/lib

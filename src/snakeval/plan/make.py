@@ -308,7 +308,7 @@ def _task(
         env_keys={name: (*keys, "env_vars", name) for keys, level in levels for name in level},
         identity=identity,
         hf_home=hf_home_of(config.execution),
-        private=config.allow_inline_secrets,
+        umask=config.umask,
         image_mirror=config.execution.image_mirror,
         gateway=config.execution.gateway,
         max_in_flight=config.execution.max_in_flight,

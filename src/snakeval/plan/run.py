@@ -83,8 +83,8 @@ class Task:
     identity: dict[str, Any] = field(repr=False, default_factory=dict)
     hf_home: str = ""
     """The Hugging Face cache, as `hf_home_of` has it."""
-    private: bool = False
-    """The config holds secrets: what is written about it is readable by the caller alone."""
+    umask: str = ""
+    """Of everything that is written about it, as `Config.umask` has it."""
     servers: tuple[str, ...] = ()
     """Names of the deployments that it needs."""
     auxiliary: tuple[Auxiliary, ...] = ()

@@ -89,9 +89,9 @@ class Server:
     check_model: bool = True
     """Whether the models that it lists must hold its model's name."""
     hf_home: str = ""
-    private: bool = False
-    """The config holds secrets: what is written about it is readable by the caller alone."""
     """The Hugging Face cache: a folder, `no`, or nothing for the caller's."""
+    umask: str = ""
+    """Of everything that is written about it, as `Config.umask` has it."""
 
     def path(self, endpoint_type: EndpointType) -> str | None:
         """The path that a benchmark of this type asks."""
@@ -151,7 +151,7 @@ def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeplo
         gpu_count=_gpu_count(given),
         check_model=config.target.api_endpoint.check_model,
         hf_home=hf_home_of(config.execution),
-        private=config.allow_inline_secrets,
+        umask=config.umask,
         **_shape(config, given),
     )
 
@@ -229,6 +229,7 @@ def _hosted(
         hosted_by=hosting.by,
         key_name=hosting.key_name,
         key_is_made=hosting.key_is_made,
+        umask=config.umask,
         check_model=config.target.api_endpoint.check_model,
         several=_several(config, given),
     )

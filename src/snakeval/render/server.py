@@ -84,7 +84,7 @@ def _settings(server: Server, runtime: str, image: str, reach: str) -> str:
         "port": _port(server, runtime),
         "gpus": server.gpus,
         "hf_model": "yes" if server.hf_model else "no",
-        "private": "yes" if server.private else "no",
+        "umask": server.umask,
         "hf_home": server.hf_home,
         "endpoint_url": "",
         "reach": reach,

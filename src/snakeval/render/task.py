@@ -104,7 +104,7 @@ def _settings(
         "gateway_patience": f"{patience(task):g}",
         "max_in_flight": str(task.max_in_flight or ""),
         "files": str(recipe.files or ""),
-        "private": "yes" if task.private else "no",
+        "umask": task.umask,
         "hf_home": task.hf_home,
         "hf_token": "yes" if _names_the_hubs_token(task) else "no",
         "stale": recipe.stale,

@@ -13,8 +13,9 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,12 @@ def begin(start: ThisStart, found: Sequence[Problem] = ()) -> list[Hold]:
     warnings = [str(problem) for problem in _refused_or_told(start, found)]
     holds: list[Hold] = []
     pin = _pinning(start)
+    _take_umask(start.runs)
     try:
         for run in start.runs:
             run.paths.dir.mkdir(parents=True, exist_ok=True)
-            _keep_private(run)
+            if run.config.allow_inline_secrets:
+                run.paths.dir.chmod(0o700)
             holds.append(Hold(run.paths.controller))
             atexit.register(holds[-1].release)
         for run in start.runs:
@@ -72,12 +75,11 @@ def begin(start: ThisStart, found: Sequence[Problem] = ()) -> list[Hold]:
     return holds
 
 
-def _keep_private(run: Run) -> None:
-    """Where a config holds secrets, the run folder is the caller's alone, and so is everything
-    that this start writes."""
-    if run.config.allow_inline_secrets:
-        os.umask(0o077)
-        run.paths.dir.chmod(0o700)
+def _take_umask(runs: Iterable[Run]) -> None:
+    """For everything that this start writes: what one of its configs keeps from others is kept."""
+    masks = [int(run.config.umask, 8) for run in runs if run.config.umask]
+    if masks:
+        os.umask(reduce(or_, masks))
 
 
 def _refused_or_told(start: ThisStart, found: Sequence[Problem]) -> list[Problem]:
