@@ -75,6 +75,28 @@ def test_only_a_regular_file_is_a_result(
     assert "regular file" in cause or "without a result file" in cause
 
 
+def test_a_file_that_becomes_a_link_while_it_is_looked_at_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    result, elsewhere = tmp_path / "work" / "scores.json", tmp_path / "elsewhere"
+    for file in (result, elsewhere):
+        file.write_text("{}")
+    look = os.stat
+
+    def exchanged_after(path: Any, **options: Any) -> os.stat_result:
+        found = look(path, **options)
+        if path == "scores.json":
+            result.unlink()
+            result.symlink_to(elsewhere)
+        return found
+
+    monkeypatch.setattr(os, "stat", exchanged_after)
+    with pytest.raises(hostile.Refused, match="a link"):
+        hostile.read(tmp_path / "work", "scores.json")
+    assert result.is_symlink()
+
+
 def test_no_folder_on_the_way_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "r.json").write_text('{"scores": {"a": 1}}')

@@ -19,6 +19,7 @@ from snakeval.config.load import load
 from snakeval.config.source import host, written
 from snakeval.errors import InputError
 from snakeval.executors.slurm.scripts import batch_script
+from snakeval.job import launch
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Run, Task
 from snakeval.render import bash
@@ -116,6 +117,11 @@ def test_a_harness_gets_the_callers_variables_as_they_are(tmp_path: Path) -> Non
 
     found = seen(task)
     assert (found["image"], found["lib"], found["code"]) == ("mine", "of mine", "7")
+
+
+def test_a_script_that_a_script_starts_hands_on_no_value_of_the_other() -> None:
+    other = {b"SNAKEVAL_VALUE_0": b"sk-1", b"SNAKEVAL_KEY": b"sk-2", b"MODE": b"fast"}
+    assert launch.environment(other, {}, [], []) == {b"MODE": b"fast"}
 
 
 @pytest.mark.parametrize("name", ["A B", "A\nB", "1A", "A=B", "", "A-B", "$(touch x)"])
