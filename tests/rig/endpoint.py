@@ -143,6 +143,7 @@ class ScriptedEndpoint:
         self.answers: Counter[str] = Counter()
         self.in_flight = 0
         self.highest_in_flight = 0
+        self._given: set[int] = set()
         self.authorizations: list[str | None] = []
         self.bodies: list[Json] = []
 
@@ -290,6 +291,9 @@ class ScriptedEndpoint:
             if not self.listening or self._is_due():
                 raise ConnectionError("the endpoint has died")
             send()
+            # In the same step: who has got its answer may ask again at once.
+            self.in_flight -= 1
+            self._given.add(threading.get_ident())
             self.answers.update(prompts)
             self._changed.notify_all()
             if not self._is_due():
@@ -298,7 +302,9 @@ class ScriptedEndpoint:
 
     def end(self) -> None:
         with self._changed:
-            self.in_flight -= 1
+            if threading.get_ident() not in self._given:
+                self.in_flight -= 1
+            self._given.discard(threading.get_ident())
             self._changed.notify_all()
 
     def wait_in(
