@@ -267,8 +267,11 @@ def test_without_accounting_a_forgotten_job_is_unknown(says: Any) -> None:
     assert queue.states(["1", "2"]) == {"1": "RUNNING"}
 
 
-def test_a_query_that_fails_is_no_answer(says: Any) -> None:
-    with pytest.raises(queue.QueryFailed, match="squeue"):
+def test_a_query_that_fails_is_no_answer(
+    tmp_path: Path, says: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without, pytest.raises(queue.QueryFailed, match="squeue"):
+        without.setenv("PATH", str(tmp_path))  # a cluster of other tests may be up
         queue.states(["1"])
     says("squeue", None)
     with pytest.raises(queue.QueryFailed, match="no answer"):
