@@ -9,7 +9,7 @@ import yaml
 
 from snakeval.config.layers import where
 from snakeval.config.texts import strange
-from snakeval.errors import InputError, Problem
+from snakeval.errors import InputError, Problem, nearest
 
 
 class _Loader(yaml.CSafeLoader):
@@ -31,7 +31,7 @@ class _Loader(yaml.CSafeLoader):
 
 HINTS = {
     "stands here and in line": "keep one of them",
-    "cannot start any token": "indent with spaces (no tabs); quote text that begins with @, ` or %",
+    "cannot start any token": "quote text that begins with @, ` or %",
     "mapping values are not allowed": "a value that holds ': ' needs quotes; is the line indented "
     "like its neighbours?",
     "did not find expected key": "is the line indented like its neighbours?",
@@ -52,7 +52,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
-        fix = "is the path right? it is relative to where you start snakemake"
+        near = nearest(path.name, _neighbours(path)) if isinstance(error, FileNotFoundError) else ""
+        fix = near if near.startswith("did") else ""
+        fix = fix or "is the path right? it is relative to the folder you are in"
         raise _refused(path, f"cannot be read: {error.strerror}", fix) from None
     except UnicodeDecodeError:
         raise _refused(path, "is not text in UTF-8", "save it as UTF-8") from None
@@ -77,13 +79,28 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
+def _neighbours(path: Path) -> list[str]:
+    """The config files beside a path."""
+    try:
+        return [each.name for each in path.parent.iterdir() if each.suffix in (".yaml", ".yml")]
+    except OSError:
+        return []
+
+
 def _not_yaml(path: Path, error: yaml.YAMLError) -> InputError:
     """The parser's message in one line, with the place and a guess."""
     mark = getattr(error, "problem_mark", None)
     place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     said = str(getattr(error, "problem", None) or error)
+    if mark and _character_at(path, mark.line, mark.column) == "\t":
+        return _refused(f"{path}{place}", "is a tab", "indent with spaces: YAML takes no tabs")
     fix = next((hint for words, hint in HINTS.items() if words in said), "")
     return _refused(f"{path}{place}", f"is not YAML: {' '.join(said.split())}", fix)
+
+
+def _character_at(path: Path, line: int, column: int) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return lines[line][column : column + 1] if line < len(lines) else ""
 
 
 def _refused(where: str | Path, what: str, fix: str) -> InputError:

@@ -1,0 +1,134 @@
+"""What a verb is, and what the verbs have in common: how a config and runs are named."""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from snakeval.errors import nearest
+
+ROOT = Path(__file__).resolve().parents[4]
+"""The clone: Snakefile, profiles, scripts."""
+
+MISUSED = 2
+"""Exit code where the command line itself is wrong."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says a mistake in one sentence, with the option that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        options = [each for action in self._actions for each in action.option_strings]
+        unknown = message.partition("unrecognized arguments: ")[2]
+        fix = nearest(unknown.split("=")[0].split()[0], options) if unknown else ""
+        known = (
+            fix if fix.startswith("did you mean") else f"`{self.prog} --help` shows what it takes"
+        )
+        self.exit(MISUSED, f"{self.prog}: {message}; {known}\n")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A word after `snakeval`.
+
+    arguments  adds what the verb takes to its parser
+    main       does it; returns the exit code. An InputError is told and ends with 1
+    """
+
+    arguments: Callable[[Parser], None]
+    main: Callable[[argparse.Namespace], int]
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+def takes_config(parser: Parser) -> None:
+    """`--config FILE` and `-o key=value`: see `values_of`."""
+    parser.add_argument(
+        "--config", "--configfile", type=Path, action="append", default=[], metavar="FILE",
+        help="a config file; again: one more, on top",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--override", action="append", default=[], metavar="KEY=VALUE",
+        help="overrides any dotted key of the config, or gives limit_samples, tasks, new_run, ...",
+    )  # fmt: skip
+
+
+def takes_runs(parser: Parser) -> None:
+    """Runs by id, or those of a config; else the latest. See `words_of_runs`."""
+    parser.add_argument("run", nargs="*", help="ids of runs, or their beginnings; default: latest")
+    takes_config(parser)
+    takes_output_dir(parser)
+
+
+def takes_output_dir(parser: Parser) -> None:
+    parser.add_argument(
+        "--output-dir", type=Path, action="append", default=[], metavar="FOLDER",
+        help="where run folders are; default: the config's, or results/",
+    )  # fmt: skip
+
+
+# --- from arguments to what the entry points in scripts/ take -------------------------------------
+
+
+def values_of(given: argparse.Namespace) -> dict[str, Any]:
+    """What `--config` of Snakemake would say: `-o` of a key of ours stands by itself, any other
+    dotted key goes into `set`. Raises InputError."""
+    from snakeval.cli.front.overrides import as_values
+
+    return as_values(given.override)
+
+
+def words_of_runs(given: argparse.Namespace) -> Iterator[list[str]]:
+    """Arguments that choose runs: one list for each run that is named, else one for all.
+
+    Raises InputError where the config is wrong.
+    """
+    folders: list[Path] = list(given.output_dir)
+    words: list[str] = []
+    if given.config:
+        from snakeval.cli.entry import CATALOGUE
+        from snakeval.plan.make import plan
+
+        runs = plan(given.config, values_of(given), CATALOGUE)
+        folders += [run.paths.dir.parent for run in runs]
+        if not given.run:
+            words = [word for run in runs for word in ("--folder", str(run.paths.dir))]
+    for folder in folders or [Path("results")]:
+        words += ["--output-dir", str(folder)]
+    for run in given.run:
+        yield ["--run", run, *words]
+    if not given.run:
+        yield words
+
+
+# --- doing it -------------------------------------------------------------------------------------
+
+
+def call(script: str, words: Sequence[str]) -> int:
+    """Runs an entry point of `scripts/` in this process: the rules call the same one."""
+    path = ROOT / "scripts" / f"{script}.py"
+    sys.argv = [str(path), *words]
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+            return 1
+        return int(ended.code or 0)
+    return 0
+
+
+def for_each_run(script: str, given: argparse.Namespace, *words: str) -> int:
+    """An entry point about runs, once for each that is named; the worst exit code."""
+    return max(call(script, [*chosen, *words]) for chosen in words_of_runs(given))
+
+
+def about_runs(script: str) -> Verb:
+    """A verb that takes runs and nothing else."""
+    return Verb(takes_runs, lambda given: for_each_run(script, given))
