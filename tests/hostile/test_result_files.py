@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rig.promised import promised
+from snakeval.harness.nemo import CACHES, STALE
 from snakeval.job import answer_cache, attempt, hostile, verify
 from snakeval.results.sample_formats import read_samples
 from snakeval.runs.clean import size_of
@@ -280,6 +281,28 @@ def test_putting_aside_moves_nothing_of_anybody_else(tmp_path: Path) -> None:
 
     assert (outside / "r.json").read_text() == "mine"
     assert list(work.iterdir()) == []
+
+
+def test_only_caches_of_answers_stay_for_the_next_attempt(tmp_path: Path) -> None:
+    """A harness's own memory takes what failed for an answer (bfcl, hle, AA-LCR, scicode)."""
+    work, aside = tmp_path / "work", tmp_path / "aside"
+    for name in (
+        *("cache/responses/cache.db", "response_stats_cache/cache.db", "lm_cache_rank0.db"),
+        *("model/result.json", "model/deep/results_1.json", "judged.jsonl", ".hidden"),
+    ):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(name)
+    (work / "link").symlink_to("/etc")
+
+    attempt.put_aside(work, [*STALE, *(f"!{name}" for name in CACHES)], aside)
+
+    stayed = sorted(path.name for path in work.iterdir())
+    assert stayed == ["cache", "lm_cache_rank0.db", "response_stats_cache"]
+    assert (work / "cache/responses/cache.db").is_file()
+    assert (aside / "model/deep/results_1.json").is_file() and (
+        aside / "model/result.json"
+    ).is_file()
+    assert (aside / "link").is_symlink()
 
 
 # --- what it leaves armed ------------------------------------------------------------------------

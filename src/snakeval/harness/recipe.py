@@ -24,7 +24,8 @@ class Recipe:
     results      the result file, for formats that leave it open; relative to the work folder
     written      files for the task's record that the harness reads, by name
     stale        what an earlier attempt left and this one must not find: names relative to the
-                 work folder; after `**/` a pattern for the last part of a name, wherever it is
+                 work folder; after `**/` a pattern for the last part of a name, wherever it is;
+                 after `!` a pattern of what stays in the work folder, where all else goes
     files        host folder with the benchmark's own files, or None
     environment  fixed variables of the harness
     key_variable variable in which the harness expects the API key; None: under its own name

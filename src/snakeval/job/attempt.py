@@ -154,26 +154,41 @@ def room_for_the_end(task_dir: Path) -> Path:
     return task_dir / ".room"
 
 
+STAYS = "!"
+"""Begins a pattern of what stays, where all else of the harness's goes."""
+
+
 def put_aside(work: Path, stale: list[str], aside: Path) -> None:
-    """Moves result files of an earlier attempt out of the work folder; never a cache.
+    """Moves what an earlier attempt left out of the work folder; never a cache of answers.
 
     Out of it, because NeMo's parser takes the newest `results*.json` anywhere below /results.
 
     stale  names relative to the work folder, as they are; after `**/` a pattern for the last part
            of a name, wherever it is. A link, a pipe or a folder in a file's place goes as well.
+           After `!` a pattern of entries of the work folder that stay: then every other goes. A
+           harness's own memory (predictions, judged items) takes an answer that failed for one.
     """
-    names = {first_in_the_way(work, Path(name)) for name in stale if not name.startswith("**/")}
-    patterns = [name[3:] for name in stale if name.startswith("**/")]
+    stays = [name[1:] for name in stale if name.startswith(STAYS)]
+    for entry in sorted(work.iterdir()) if stays else []:
+        if not any(fnmatchcase(entry.name, pattern) for pattern in stays):
+            _move(work, Path(entry.name), aside)
+    names = [name for name in stale if not name.startswith(STAYS)]
+    found = {first_in_the_way(work, Path(name)) for name in names if not name.startswith("**/")}
+    patterns = [name[3:] for name in names if name.startswith("**/")]
     with contextlib.suppress(hostile.Refused):  # the check finds the same, and says so
-        names |= {
+        found |= {
             name
             for name, _ in hostile.entries(work)
             if any(fnmatchcase(name.name, pattern) for pattern in patterns)
         }
-    for name in sorted(name for name in names if name):
-        target = aside / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(work / name, target)
+    for name in sorted(name for name in found if name):
+        _move(work, name, aside)
+
+
+def _move(work: Path, name: Path, aside: Path) -> None:
+    target = aside / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(work / name, target)
 
 
 def first_in_the_way(work: Path, name: Path) -> Path | None:

@@ -5,7 +5,7 @@
 ends with 0 when the result holds; else it says why in one sentence and ends with 1. The folder of
 the record has what was asked for (check_spec.json), and gets what was found (check.json) with the
 digests of the files that were read. `run.sh` calls it from the run folder's `lib/`, where a copy of
-it lies beside those of `result_formats.py` (what the harnesses leave), `harness_log.py` (what their
+it lies beside those of `result_formats/` (what the harnesses leave), `harness_log.py` (what their
 logs tell) and `answer_cache.py` (where they keep answers), with whatever Python there is: 3.9 or
 newer, PyYAML only where YAML must be read. The library imports it to build its tables.
 """
@@ -37,6 +37,7 @@ from .result_formats import (
     Spec,
     check_repeats,
 )
+from .result_formats.files import load_json, mapping
 from .scores import held_against_samples, judged
 from .text import one_line
 
@@ -261,7 +262,7 @@ def judge(
     has_gateway  whether the harness was behind one, whose ledger is in the record
     """
     try:
-        spec = Spec.load(record_dir / record.SPEC)
+        spec = Spec.of(mapping(load_json(record_dir, record.SPEC)))
     except (CheckFailed, OSError, TypeError) as error:
         cause = one_line(f"the specification {record.SPEC} cannot be read: {error}")
         return cause, content(cause, None)

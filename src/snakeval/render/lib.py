@@ -33,7 +33,13 @@ MODULES = (
     "verify",
     "checked",
     "scores",
-    "result_formats",
+    "result_formats/__init__",
+    "result_formats/model",
+    "result_formats/files",
+    "result_formats/held",
+    "result_formats/lm_eval",
+    "result_formats/nemo",
+    "result_formats/declared",
     "harness_log",
     "answer_cache",
     "gateway/__init__",
@@ -71,7 +77,8 @@ def job_file(name: str) -> str:
 
 def write_library(lib: Path) -> None:
     """Makes the folder, or brings it up to date."""
-    (lib / "job" / "gateway").mkdir(parents=True, exist_ok=True)
+    for folder in {(lib / "job" / name).parent for name in MODULES}:
+        folder.mkdir(parents=True, exist_ok=True)
     for name in MODULES:
         write_changed(lib / "job" / f"{name}.py", job_file(f"{name}.py"))
     for name in STARTED:

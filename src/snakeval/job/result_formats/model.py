@@ -1,0 +1,104 @@
+"""What a result is made of, what was asked for, and what does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+FORMATS = ("lm_eval", "nemo", "scores")
+
+EVERY_ANSWER_EMPTY = "every answer of the model was empty"
+
+HIGHER, LOWER, UNKNOWN = "higher", "lower", "unknown"
+
+
+class CheckFailed(Exception):
+    """The result does not hold; `cause` says what happened in one sentence."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of a result. A group's own score has no task; stderr and n where known.
+
+    better         higher, lower, or unknown: what a better model's score is
+    lowest,highest the ends of its range, where known
+    """
+
+    task: str | None
+    group: str | None
+    metric: str
+    score: str
+    value: float
+    stderr: float | None = None
+    n: int | None = None
+    better: str = "unknown"
+    lowest: float | None = None
+    highest: float | None = None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Samples asked for, scored, and scored without an answer of the model; None is unknown."""
+
+    expected: int | None = None
+    scored: int | None = None
+    unanswered: int | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished work folder holds.
+
+    totals  tokens and times, in the units they name
+    notes   what a reader of the scores must be told, a sentence each
+    """
+
+    scores: list[Score]
+    coverage: Coverage
+    totals: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What was asked for; made once from the task's JSON, unknown keys are ignored.
+
+    higher_is_better  by patterns of metrics; what fits none is unknown
+    score_range       lowest and highest score, by patterns of metrics
+    samples_file      the file with single samples that the harness declares
+    """
+
+    format: str
+    benchmark: str | None = None
+    results: str | None = None
+    limit_samples: int | None = None
+    samples: int | None = None
+    max_unanswered: float = 0.0
+    repeats: int = 1
+    cached: bool = False
+    seeded: bool = False
+    model_id: str | None = None
+    higher_is_better: Mapping[str, bool] | None = None
+    score_range: Mapping[str, Any] | None = None
+    samples_file: str | None = None
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any] | Spec) -> Spec:
+        """Read a mapping; CheckFailed when the format is none of the known ones."""
+        if isinstance(raw, Spec):
+            return raw
+        if raw.get("format") not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise CheckFailed(f"the format {raw.get('format')!r} is none of {known}")
+        known_keys = cls.__dataclass_fields__
+        return cls(**{k: v for k, v in raw.items() if k in known_keys and v is not None})
+
+    def asked(self, size: int | None) -> int | None:
+        """How many samples of a dataset of this size were asked for."""
+        sizes = [n for n in (size, self.limit_samples) if n is not None]
+        return min(sizes) if size is not None else None
