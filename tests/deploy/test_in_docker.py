@@ -19,7 +19,7 @@ from rig.other_user import other_user
 from rig.pipeline import nemo_sums
 from rig.promised import within
 from rig.unavailable import unavailable
-from rig.waiting import wait_until
+from rig.waiting import PATIENCE, wait_until
 from snakeval.run_folder.layout import RunPaths
 
 
@@ -43,7 +43,7 @@ def test_a_server_in_a_container_lives_and_ends_with_its_supervisor(
         # then it answers, at this machine's loopback address only
         wait_until(lambda: server.address)
         assert server.address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(server.address + "/v1/models", timeout=5) as answer:
+        with urllib.request.urlopen(server.address + "/v1/models", timeout=PATIENCE) as answer:
             assert json.load(answer)["data"][0]["id"] == "test-model"
         (name,) = containers(server.run.id)
         # when its container is killed

@@ -51,7 +51,7 @@ def test_a_second_one_leaves_the_first_alone(server: Supervised) -> None:
     with server.started():
         wait_until(lambda: server.address)
         second = subprocess.run(
-            ["bash", str(server.paths.script)], capture_output=True, text=True, timeout=30
+            ["bash", str(server.paths.script)], capture_output=True, text=True, timeout=PATIENCE
         )
         assert second.returncode == 0
         assert "supervised already" in second.stdout

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
+from rig.waiting import PATIENCE
 from snakeval.job.gateway.accounts import Account, accounts
 from snakeval.job.gateway.ledger import LEDGER, rows
 
@@ -76,14 +76,7 @@ class Gateway:
         """As `run.sh` does it, by its own end: standard input ends."""
         if self.process.stdin:
             self.process.stdin.close()
-        self.process.wait(10)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.01)
+        self.process.wait(PATIENCE)
 
 
 def text_of(response: requests.Response) -> str:

@@ -16,6 +16,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from rig.waiting import PATIENCE
+
 Script = Callable[["Service", web.Request, bytes], Awaitable[web.StreamResponse]]
 
 
@@ -39,12 +41,12 @@ class Service:
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -12,6 +12,7 @@ import pytest
 
 from rig.endpoint import Fault, ScriptedEndpoint
 from rig.pipeline import MODEL, SUMS, Project, nemo_sums
+from rig.waiting import PATIENCE
 from snakeval.job.gateway.accounts import Account, accounts
 from snakeval.job.gateway.ledger import LEDGER, rows
 
@@ -80,7 +81,7 @@ def test_a_service_that_is_away_for_a_while_costs_no_sample_and_no_attempt(
         with pytest.raises(TimeoutError):
             endpoint.wait_for(lambda: snakemake.poll() is not None, 15)
         endpoint.listen()
-        assert snakemake.wait(120) == 0
+        assert snakemake.wait(PATIENCE) == 0
     assert account_of(project).answered == SAMPLES
 
 
@@ -110,7 +111,7 @@ def test_any_command_resumes_and_its_repeats_stay_samples(
     with project.started("--retries", "0") as snakemake:
         endpoint.wait_until_answered(8, 150)
         os.killpg(snakemake.pid, signal.SIGINT)
-        assert snakemake.wait(60) != 0
+        assert snakemake.wait(PATIENCE) != 0
     project.snakemake("--retries", "0").check()
     account = account_of(project, "blind")
     assert SAMPLES <= endpoint.requests.total() <= SAMPLES + 1, "what was in flight is asked again"

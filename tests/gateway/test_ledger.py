@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import requests
 from aiohttp import web
-from gateway_process import TOKEN, Gateway, text_of, wait_for
+from gateway_process import TOKEN, Gateway, text_of
 from scripted_service import DONE, Service, chunk, completion, question
 
 from rig.endpoint import Fault, ScriptedEndpoint
+from rig.waiting import wait_until
 from snakeval.job.gateway.accounts import Account, accounts, unanswered
 from snakeval.job.gateway.asked import Occurrences, asked
 from snakeval.job.gateway.ledger import ANSWERS, LEDGER, Answers, Ledger, Stored, rows
@@ -137,7 +138,7 @@ def test_who_hangs_up_and_asks_again_is_the_same_occurrence(start: Start) -> Non
         gateway = start(service.url)
         with pytest.raises(requests.Timeout):
             gateway.ask(question("a"), timeout=0.3)
-        wait_for(lambda: gateway.outcomes() == ["gone"])
+        wait_until(lambda: gateway.outcomes() == ["gone"])
         assert gateway.account().unanswered == 1
         slow.clear()
         assert gateway.ask(question("a")).ok
@@ -232,7 +233,7 @@ def test_an_answer_that_nobody_received_is_given_to_who_asks_again(start: Start)
         response = gateway.ask(question("a"), stream=True)
         response.raw.read(10)
         response.close()
-        wait_for(lambda: len(gateway.rows()) == 1)
+        wait_until(lambda: len(gateway.rows()) == 1)
         assert text_of(gateway.ask(question("a"))) == text
     assert len(service.requests) == 1 and gateway.outcomes() == ["answered", "replayed"]
     assert [row["occurrence"] for row in gateway.rows()] == [0, 0]

@@ -11,11 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
+from rig.waiting import PATIENCE, wait_until
 from snakeval.executors.profile import Profile
 from snakeval.executors.registry import executor
 from snakeval.job import processes, supervise
@@ -51,7 +51,7 @@ case ${1:-} in
     serve) exec %s -c "$(cat "$(dirname "$0")/serves.py")" "$(dirname "$0")" ;;
 esac
 """
-PATIENCE = {
+HURRIED = {
     "LOOK_AGAIN": 0.2,
     "FAILED_LOOKS": 2,
     "LISTS_MODELS": 1.0,
@@ -76,7 +76,7 @@ def server(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def supervised(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """Its supervisor, an impatient one."""
-    settings = "; ".join(f"supervise.{name} = {value}" for name, value in PATIENCE.items())
+    settings = "; ".join(f"supervise.{name} = {value}" for name, value in HURRIED.items())
     options = ["--digest=1", "--model=m", "--health=/health", "--own-network", *words]
     command = (
         f"import sys; from snakeval.job import supervise; {settings}; "
@@ -94,14 +94,7 @@ def supervised(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        process.wait(30)
-
-
-def until(condition: Any, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
+        process.wait(PATIENCE)
 
 
 def is_up(folder: Path) -> bool:
@@ -120,10 +113,10 @@ def lives(pid: int) -> bool:
 
 def test_children_in_sessions_of_their_own_end_with_their_server(server: Path) -> None:
     with supervised(server) as process:
-        until(lambda: is_up(server))
+        wait_until(lambda: is_up(server))
         assert [lives(pid) for pid in children(server)] == [True, True]
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
         assert [lives(pid) for pid in children(server)] == [False, False]
 
 
@@ -131,23 +124,23 @@ def test_what_a_killed_supervisor_has_left_ends_before_the_next_server_begins(
     server: Path,
 ) -> None:
     with supervised(server) as process:
-        until(lambda: is_up(server))
+        wait_until(lambda: is_up(server))
         process.kill()
         process.wait()
     left = children(server)
     (server / "endpoint.json").unlink()
     with supervised(server):
-        until(lambda: is_up(server))
+        wait_until(lambda: is_up(server))
         assert not any(lives(pid) for pid in left)
 
 
 def test_a_server_that_hangs_is_started_again(server: Path) -> None:
     with supervised(server) as process:
-        until(lambda: is_up(server))
+        wait_until(lambda: is_up(server))
         (server / "hang").touch()
-        until(lambda: "did not answer 2 times in a row; it is started again" in said(server))
+        wait_until(lambda: "did not answer 2 times in a row; it is started again" in said(server))
         (server / "hang").unlink()
-        until(lambda: is_up(server))
+        wait_until(lambda: is_up(server))
         assert process.poll() is None
 
 
@@ -162,7 +155,7 @@ def test_who_answers_at_the_port_in_a_servers_place_is_not_believed(server: Path
 
     port = free_port("127.0.0.1")
     with supervised(server, f"--port={port}", "--fixed-port", "--ready-timeout=600"):
-        until(lambda: (server / "children").exists())
+        wait_until(lambda: (server / "children").exists())
         stranger = subprocess.Popen(
             [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"],
             stdout=subprocess.DEVNULL,
@@ -171,34 +164,34 @@ def test_who_answers_at_the_port_in_a_servers_place_is_not_believed(server: Path
         )
         try:
             (server / "health").touch()
-            until(lambda: processes.all_listeners_are({stranger.pid}, port))
+            wait_until(lambda: processes.all_listeners_are({stranger.pid}, port))
             time.sleep(2)
             assert not is_up(server)
         finally:
             stranger.kill()
             stranger.wait()
         (server / "loading").unlink()
-        until(lambda: is_up(server))
+        wait_until(lambda: is_up(server))
 
 
 def test_a_server_that_lists_no_models_is_refused_unless_the_config_insists(server: Path) -> None:
     (server / "mute").touch()
     with supervised(server) as process:
-        assert process.wait(60) == 1
+        assert process.wait(PATIENCE) == 1
     record = json.loads((server / "status.json").read_text())
     assert "does not say which models it serves" in record["cause"]
     assert supervise.INSIST in record["cause"]
     with supervised(server, "--any-model"):
-        until(lambda: is_up(server))
+        wait_until(lambda: is_up(server))
 
 
 def test_a_log_that_grows_without_end_is_cut_and_says_so(server: Path) -> None:
     with supervised(server):
-        until(lambda: is_up(server))
+        wait_until(lambda: is_up(server))
         log = server / "logs" / "server.1.log"
         with log.open("a") as file:
             file.write("x" * 20_000 + "the end\n")
-        until(lambda: log.stat().st_size < 5_000)
+        wait_until(lambda: log.stat().st_size < 5_000)
         text = log.read_text()
         assert text.startswith("[snakeval: 19") and text.endswith("the end\n")
 

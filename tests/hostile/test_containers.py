@@ -13,6 +13,7 @@ import yaml
 
 from rig.docker_engine import DockerEngine
 from rig.image import BASE_IMAGE, ensure_base_image
+from rig.waiting import PATIENCE
 from snakeval.config.load import load
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Task
@@ -59,7 +60,7 @@ def run(task: Task, engine: DockerEngine) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "DOCKER_HOST": engine.host},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rig.waiting import PATIENCE
 from snakeval.config.model import Config
 from snakeval.plan.server import MODEL, servers_of
 from snakeval.render.server import render
@@ -53,7 +54,7 @@ def started(folder: Path, runtime: str, **deployment: Any) -> str:
         env=variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert re.search("^image$|^run$|^exec$", ended.stdout, re.MULTILINE), ended.stderr

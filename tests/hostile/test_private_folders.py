@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rig.waiting import PATIENCE
 from snakeval.errors import InputError
 from snakeval.render.lib import job_file
 from snakeval.run_folder.controller import Hold
@@ -44,7 +45,7 @@ def load(parent: Path) -> str:
     assert "/tmp/" in body
     script = LOADS % body.replace("/tmp/", f"{parent}/")
     words = ["bash", "-c", script, "bash", str(parent.parent), str(parent)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

@@ -15,6 +15,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from rig.waiting import PATIENCE
 from snakeval.config.load import load
 from snakeval.config.source import host, written
 from snakeval.errors import InputError
@@ -61,7 +62,7 @@ def started(task: Task, environment: Mapping[str, str]) -> subprocess.CompletedP
         env={**os.environ, "HTTP_PROXY": "", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from rig.waiting import PATIENCE
+from snakeval.job import lease
 from snakeval.run_folder.layout import RunPaths
 from snakeval.runs import kill
 
@@ -61,3 +65,22 @@ def test_a_pid_of_a_container_is_not_a_pid_of_this_machine(
     monkeypatch.setattr(kill, "send", lambda owner, *_: sent.append(owner.pid))
     assert kill.kill_run(run).left == [f"arc: pid 7 on {platform.node()} (in a container)"]
     assert sent == []
+
+
+def test_a_controller_that_is_gone_before_anybody_looks_again_is_told_as_ended(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run.task("arc").lease / "owner").unlink()
+    # given a controller that ends at once, while the jobs are being stopped
+    run.controller.touch()
+    drives = (
+        f"import time; held = open({str(run.controller)!r}); print(flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", drives], stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()  # it has the file open
+        host, _, namespace = lease.host_id().partition(" ")
+        said = {"host": host, "namespace": namespace, "pid": process.pid, "boot": lease.boot_id()}
+        said |= {"born": lease.born(process.pid), "since": "then", "start": "s"}
+        run.controller.write_text(json.dumps(said))
+        monkeypatch.setattr(kill, "_stop_jobs", lambda *_: process.wait(PATIENCE))
+        assert kill.kill_run(run).ended == [f"controller: pid {process.pid}"]

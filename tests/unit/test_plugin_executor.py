@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from rig.lepton_service import LeptonService
+from rig.waiting import PATIENCE
 from snakemake_executor_plugin_lepton import executor as module
 from snakemake_executor_plugin_lepton.client import (
     Denied,
@@ -107,7 +108,7 @@ class Start:
         if len(self.executor.active) == before:
             return None
         info = self.executor.active[-1]
-        assert info.aux["tracked"].made.wait(10)
+        assert info.aux["tracked"].made.wait(PATIENCE)
         return info
 
     def looked_at(self, info: Any) -> bool:

@@ -64,7 +64,7 @@ def test_a_job_that_is_stopped_passes_it_on_and_writes_no_end(folder: Path, limi
     job.send_signal(signal.SIGTERM)
 
     # then it could, and the job may be started anew
-    assert job.wait(30) == 143
+    assert job.wait(PATIENCE) == 143
     assert (folder / "closed").exists()
     assert not (folder / "exit").exists()
     assert run(folder, "true")[0] == 0
@@ -110,5 +110,5 @@ def test_a_program_of_the_command_can_close_its_work_too(folder: Path, how: str)
     if how == "stopped":
         job.send_signal(signal.SIGTERM)
 
-    assert job.wait(30) == (143 if how == "stopped" else 124)
+    assert job.wait(PATIENCE) == (143 if how == "stopped" else 124)
     assert (folder / "closed").exists()

@@ -14,6 +14,7 @@ import requests
 
 from rig.endpoint import Fault, ScriptedEndpoint, answer_sums
 from rig.image import BENCHMARK
+from rig.waiting import PATIENCE
 
 QUESTIONS = [
     json.loads(line) for line in (BENCHMARK / "sums.jsonl").read_text("utf-8").splitlines()
@@ -28,7 +29,7 @@ def ask(
         endpoint.chat_url,
         json={"model": "test-model", "messages": [{"role": "user", "content": prompt}]},
         headers={"Authorization": f"Bearer {key}"} if key else {},
-        timeout=30,
+        timeout=PATIENCE,
     )
 
 
@@ -60,13 +61,13 @@ def test_chat_completions_and_models_look_like_an_openai_server(endpoint: Script
     completion = requests.post(
         endpoint.completions_url,
         json={"model": "other", "prompt": ["What is 2 + 3?", "What is 2 * 3?"]},
-        timeout=30,
+        timeout=PATIENCE,
     ).json()
 
     assert text(ask(endpoint)) == "The answer is 5."
     assert [c["text"] for c in completion["choices"]] == ["The answer is 5.", "The answer is 6."]
     assert completion["model"] == "test-model"
-    models = requests.get(f"{endpoint.url}/models", timeout=30).json()
+    models = requests.get(f"{endpoint.url}/models", timeout=PATIENCE).json()
     assert [model["id"] for model in models["data"]] == ["test-model"]
     assert endpoint.requests == {"What is 2 + 3?": 2, "What is 2 * 3?": 1}
 
@@ -91,7 +92,7 @@ def test_an_answer_for_a_client_that_has_left_is_not_counted(endpoint: ScriptedE
     with pytest.raises(requests.Timeout):
         requests.post(endpoint.chat_url, json={"messages": []}, timeout=0.3)
 
-    endpoint.wait_until_idle(timeout=5)
+    endpoint.wait_until_idle(timeout=PATIENCE)
 
     assert endpoint.requests.total() == 1
     assert endpoint.answers.total() == 0
@@ -169,7 +170,7 @@ def test_a_key_a_model_list_and_other_models_can_be_asked_for(endpoint: Scripted
     assert ask(endpoint).status_code == 404
 
     endpoint.models = None
-    assert requests.get(f"{endpoint.url}/models", timeout=30).status_code == 404
+    assert requests.get(f"{endpoint.url}/models", timeout=PATIENCE).status_code == 404
 
 
 def test_waiting_in_vain_ends_with_the_counters(endpoint: ScriptedEndpoint) -> None:
@@ -194,13 +195,13 @@ def test_a_shell_can_start_it_read_its_counters_and_change_it(tmp_path: Path) ->
             url = process.stdout.readline().strip().removesuffix("/v1")
             assert url.endswith(f":{int(port_file.read_text())}")
             chat = {"messages": [{"role": "user", "content": "What is 2 + 3?"}]}
-            asked = requests.post(f"{url}/v1/chat/completions", json=chat, timeout=30)
+            asked = requests.post(f"{url}/v1/chat/completions", json=chat, timeout=PATIENCE)
             assert text(asked) == "The answer is 5."
             fault = {"fault": {"kind": "status", "status": 503}}
-            assert requests.post(f"{url}/rig/config", json=fault, timeout=30).ok
-            refused = requests.post(f"{url}/v1/chat/completions", json=chat, timeout=30)
+            assert requests.post(f"{url}/rig/config", json=fault, timeout=PATIENCE).ok
+            refused = requests.post(f"{url}/v1/chat/completions", json=chat, timeout=PATIENCE)
             assert refused.status_code == 503
-            assert requests.get(f"{url}/rig/counters", timeout=30).json()["requests"] == 2
+            assert requests.get(f"{url}/rig/counters", timeout=PATIENCE).json()["requests"] == 2
         finally:
             process.terminate()
     assert process.returncode == 0
@@ -213,5 +214,5 @@ def test_nothing_of_it_is_left_running() -> None:
         own = set(threading.enumerate()) - others
         assert own
     for thread in own:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE)
         assert not thread.is_alive()

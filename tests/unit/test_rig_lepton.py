@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from rig.lepton_service import LeptonService
-from rig.waiting import wait_until
+from rig.waiting import PATIENCE, wait_until
 
 JOB: dict[str, Any] = {
     "metadata": {"name": "one"},
@@ -24,7 +24,7 @@ ENDPOINT: dict[str, Any] = {
 
 def post(service: LeptonService, path: str, body: dict[str, Any]) -> requests.Response:
     token = {"Authorization": f"Bearer {service.token}"}
-    return requests.post(service.url + path, json=body, headers=token, timeout=10)
+    return requests.post(service.url + path, json=body, headers=token, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(("path", "body"), [("/jobs", JOB), ("/deployments", ENDPOINT)])

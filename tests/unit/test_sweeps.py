@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rig.waiting import wait_until
+from rig.waiting import PATIENCE, wait_until
 from snakeval.errors import InputError
 from snakeval.job.lease import host_id
 from snakeval.plan.make import config_of_run, plan
@@ -198,7 +198,7 @@ def test_no_gpu_is_given_twice_and_the_next_waits_for_the_first_to_end(tmp_path:
     wait_until(lambda: said)
     assert not found and "held by a, b" in said[0]
     up.remove("a")
-    waiting.join(10)
+    waiting.join(PATIENCE)
     assert found == [{"model": [0, 1]}]
 
 

@@ -44,23 +44,23 @@ def kill_run(run: RunPaths, task: str | None = None) -> Stopped:
     if driving:
         for name in names:
             mark(run.task(name).dir, driving.start)
-    if task is None:
-        _signal_controller(run)
+    told = _signal_controller(run) if task is None else None
     _stop_jobs(run, task, report)
     _stop_scripts(run, names, report)
     if task is None:
         _stop_servers(run, report)
-        _stop_controller(run, report)
+        _stop_controller(run, told, report)
     for engine in ENGINES:
         _remove_containers(engine, run, task, report)
     return report
 
 
-def _signal_controller(run: RunPaths) -> None:
-    """SIGINT: Snakemake starts nothing more and waits for what runs."""
+def _signal_controller(run: RunPaths) -> controller.Controller | None:
+    """SIGINT: Snakemake starts nothing more and waits for what runs. Returns whom it reached."""
     found = controller.alive(run.controller)
-    if found:
-        send(found.owner, signal.SIGINT, run.controller)
+    if found and send(found.owner, signal.SIGINT, run.controller):
+        return found
+    return None
 
 
 def _stop_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
@@ -136,9 +136,12 @@ def _stop_servers(run: RunPaths, report: Stopped) -> None:
             (report.ended if gone else report.left).append(f"server {paths.dir.name}: {where}")
 
 
-def _stop_controller(run: RunPaths, report: Stopped) -> None:
+def _stop_controller(run: RunPaths, told: controller.Controller | None, report: Stopped) -> None:
+    """Waits for the controller. One that was `told` may be gone before anybody looks again."""
     found = controller.alive(run.controller)
     if found is None:
+        if told:
+            report.ended.append(f"controller: pid {told.pid}")
         return
     if not found.owner.here or not found.pid:
         if any("(controller, " in ended for ended in report.ended):
