@@ -479,13 +479,13 @@ def test_a_container_killed_while_it_closes_asks_nothing_again(nemo_starts: TwoS
     assert nemo_starts.mended.asked[CLOSING] == nemo_starts.broken.asked[CLOSING]
 
 
-def test_repeats_that_the_cache_of_a_container_would_collapse_are_refused(
+def test_repeats_that_the_cache_of_a_container_would_collapse_are_asked_again_and_told(
     tmp_path: Path, endpoint: ScriptedEndpoint
 ) -> None:
     project = Project(tmp_path, endpoint.chat_url)
     write(project, [nemo("sound", n_samples=4), lm_eval("sound")])
-    refused = project.snakemake().refused()
-    assert "asks each sample 4 times, and the response cache would give the same" in refused.output
+    told = project.snakemake("-n").check()
+    assert "asks each sample 4 times; so that the repeats do not get one answer" in told.output
     assert endpoint.requests.total() == 0
     assert project.runs == []
 

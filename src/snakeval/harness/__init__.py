@@ -12,7 +12,7 @@ SNAKEVAL_FILES          the folder with the benchmark's own files, where it has 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from snakeval.config.secrets import secrets_in
 from snakeval.errors import InputError, Problem
@@ -20,7 +20,7 @@ from snakeval.harness import command, lm_eval, nemo
 from snakeval.harness.recipe import Recipe
 from snakeval.plan.run import Task
 
-__all__ = ["Recipe", "check", "recipe_for"]
+__all__ = ["Recipe", "check", "hints", "recipe_for"]
 
 _KINDS: dict[str, Callable[[Task], Recipe]] = {
     "nemo": nemo.recipe,
@@ -42,6 +42,12 @@ def check(task: Task) -> None:
     recipe = recipe_for(task)
     if '"$SNAKEVAL_ENDPOINT_URL"' in recipe.command and any(secrets_in(task.endpoint.url or "")):
         raise InputError([_on_a_command_line(task)])
+
+
+def hints(task: Task) -> Iterator[Problem]:
+    """What a person should know before a task starts: warnings."""
+    if task.benchmark.definition.kind == "nemo":
+        yield from nemo.hints(task)
 
 
 def _on_a_command_line(task: Task) -> Problem:

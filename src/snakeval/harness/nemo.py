@@ -7,11 +7,12 @@ is known only when the job runs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
-from snakeval.errors import InputError, Problem
+from snakeval.errors import Problem
 from snakeval.harness.recipe import Recipe, argument_words
 from snakeval.plan.run import Task
 
@@ -57,6 +58,18 @@ EVERY_REQUEST = 1_000_000_000
 REPEATS = ("n_samples", "num_repeats", "repeats")
 """Parameters by which harnesses in the images ask each sample more than once."""
 
+OWN_SEEDS = {
+    "AA-LCR": "base seed + number of the repeat (aa_lcr/main.py)",
+    "bigcode-evaluation-harness": "random seed in each request (bigcode_eval/server/schemas.py)",
+    "livecodebench": "seed of question and repeat (livecodebench/utils/seed_generator.py)",
+    "mmath": "one request with n answers",
+    "nemo_skills": "random_seed of its own for each repeat",
+    "scicode": "seed + number of the repeat (scicode/gen/gencode_json.py)",
+    "simple_evals": "seed of question and repeat (simple_evals/common.py)",
+    "tau2_bench": "seed drawn for each trial (tau2/run.py)",
+}
+"""Harnesses whose repeats differ in what they send, and in what (their packages 26.3)."""
+
 
 def run_config(task: Task) -> dict[str, Any]:
     """The run config; unknown keys are refused by the image, so there are none."""
@@ -67,7 +80,7 @@ def run_config(task: Task) -> dict[str, Any]:
         endpoint["api_key_name"] = task.endpoint.api_key_name
     if task.stream is not None:
         endpoint["stream"] = task.stream
-    endpoint["adapter_config"] = {"max_saved_requests": EVERY_REQUEST, **task.adapter_config}
+    endpoint["adapter_config"] = adapter_config(task)
     return {
         "config": {
             "type": task.benchmark.eval_type,
@@ -76,6 +89,48 @@ def run_config(task: Task) -> dict[str, Any]:
         },
         "target": {"api_endpoint": endpoint},
     }
+
+
+def adapter_config(task: Task) -> dict[str, Any]:
+    """What the adapter is told. A list of interceptors is the user's whole chain: the core takes
+    none of the older keys beside it."""
+    given = task.adapter_config
+    if not given.get("interceptors"):
+        reuse = {} if caching(task) == _wants_caching(given) else {"use_caching": False}
+        return {"max_saved_requests": EVERY_REQUEST, **given, **reuse}
+    if caching(task) == _wants_caching(given):
+        return given
+    return {**given, "interceptors": [_asking_again(each) for each in given["interceptors"]]}
+
+
+def _asking_again(interceptor: Any) -> Any:
+    """An interceptor of the user's chain; the cache among them no longer gives old answers."""
+    if not _is_cache(interceptor):
+        return interceptor
+    named: Mapping[str, Any] = (
+        {"name": interceptor} if isinstance(interceptor, str) else interceptor
+    )
+    config = {**(named.get("config") or {}), "reuse_cached_responses": False}
+    return {**named, "config": config}
+
+
+def _is_cache(interceptor: Any) -> bool:
+    if isinstance(interceptor, Mapping):
+        return interceptor.get("name") == "caching" and interceptor.get("enabled", True) is True
+    return bool(interceptor == "caching")
+
+
+def _wants_caching(given: Mapping[str, Any]) -> bool:
+    """Whether the config has the adapter give old answers to requests that it knows."""
+    chain = given.get("interceptors")
+    if not chain:
+        return bool(given.get("use_caching", True))
+    caches = [each for each in chain if _is_cache(each)] if isinstance(chain, list) else []
+    return any(
+        isinstance(each, Mapping)
+        and bool((each.get("config") or {}).get("reuse_cached_responses", False))
+        for each in caches
+    )
 
 
 def repeats(task: Task) -> int:
@@ -87,32 +142,47 @@ def repeats(task: Task) -> int:
 
 
 def caching(task: Task) -> bool:
-    """Whether the adapter's response cache is on; it is unless the config says otherwise."""
-    return bool(task.adapter_config.get("use_caching", True))
+    """Whether the adapter gives old answers to requests that it knows.
+
+    As the config has it, but never to repeats that look alike: what a harness sends decides, not
+    the name of a parameter. The gateway knows repeats apart, and keeps answers as well.
+    """
+    if not _wants_caching(task.adapter_config) or task.benchmark.harness in OWN_SEEDS:
+        return _wants_caching(task.adapter_config)
+    return not task.gateway and repeats(task) == 1
 
 
 def check(task: Task) -> None:
-    """Raises InputError for repeats that the response cache would all answer alike, and for
-    arguments that no shell could read."""
+    """Raises InputError for arguments that no shell could read."""
     argument_words(task)
-    if repeats(task) > 1 and caching(task) and task.params.get("extra", {}).get("seed") is None:
-        raise InputError(
-            [
-                Problem(
-                    task.where,
-                    f"'{task.benchmark.id}' asks each sample {repeats(task)} times, and the "
-                    "response cache would give the same answer each time, which is a false score",
-                    "set target.api_endpoint.adapter_config.use_caching to false in its "
-                    "nemo_evaluator_config (an interrupted evaluation then starts over)",
-                )
-            ]
-        )
 
 
 def _caching_dir(task: Task) -> list[str]:
     """The folder of the work folder in which the config lets the adapter keep its caches."""
-    given = str(task.adapter_config.get("caching_dir") or "").split("/")
-    return given[2:3] if given[:2] == ["", "results"] else []
+    chain = task.adapter_config.get("interceptors") or []
+    named = [_cache_dir_of(each) for each in chain if isinstance(each, Mapping)]
+    paths = [
+        str(each or "").split("/") for each in (task.adapter_config.get("caching_dir"), *named)
+    ]
+    return [parts[2] for parts in paths if parts[:2] == ["", "results"] and parts[2:3] > [""]]
+
+
+def _cache_dir_of(interceptor: Mapping[str, Any]) -> Any:
+    return (interceptor.get("config") or {}).get("cache_dir") if _is_cache(interceptor) else None
+
+
+def hints(task: Task) -> Iterator[Problem]:
+    """What a person should know before the task starts."""
+    switched_off = _wants_caching(task.adapter_config) and not caching(task)
+    if switched_off and not task.gateway:
+        yield Problem(
+            task.where,
+            f"'{task.benchmark.id}' asks each sample {repeats(task)} times; so that the repeats do "
+            "not get one answer, the adapter's cache gives no old answers, and an interrupted "
+            "evaluation starts over",
+            "set execution.gateway to true: it keeps the answers of each repeat",
+            warning=True,
+        )
 
 
 def recipe(task: Task) -> Recipe:
@@ -127,5 +197,6 @@ def recipe(task: Task) -> Recipe:
         # The core sends usage data out unless told not to; env_vars may say otherwise.
         repeats=repeats(task),
         cached=caching(task),
+        seeded=task.benchmark.harness in OWN_SEEDS,
         environment={"NEMO_EVALUATOR_TELEMETRY_LEVEL": "0"},
     )

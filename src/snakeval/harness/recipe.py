@@ -31,6 +31,7 @@ class Recipe:
     key_variable variable in which the harness expects the API key; None: under its own name
     cached       whether equal requests are answered from a cache
     repeats      how often each sample is asked
+    seeded       whether repeats differ in what they send
     """
 
     command: str
@@ -44,6 +45,7 @@ class Recipe:
     key_variable: str | None = None
     cached: bool = True
     repeats: int = 1
+    seeded: bool = False
 
 
 def words(value: Any) -> str:

@@ -169,7 +169,6 @@ def patience(task: Task) -> float:
 
 def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
     """What `verify.py` must know to tell a result from something that looks like one."""
-    extra = task.params.get("extra", {})
     return {
         "format": recipe.format,
         "results": recipe.results,
@@ -179,7 +178,7 @@ def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
         "max_unanswered": task.max_unanswered,
         "repeats": recipe.repeats,
         "cached": recipe.cached,
-        "seeded": extra.get("seed") is not None,
+        "seeded": recipe.seeded,
         "model_id": task.endpoint.model_id,
         "higher_is_better": task.benchmark.definition.higher_is_better or None,
         "score_range": task.benchmark.definition.score_range or None,

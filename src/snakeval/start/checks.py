@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from snakeval.errors import InputError, Problem
-from snakeval.harness import check, recipe_for
+from snakeval.harness import check, hints, recipe_for
 from snakeval.job.endpoint import CA_VARIABLES
 from snakeval.plan.run import Endpoint, Run, Task
 from snakeval.runtime import archives
@@ -30,6 +30,7 @@ def against(start: ThisStart) -> list[Problem]:
     found += [*variables(pending, provided), *space(start.runs), *paths(start.runs)]
     found += [*certificates(), *needs.unmet(pending, provided), *servers.against(start)]
     found += [*runtimes(start), *mounts(pending)]
+    found += [hint for task in pending for hint in hints(task)]
     for endpoint, task in {task.endpoint: task for task in pending}.items():
         answers = list(endpoints(endpoint, task.place("target", "api_endpoint", "model_id")))
         # Jobs that see another network, and have another key, know better.
