@@ -31,6 +31,7 @@ localrules:
     samples,
     auto_export,
     report,
+    leaderboard,
     compare,
     gate,
     export_all,
@@ -66,6 +67,7 @@ include: "rules/samples.smk"
 include: "rules/export.smk"
 include: "rules/report.smk"
 include: "rules/compare.smk"
+include: "rules/leaderboard.smk"
 include: "rules/listing.smk"
 include: "rules/prefetch.smk"
 include: "rules/utilities.smk"

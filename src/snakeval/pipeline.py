@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Wildcards = Any
 
-NAMES_A_RUN = {"run", "base", "candidate"}
+NAMES_A_RUN = {"run", "runs", "base", "candidate"}
 """Keys of `--config` that name finished runs: no config is read then."""
 
 
@@ -249,6 +249,8 @@ class Pipeline:
         hooks.take_servers_down(self.runs, os.environ["SNAKEVAL_START"])
         for run in self.runs:
             self._show(run)
+        if len(self.runs) > 1:
+            self._show_sweep()
         for hold in self._holds:
             hold.release()
 
@@ -269,6 +271,16 @@ class Pipeline:
         print_table(run, rows(run) if final else write_tables(run, run.members))
         if not complete:
             export_what_is_there(run, self.root / "scripts")
+
+    def _show_sweep(self) -> None:
+        """The models of a sweep side by side. What it cannot show hides no result."""
+        from snakeval.across.boards import show
+        from snakeval.results.published import kept_apart
+
+        folder = self.runs[0].paths.dir.parent
+        failed = kept_apart(lambda: show(self.runs, folder) and None, str)
+        if failed:
+            snakemake.log().warning(f"no leaderboard: {failed}")
 
     def _warn_in_dry_run(self) -> None:
         """A dry run warns about what a real start would refuse."""

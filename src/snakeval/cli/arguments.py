@@ -67,17 +67,24 @@ class Arguments:
     @property
     def comparison(self) -> str:
         """The arguments of `compare`."""
-        return self._two_runs("base", "candidate")
+        return self._two_runs("base", "candidate", "suite")
 
     @property
     def verdict(self) -> str:
         """The arguments of `gate`."""
-        return self._two_runs("base", "candidate", "policy")
+        return self._two_runs("base", "candidate", "policy", "suite")
 
     def _two_runs(self, *keys: str) -> str:
         given = [key for key in keys if key in self._given]
         words = [word for key in given for word in (f"--{key}", self._typed(key))]
         return shlex.join([*words, "--output-dir", self._output_dir])
+
+    @property
+    def board(self) -> str:
+        """The arguments of `leaderboard`: its runs, else those of the config, else all of them."""
+        keys = [key for key in ("runs", "columns", "suite") if key in self._given]
+        words = [word for key in keys for word in (f"--{key}", self._typed(key))]
+        return f"{self.runs} {shlex.join(words)}".rstrip()
 
     @property
     def task(self) -> str:

@@ -20,7 +20,9 @@ from snakeval.run_folder.layout import RunPaths
 from snakeval.runs.find import chosen_runs, find_run
 from snakeval.runs.version_1 import is_version_1, take_over
 
-CATALOGUE = Path(__file__).resolve().parents[3] / "config" / "catalogue"
+CONFIG_DIR = Path(__file__).resolve().parents[3] / "config"
+CATALOGUE = CONFIG_DIR / "catalogue"
+SUITES = CONFIG_DIR / "suites"
 
 
 _FLAG: Mapping[str, Any] = {"action": "store_true"}
@@ -33,6 +35,9 @@ ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     "--output-dir": {**_SEVERAL, "help": "a folder with run folders"},
     "--base": {"help": "a run: id, its beginning, or folder"},
     "--candidate": {"help": "a run: id, its beginning, or folder"},
+    "--runs": {"help": "runs: ids, their beginnings, or folders, separated by commas"},
+    "--columns": {"help": "patterns of benchmarks, separated by commas"},
+    "--suite": {"help": "a suite: its name, or its file"},
     "--task": {"help": "a task of the run"},
     "run": {"type": Path, "help": "the run folder"},
     # a config

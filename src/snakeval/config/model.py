@@ -326,10 +326,14 @@ class HarnessDefinition(Section):
         return self
 
 
+TrainingStep = Annotated[int | None, Field(ge=0)]
+
+
 class SweptModel(Section):
     """One model of a sweep, laid over the rest of the config: a run of its own (ours)."""
 
     name: str | None = Field(None, description="Name of the run.")
+    step: TrainingStep = Field(None, description="Training step of this model.")
     checkpoints: str | None = Field(
         None,
         description="Pattern of folders, such as /data/steps/step-*: a model for each of them, "
@@ -352,6 +356,11 @@ class Config(Swept):
 
     name: str | None = Field(None, description="Name of the run; part of its identity.")
     user: str | None = Field(None, description="Free text.")
+    step: TrainingStep = Field(
+        None,
+        description="Training step of the model, for curves over checkpoints (ours); null: the "
+        "number in the name of its folder or of the model, as in step-1000.",
+    )
     allow_inline_secrets: bool = Field(
         False,
         description="true: keys and passwords may stand in this file. The run folder is then "

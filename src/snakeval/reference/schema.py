@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from snakeval.compare.policy import Policy
+from snakeval.compare.suite import SuiteFile
 from snakeval.config.index import sections_of, types_of
 from snakeval.config.model import Config
 from snakeval.config.overrides import RESERVED
@@ -23,6 +24,7 @@ from snakeval.config.sections import Ignored
 SCHEMA = Path("config/schema.json")
 PARTS: dict[Path, tuple[str, dict[str, Any]]] = {
     Path("config/policies/schema.json"): ("A policy of the gate", Policy.model_json_schema()),
+    Path("config/suites/schema.json"): ("A suite of benchmarks", SuiteFile.model_json_schema()),
     Path("config/execution/schema.json"): (
         "A config group: values of `execution`",
         {"$ref": "../schema.json#/properties/execution"},

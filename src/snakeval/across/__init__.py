@@ -1,0 +1,1 @@
+"""Across models and time: the leaderboard, curves over checkpoints, the page over a folder."""

@@ -1,0 +1,462 @@
+"""Models x benchmarks: one headline score each, with its interval, and what is missing visible.
+
+A column is a benchmark with what it was asked with: another number of samples or of examples in the
+prompt is another column, since its scores are not of the same questions. How a model samples its
+answers (temperature, top_p, length) makes no column of its own, unless one run has both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+from snakeval.compare import statistics
+from snakeval.compare.comparison import ANSWERS_NOT_QUESTIONS, flat
+from snakeval.compare.statistics import Interval
+from snakeval.compare.suite import Suite
+from snakeval.errors import InputError, Problem, nearest
+from snakeval.job.scores import is_mean
+from snakeval.plan.identity import digest
+from snakeval.plan.run import Run, Task
+from snakeval.results.clusters import of_repeats
+from snakeval.results.published import repeats_of
+from snakeval.results.tables import metric_name, read_tasks
+from snakeval.results.totals import FromSamples, known_from_samples
+
+ABSENT = "not evaluated"
+"""State of a cell whose run does not have the benchmark."""
+
+STEP = re.compile(
+    r"(?:^|[^a-z])(?:global[-_]?step|step|iter(?:ation)?|ckpt|checkpoint|update)s?[-_=.]?(\d+)(k?)"
+    r"(?![a-z0-9])",
+    re.IGNORECASE,
+)
+"""The training step in the name of a checkpoint: `step-1000`, `checkpoint_500`, `iter_0010k`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """The headline score of one benchmark of one run.
+
+    state     as in results.csv; `not evaluated` where the run does not have the benchmark
+    stderr    of the score; None: not known
+    samples   scored of expected; partial: less than was asked for
+    sampling  temperature and the like, where they are given
+    """
+
+    state: str = ABSENT
+    cause: str | None = None
+    run: Run | None = None
+    task: Task | None = None
+    row: dict[str, Any] = field(default_factory=dict)
+    value: float | None = None
+    stderr: float | None = None
+    n: int | None = None
+    interval: Interval | None = None
+    best: bool = False
+
+    @property
+    def partial(self) -> bool:
+        return self.value is not None and (
+            self.row["scored"] != self.row["expected"] or bool(self.row["unanswered"])
+        )
+
+    @property
+    def half(self) -> float | None:
+        """The longer side of the interval."""
+        if self.value is None or self.interval is None:
+            return None
+        return max(self.interval[1] - self.value, self.value - self.interval[0])
+
+
+@dataclass(frozen=True)
+class Column:
+    """A benchmark, and what it was asked with.
+
+    name    the benchmark; with what tells it from another column of the same one
+    metric  the headline score: `exact_match (strict-match)`
+    better  which way it is better: higher, lower or unknown
+    untested  why no best is marked; empty where one is
+    """
+
+    key: str
+    name: str
+    task: str
+    benchmark: str
+    metric: str
+    better: str = "unknown"
+    untested: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One run: a model as it was evaluated once. `cells`: by the keys of the columns."""
+
+    run: Run
+    model: str
+    label: str
+    name: str | None
+    created: str
+    step: int | None
+    series: str
+    cells: dict[str, Cell]
+    average: float | None = None
+    average_interval: Interval | None = None
+    suite: float | None = None
+    suite_interval: Interval | None = None
+    suite_missing: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> int:
+        return sum(cell.value is not None for cell in self.cells.values())
+
+
+@dataclass(frozen=True)
+class Board:
+    """averaged  keys of the columns that every averaged model has
+    notes     what a reader must know"""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    averaged: tuple[str, ...] = ()
+    average_note: str = ""
+    suite: Suite | None = None
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def missing(self) -> int:
+        """Cells without a score."""
+        return len(self.rows) * len(self.columns) - sum(row.scored for row in self.rows)
+
+    @cached_property
+    def over_time(self) -> bool:
+        """Whether some model has several checkpoints."""
+        counted = Counter(row.series for row in self.rows if row.step is not None)
+        return any(number > 1 for number in counted.values())
+
+
+def made(
+    runs: Sequence[Run],
+    chosen: Sequence[str] = (),
+    suite: Suite | None = None,
+    notes: Sequence[str] = (),
+) -> Board:
+    """The board of runs: nothing is marked or averaged yet.
+
+    chosen  patterns of benchmarks (`mmlu*`), each with `:metric` where it is not the first one
+    suite   its benchmarks only
+    notes   what a reader must know of the runs
+    Raises InputError for a pattern that nothing fits.
+    """
+    read = [_read(run) for run in runs]
+    settings = _settings(read)
+    wanted = list(chosen) or (list(suite.benchmarks) if suite else [])
+    columns = _columns(read, settings, wanted, suite)
+    rows = [_row(run, cells, columns, settings) for run, cells in zip(runs, read, strict=True)]
+    return Board(tuple(columns), tuple(_labelled(rows)), suite=suite, notes=tuple(notes))
+
+
+# ---------------------------------------------------------------- what runs hold
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A task of a run, with the rows of its scores of the whole."""
+
+    run: Run
+    task: Task
+    state: str
+    cause: str | None
+    rows: list[dict[str, Any]]
+    first: dict[str, Any]
+
+
+def _read(run: Run) -> list[_Found]:
+    return [
+        _Found(
+            run,
+            shown.task,
+            shown.rows[0]["state"],
+            shown.rows[0]["cause"],
+            [row for row in shown.rows if row["value"] is not None],
+            shown.rows[0],
+        )
+        for shown in read_tasks(run)
+    ]
+
+
+def _asked_with(task: Task, strict: bool) -> dict[str, Any]:
+    """What decides the questions of a benchmark; `strict`: and how answers are sampled."""
+    identity = task.identity
+    params = {
+        key: value
+        for key, value in flat(identity["params"])
+        if strict or key not in ANSWERS_NOT_QUESTIONS
+    }
+    found = {
+        **params,
+        **{f"adapter.{key}": value for key, value in flat(identity["adapter_config"] or {})},
+        "endpoint": identity["endpoint_type"],
+        "dataset": identity["dataset"],
+        "files": (identity["definition"] or {}).get("files"),
+        "judges": identity.get("auxiliary"),
+    }
+    return {key: value for key, value in found.items() if value not in (None, {}, [])}
+
+
+def _settings(read: Sequence[Sequence[_Found]]) -> dict[int, dict[str, Any]]:
+    """For each task (by its object's id) what it was asked with."""
+    loose = {id(each.task): _asked_with(each.task, False) for found in read for each in found}
+    twice = set()
+    for found in read:
+        seen = set()
+        for each in found:
+            key = each.task.benchmark.id, digest(loose[id(each.task)])
+            if key in seen:
+                twice.add(each.task.benchmark.id)
+            seen.add(key)
+    return {
+        id(each.task): _asked_with(each.task, True)
+        if each.task.benchmark.id in twice
+        else loose[id(each.task)]
+        for found in read
+        for each in found
+    }
+
+
+def _key(each: _Found, settings: dict[int, dict[str, Any]]) -> str:
+    return f"{each.task.benchmark.id}-{digest(settings[id(each.task)], 8)}"
+
+
+# ---------------------------------------------------------------- columns
+
+
+def _columns(
+    read: Sequence[Sequence[_Found]],
+    settings: dict[int, dict[str, Any]],
+    wanted: Sequence[str],
+    suite: Suite | None,
+) -> list[Column]:
+    by_key: dict[str, list[_Found]] = {}
+    for each in (each for found in read for each in found):
+        by_key.setdefault(_key(each, settings), []).append(each)
+    names = _names(by_key, settings)
+    columns = [_column(key, names[key], found, None, suite) for key, found in by_key.items()]
+    if not wanted:
+        return columns
+    problems, chosen = [], []
+    for word in wanted:
+        pattern, _, metric = word.partition(":")
+        fits = [
+            column
+            for column in columns
+            if any(
+                fnmatchcase(name.lower(), pattern.lower())
+                for name in (column.name, column.task, column.benchmark)
+            )
+        ]
+        if not fits and not suite:  # what a suite lacks is told beside its number
+            known = sorted({column.task for column in columns})
+            problems.append(
+                Problem("--config columns", f"no run has '{pattern}'", nearest(pattern, known))
+            )
+        for column in fits:
+            again = _column(column.key, column.name, by_key[column.key], metric or None, suite)
+            if metric and again.metric != metric and not again.metric.startswith(f"{metric} ("):
+                there = {metric_name(row) for each in by_key[column.key] for row in each.rows}
+                problems.append(
+                    Problem(
+                        "--config columns",
+                        f"{column.name} has no score '{metric}'",
+                        nearest(metric, sorted(there)),
+                    )
+                )
+            chosen.append(again)
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return list({column.key: column for column in chosen}.values())
+
+
+def _names(by_key: dict[str, list[_Found]], settings: dict[int, dict[str, Any]]) -> dict[str, str]:
+    """`mmlu_instruct`, or `mmlu_instruct [num_fewshot=5]` where that tells it from another one."""
+    groups: dict[str, list[str]] = {}
+    for key, found in by_key.items():
+        groups.setdefault(found[0].task.benchmark.id, []).append(key)
+    tasks = Counter(by_key[keys[0]][0].task.benchmark.task for keys in groups.values())
+    names = {}
+    for benchmark, keys in groups.items():
+        task = by_key[keys[0]][0].task.benchmark.task
+        base = task if tasks[task] == 1 else benchmark
+        every = {key: settings[id(by_key[key][0].task)] for key in keys}
+        for key, own in every.items():
+            differ = sorted(
+                name
+                for name in {name for each in every.values() for name in each}
+                if len({digest(each.get(name)) for each in every.values()}) > 1
+            )
+            told = ", ".join(
+                f"{name.rpartition('.')[2]}={_short(own.get(name))}" for name in differ
+            )
+            names[key] = f"{base} [{told}]" if told else base
+    return names
+
+
+def _short(value: Any) -> str:
+    text = "default" if value is None else str(value)
+    return text if len(text) <= 24 else f"{text[:21]}..."
+
+
+def _column(
+    key: str, name: str, found: Sequence[_Found], metric: str | None, suite: Suite | None
+) -> Column:
+    benchmark = found[0].task.benchmark
+    said = suite.member(benchmark.task, benchmark.id) if suite else None
+    metric = metric or (said.score if said else None)
+    rows = [row for each in found for row in each.rows]
+    chosen = headline(rows, metric)
+    better = {row["better"] for row in rows if chosen and _same(row, chosen)} - {"unknown", None}
+    if said and said.better:
+        better = {said.better}
+    return Column(
+        key,
+        name,
+        benchmark.task,
+        benchmark.id,
+        metric_name(chosen) if chosen else "",
+        better.pop() if len(better) == 1 else "unknown",
+    )
+
+
+def headline(rows: Sequence[dict[str, Any]], metric: str | None = None) -> dict[str, Any] | None:
+    """The row of a benchmark's headline score.
+
+    metric  `exact_match`, or `exact_match (strict-match)`; None: the first score of the whole
+            benchmark whose direction is known, else the first one
+    """
+    whole = [row for row in rows if row["subtask"] is None] or list(rows)
+    if metric:
+        fits = [row for row in whole if metric in (metric_name(row), row["metric"], row["score"])]
+        return fits[0] if fits else None
+    known = [row for row in whole if row["better"] in ("higher", "lower")]
+    return next(iter(known or whole), None)
+
+
+def _same(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(row[key] == other[key] for key in ("metric", "score", "subtask")) and (
+        metric_name(row) == metric_name(other)
+    )
+
+
+# ---------------------------------------------------------------- rows
+
+
+def _row(
+    run: Run,
+    found: Sequence[_Found],
+    columns: Sequence[Column],
+    settings: dict[int, dict[str, Any]],
+) -> Row:
+    there = {_key(each, settings): each for each in found}
+    known: list[FromSamples] = []
+
+    def from_samples() -> FromSamples:  # heavy: only where a harness gives no standard error
+        if not known:
+            known.append(known_from_samples(run))
+        return known[0]
+
+    cells = {
+        column.key: _cell(there[column.key], column, from_samples)
+        if column.key in there
+        else Cell(run=run)
+        for column in columns
+    }
+    model = str(run.identity["model_id"])
+    step, series = step_of(run)
+    created = run.paths.id[:19]
+    return Row(run, model, model, run.config.name, created, step, series, cells)
+
+
+def _cell(each: _Found, column: Column, from_samples: Callable[[], FromSamples]) -> Cell:
+    row = next((row for row in each.rows if metric_name(row) == column.metric), None)
+    if row is None:
+        state, cause = each.state, each.cause
+        if each.rows:
+            state, cause = "no such score", f"it has no score {column.metric}"
+        return Cell(state, cause, each.run, each.task, each.first)
+    stderr, n = of_repeats(row["stderr"], row["n"], repeats_of(each.task))
+    if stderr is None:
+        stderr, n = _spread(each, row, from_samples) or (None, n)
+    return Cell(
+        each.state,
+        None,
+        each.run,
+        each.task,
+        row,
+        row["value"],
+        stderr,
+        n,
+        statistics.score_interval(row["value"], stderr, n),
+    )
+
+
+def _spread(
+    each: _Found, row: dict[str, Any], from_samples: Callable[[], FromSamples]
+) -> tuple[float, int] | None:
+    """Standard error and number of the samples, where the score is their mean."""
+    filtered = "" if row["score"] in (None, "none", row["metric"]) else row["score"]
+    key = each.task.name, row["subtask"], row["metric"], filtered
+    found = from_samples().spread.get(key)
+    return (found[1], found[2]) if found and is_mean(row["value"], found[0]) else None
+
+
+def step_of(run: Run) -> tuple[int | None, str]:
+    """The training step of a run's model, and what its checkpoints are called without it.
+
+    From the config's `step`, else from the name of the checkpoint's folder, else of the model. A
+    folder whose whole name is a number is named after its step.
+    """
+    model = str(run.identity["model_id"])
+    path = getattr(run.config.deployment, "checkpoint_path", None)
+    parts = [part for part in str(path or "").split("/") if part][-2:][::-1]
+    params = digest({key: run.identity.get(key) for key in ("params", "endpoint_type")}, 4)
+    for text in (*parts, model):
+        number = _step_in(text)
+        if number is not None:
+            rest = STEP.sub("", model) if STEP.search(model) else ""
+            series = rest.strip("-_./ ") or str(run.config.name or "checkpoints")
+            given = run.config.step
+            return (number if given is None else given), f"{series}-{params}"
+    return run.config.step, f"{run.config.name or 'checkpoints'}-{params}"
+
+
+def _step_in(text: str) -> int | None:
+    if text.isdecimal():
+        return int(text)
+    if found := STEP.search(text):
+        return int(found[1]) * (1000 if found[2] else 1)
+    return None
+
+
+def _labelled(rows: Iterable[Row]) -> list[Row]:
+    """Models of one name are told apart by the config's name, else by the time of the run."""
+    found = list(rows)
+    counted = Counter(row.model for row in found)
+    named = Counter((row.model, row.name) for row in found)
+    made = []
+    for row in found:
+        label = row.model
+        if counted[row.model] > 1:
+            alone = row.name and named[row.model, row.name] == 1
+            label += f" ({row.name})" if alone else f" ({_when(row)})"
+        made.append(replace(row, label=label))
+    return made
+
+
+def _when(row: Row) -> str:
+    day, clock = row.created[:10], row.created[11:19].replace("-", ":")
+    return f"{row.name + ', ' if row.name else ''}{day} {clock}"
