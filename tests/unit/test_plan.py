@@ -14,7 +14,7 @@ import yaml
 from rig.checked import publish_checked
 from snakeval.config.load import load
 from snakeval.errors import InputError
-from snakeval.plan.identity import dataset_revision, digest, files_revision
+from snakeval.plan.identity import dataset_revision, digest
 from snakeval.plan.make import endpoint_url, make_run
 from snakeval.plan.run import Run, Task
 
@@ -399,25 +399,6 @@ def test_dataset_revision_is_known_for_snapshots_and_checkouts(tmp_path: Path) -
     assert dataset_revision(snapshot) == commit
     assert dataset_revision(checkout) == "b" * 40
     assert dataset_revision(tmp_path) is None
-
-
-def test_files_revision_is_over_definitions_and_not_over_what_harnesses_leave(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "task.yaml").write_text("task: x\n")
-    before = files_revision(tmp_path)
-
-    (tmp_path / "__pycache__").mkdir()
-    (tmp_path / "__pycache__" / "x.pyc").write_text("byte code")
-    (tmp_path / "x.lock").write_text("")
-    assert files_revision(tmp_path) == before
-
-    (tmp_path / "_shared_yaml").write_text("y: 1\n")
-    after = files_revision(tmp_path)
-    assert after != before
-    (tmp_path / "_shared_yaml").rename(tmp_path / "_other_yaml")
-    assert files_revision(tmp_path) != after
-    assert files_revision(tmp_path / "nowhere") is None
 
 
 def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -293,6 +293,12 @@ class HarnessDefinition(Section):
     files: HostPath | None = Field(
         None, description="command: folder with the benchmark's own files (relative to this file)."
     )
+    uses: Annotated[list[InsidePath], Field(min_length=1)] | None = Field(
+        None,
+        description="command: which of `files` the benchmark uses: names, folders, patterns such "
+        "as data/*.json; {task} is filled in. A change of these alone runs it again; null: of any "
+        "file.",
+    )
     results: InsidePath = Field(
         "results.json", description="command: result file in the work folder."
     )
@@ -323,6 +329,8 @@ class HarnessDefinition(Section):
             raise fixable("kind 'command' needs a shell command", "write it under 'command'")
         if self.kind == "nemo" and not self.image:
             raise fixable("kind 'nemo' needs an evaluation image", "write its name under 'image'")
+        if self.uses and not self.files:
+            raise fixable("'uses' needs a folder", "write its name under 'files'")
         return self
 
 

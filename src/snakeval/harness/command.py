@@ -8,6 +8,7 @@ import shlex
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.harness import lm_eval, nemo
 from snakeval.harness.recipe import Recipe, words
+from snakeval.plan.definition import unmatched
 from snakeval.plan.run import Task
 
 PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+(?:\.[A-Za-z0-9_.]+)?)\}")
@@ -28,6 +29,7 @@ def recipe(task: Task) -> Recipe:
     """The declared command with its placeholders filled in. Raises InputError."""
     definition = task.benchmark.definition
     assert definition.command, "checked by the config model"
+    _check_uses(task)
     return Recipe(
         command=PLACEHOLDER.sub(lambda match: _value(task, match.group(1)), definition.command)
         + "\n",
@@ -42,6 +44,20 @@ def recipe(task: Task) -> Recipe:
         files=task.benchmark.folder(definition.files),
         cached=False,
     )
+
+
+def _check_uses(task: Task) -> None:
+    """Raises InputError for patterns of `uses` that fit no file: nothing would be looked at."""
+    benchmark = task.benchmark
+    if fits_nothing := unmatched(benchmark):
+        raise InputError(
+            Problem(
+                task.place("harnesses", benchmark.harness, "uses", number),
+                f"'{pattern}' is no file in {benchmark.definition.files}",
+                "write a name, a folder, or a pattern such as data/*.json",
+            )
+            for number, pattern in fits_nothing
+        )
 
 
 def _value(task: Task, name: str) -> str:

@@ -10,9 +10,6 @@ from typing import Any
 from snakeval.errors import InputError, Problem
 from snakeval.plan.run import Task
 
-FILES_MOUNT = "/snakeval/files"
-"""Where a container sees the benchmark's own files."""
-
 
 @dataclass(frozen=True)
 class Recipe:

@@ -6,6 +6,7 @@
     complete            the mark of a finished result, with the digests of those files
     forgotten           since when poisoned answers are forgotten
     cache-since         since when root may have added files to a shared cache
+    stands_for          the digest that this spec has by now, where it was made with an earlier form
     version_1           a mark that an earlier version left in the work folder, not checked yet
 
 A copy lies in every run folder's `lib/`; standard library only, Python 3.9 or newer.
@@ -24,7 +25,7 @@ from . import hostile
 from .files import read_json, write_atomically
 
 CHECK, SPEC, COMPLETE, FORGOTTEN = "check.json", "check_spec.json", "complete", "forgotten"
-VERSION_1 = "version_1"
+VERSION_1, STANDS_FOR = "version_1", "stands_for"
 
 LAYOUT = 2
 """Of a run folder: the number `layout` in run.json; folders of version 1 have none."""

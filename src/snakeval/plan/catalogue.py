@@ -197,6 +197,7 @@ def _nemo(folder: Path) -> dict[str, HarnessDefinition]:
             include_path=None,
             command=None,
             files=None,
+            uses=None,
             results="results.yml",
             samples=None,
             format="nemo",

@@ -3,7 +3,8 @@
 A task's digest is over what decides its result; it is part of the path of what the task publishes,
 so that "skip what exists" is the whole truth about what must run. A run's id ends in a digest of
 the run's identity. Both digests have a version in their canonical form: a changed form gets a new
-version, and `tests/unit/test_plan.py` holds the known digests of version 1.
+version, and `tests/unit/test_plan.py` holds the known digests of version 1. What a benchmark's own
+files add has a version of its own (`definition.py`), so that other tasks keep their digests.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any
 
 from snakeval.config.deployment import ServerDeployment
 from snakeval.config.model import Config
-from snakeval.plan.catalogue import Benchmark
 
 CANONICAL_VERSION = 1
 
@@ -30,10 +30,6 @@ SERVER_IDENTITY = ("type", "checkpoint_path", "hf_model_handle", "extra_args", "
 
 
 DEMO_MODEL = "snakeval-demo"
-
-
-DEFINITION_SUFFIXES = {".yaml", ".yml", ".json", ".jsonl", ".py", ".csv", ".tsv", ".txt"}
-"""What defines a benchmark; lm-eval's shared parts are named `..._yaml`, without a suffix."""
 
 
 def digest(content: Any, length: int = 12) -> str:
@@ -76,46 +72,6 @@ def params_that_decide(params: dict[str, Any]) -> dict[str, Any]:
         for key, value in params.items()
         if key not in HOW_NOT_WHAT and not (key == "extra" and not value)
     }
-
-
-def definition_of(benchmark: Benchmark) -> dict[str, Any] | None:
-    """What a definition of one's own, or a folder of task definitions, adds to the digest."""
-    found: dict[str, Any] = {}
-    definition = benchmark.definition
-    if benchmark.own:
-        found = {
-            key: value
-            for key, value in {
-                "kind": definition.kind,
-                "image": definition.image,
-                "command": definition.command,
-                "format": definition.format,
-                "eval_type": benchmark.details.eval_type,
-            }.items()
-            if value is not None
-        }
-    for folder in (definition.include_path, definition.files):
-        path = benchmark.folder(folder)
-        if path is not None:
-            found["files"] = files_revision(path)
-    return found or None
-
-
-def files_revision(folder: Path) -> str | None:
-    """A digest of the definition files in a folder (names and contents), None when unreadable.
-
-    Only definition-like files count: what a harness may write beside them (byte code, locks)
-    must not make a finished benchmark look changed.
-    """
-    entries = []
-    try:
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in DEFINITION_SUFFIXES or path.name.endswith("_yaml"):
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-                entries.append((path.relative_to(folder).as_posix(), content))
-    except OSError:
-        return None
-    return digest(entries, 16) if entries else None
 
 
 def dataset_revision(folder: Path) -> str | None:

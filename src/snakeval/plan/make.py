@@ -23,12 +23,12 @@ from snakeval.errors import InputError, Problem, nearest
 from snakeval.plan import auxiliary
 from snakeval.plan.auxiliary import Auxiliary
 from snakeval.plan.catalogue import Benchmark, with_own
+from snakeval.plan.definition import definition_of, definition_of_form_1, folder_of
 from snakeval.plan.identity import (
     CANONICAL_VERSION,
     DEMO_MODEL,
     SERVER_IDENTITY,
     dataset_revision,
-    definition_of,
     digest,
     params_that_decide,
     run_identity,
@@ -36,6 +36,7 @@ from snakeval.plan.identity import (
 )
 from snakeval.plan.run import PATHS_OF_TYPES, Endpoint, Keys, Run, Task
 from snakeval.plan.server import MODEL, READY_TIMEOUT, Server, hf_home_of, servers_of
+from snakeval.run_folder import forms
 from snakeval.run_folder.layout import RunPaths, TaskPaths, runs_in
 
 _KNOWN_PATH = re.compile(r"/(chat/completions|completions|embeddings)/?$")
@@ -153,9 +154,8 @@ def _as_written(task: Task) -> Task:
     """
     if task.published:
         return task
-    definition = task.benchmark.definition
-    folders = [task.benchmark.folder(name) for name in (definition.include_path, definition.files)]
-    here = all(folder is None or folder.exists() for folder in folders)
+    folder = folder_of(task.benchmark)
+    here = folder is None or folder.exists()
     written = _written(task)
     if written is None or (here and not written.published):
         return task
@@ -307,6 +307,7 @@ def _task(
         place=loaded.where,
         env_keys={name: (*keys, "env_vars", name) for keys, level in levels for name in level},
         identity=identity,
+        earlier_digest=_earlier(identity, benchmark),
         hf_home=hf_home_of(config.execution),
         umask=config.umask,
         image_mirror=config.execution.image_mirror,
@@ -317,6 +318,14 @@ def _task(
         auxiliary=asked,
         server_timeout=_server_timeout(servers.values()),
     )
+
+
+def _earlier(identity: dict[str, Any], benchmark: Benchmark) -> str | None:
+    """The digest under which earlier versions have kept the spec, where it is another."""
+    of_form_1 = definition_of_form_1(benchmark)
+    if of_form_1 == identity["definition"]:
+        return None
+    return digest({**identity, "definition": of_form_1})
 
 
 def _server_timeout(servers: Iterable[Server]) -> float:
@@ -432,17 +441,22 @@ def _named(drafts: Sequence[Task], run: RunPaths) -> tuple[Task, ...]:
         if len(candidates) > 1:
             for index in indexes:
                 for name in candidates:
-                    if run.task(name).work(drafts[index].digest).is_dir():
+                    if forms.found(
+                        run.task(name), drafts[index].digest, drafts[index].earlier_digest
+                    ):
                         names[index] = name
                         candidates.remove(name)
                         break
         for index in indexes:
             if index not in names:
                 names[index] = candidates.pop(0)
-    return tuple(
-        replace(task, name=names[index], paths=run.task(names[index]))
-        for index, task in enumerate(drafts)
-    )
+    return tuple(_placed(task, run.task(names[index])) for index, task in enumerate(drafts))
+
+
+def _placed(task: Task, paths: TaskPaths) -> Task:
+    """The task in its folder, under the digest that its work has there."""
+    there = forms.found(paths, task.digest, task.earlier_digest)
+    return replace(task, name=paths.dir.name, paths=paths, digest=there or task.digest)
 
 
 def _numbered(run: RunPaths) -> dict[str, set[str]]:

@@ -98,8 +98,15 @@ class Task:
     """Requests in flight at an endpoint, over all benchmarks of this machine, at most."""
     mount_home: bool = True
     """Whether the caller's home folder may be seen in the container, where the runtime shows it."""
+    earlier_digest: str | None = None
+    """That of the same spec in the form of earlier versions, where it is another."""
     definition_changed: bool = False
     """Of a task of a finished run: its files are no longer those that the result was made with."""
+
+    @cached_property
+    def present_digest(self) -> str:
+        """That of the spec in the present form; `digest` is where its result lies."""
+        return digest(self.identity)
 
     @property
     def where(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from snakeval.config.execution import PER_RUN
 from snakeval.config.source import host
 from snakeval.harness import Recipe, recipe_for
-from snakeval.harness.recipe import FILES_MOUNT
+from snakeval.plan.lm_eval_files import FILES_MOUNT
 from snakeval.plan.run import PATHS_OF_TYPES, Task
 from snakeval.render.bash import assigned, comment, here_document
 from snakeval.render.lib import job_file

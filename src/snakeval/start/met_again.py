@@ -1,10 +1,11 @@
-"""Run folders that are met again: those of an earlier layout are brought to this one."""
+"""Run folders that are met again: those of an earlier version are brought to this one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from snakeval.plan.run import Run
+from snakeval.run_folder import forms
 
 
 def take_over(runs: Iterable[Run]) -> Iterator[str]:
@@ -15,3 +16,6 @@ def take_over(runs: Iterable[Run]) -> Iterator[str]:
 
         for run in met:
             yield from version_1.take_over(run)
+            for task in run.tasks:
+                if task.earlier_digest:
+                    forms.note(task.paths, task.digest, task.present_digest)
