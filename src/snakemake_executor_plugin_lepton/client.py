@@ -6,6 +6,7 @@ from what may not. This is the plugin's only module that imports it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -21,8 +22,13 @@ PATIENCE = 300.0
 """Seconds that a creation is tried for."""
 QUESTION_PATIENCE = 30.0
 """Seconds that a question before the start is repeated for."""
+REFUSALS = 3
+"""Times that a token which is not taken is tried again: a service may stumble over it once."""
 LONGEST_LOG = 1_000_000
 """Bytes of a log that are kept, from its end."""
+
+ALL = "alive_and_archive"
+"""Jobs that have ended, too."""
 
 T = TypeVar("T")
 
@@ -32,7 +38,11 @@ class ServiceError(Exception):
 
 
 class Denied(ServiceError):
-    """The token is not taken, or may not do this."""
+    """The token may not do this; the text is the service's own."""
+
+
+class Unauthorized(Denied):
+    """The token is not taken: it has expired, or the service could not look it up."""
 
 
 class Missing(ServiceError):
@@ -60,13 +70,18 @@ class Unreachable(ServiceError):
 
 @dataclass(frozen=True)
 class Found:
-    """A job that the service has."""
+    """A job that the service has.
+
+    created  seconds since 1970, by the service's clock
+    state    in the service's own word
+    """
 
     id: str
     name: str
     phase: Phase
     labels: Mapping[str, str] = field(default_factory=dict)
     created: float = 0.0
+    state: str = ""
 
 
 class Service(Protocol):
@@ -94,37 +109,34 @@ class Service(Protocol):
         """Ids by name, and by id."""
         ...
 
+    def renew(self) -> None:
+        """Takes the token that is known here now: somebody may have logged in again."""
+        ...
+
 
 class Lepton:
-    """The service, through its SDK. Raises ServiceError where no workspace or token is known."""
+    """The service. Raises ServiceError where no workspace or token is known.
+
+    Jobs are created by the SDK, which looks at what it sends. They are asked for here: the SDK
+    waits two minutes for an answer, and leaves out of a list what its types do not know.
+    """
 
     def __init__(self, timeout: float = TIMEOUT) -> None:
         import logging
 
-        logging.getLogger("urllib3").setLevel(logging.ERROR)
-        try:
-            from leptonai.api.v2.client import APIClient
+        import requests
 
-            self._client = APIClient()
-        except ImportError:
-            raise
-        except Exception as error:
-            # Without a token the SDK ends in a TypeError of its own; with a file of `lep login`
-            # that it cannot read, in any.
-            raise Denied(
-                "no workspace and token of Lepton are known here: `lep login`, or set "
-                "LEPTON_WORKSPACE_ID and LEPTON_WORKSPACE_TOKEN"
-            ) from error
-        self._client._timeout = timeout
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
+        self._client = connected()
+        self._session = requests.Session()
+        self._timeout = timeout
+
+    def renew(self) -> None:
+        self._client = connected()
 
     @property
     def workspace(self) -> str:
         return str(self._client.workspace_id)
-
-    @property
-    def sdk(self) -> Any:
-        """The SDK's own client, for what is not about jobs."""
-        return self._client
 
     def create(self, body: dict[str, Any]) -> str:
         from leptonai.api.v2.types.job import LeptonJob
@@ -139,44 +151,35 @@ class Lepton:
         return str(made.metadata.id_)
 
     def phase(self, job: str) -> Phase:
-        found = asked(lambda: self._client.job.get(job))
-        return phase_of(found.status.state.value if found.status and found.status.state else None)
+        answer = self._call("GET", f"/jobs/{job}", params={"job_query_mode": ALL})
+        return asked(lambda: _found(answer.json()).phase)
 
     def find(self, labels: Mapping[str, str]) -> list[Found]:
         query = ",".join(f"{name}={value}" for name, value in labels.items())
-        jobs = asked(
-            lambda: self._client.job.list_all(job_query_mode="alive_and_archive", query=query)
-        )
-        found = [
-            Found(
-                str(job.metadata.id_),
-                str(job.metadata.name or job.metadata.id_),
-                phase_of(job.status.state.value if job.status and job.status.state else None),
-                job.metadata.labels or {},
-                (job.metadata.created_at or 0) / 1000,
-            )
-            for job in jobs
-        ]
+        found: dict[str, Found] = {}
+        for page in itertools.count(1):
+            params = {"job_query_mode": ALL, "query": query, "page": page, "page_size": 500}
+            answer = self._call("GET", "/jobs", params=params)
+            new = {job.id: job for job in asked(lambda answer=answer: _listed(answer.json()))}  # type: ignore[misc]
+            if new.keys() <= found.keys():
+                break
+            found |= new
         # A service that does not know the selector gives all jobs.
-        return [job for job in found if labels.items() <= job.labels.items()]
+        return [job for job in found.values() if labels.items() <= job.labels.items()]
 
     def stop(self, job: str) -> None:
-        asked(lambda: self._client.job.update(job, {"spec": {"stopped": True}}))
+        self._call("PATCH", f"/jobs/{job}", json={"spec": {"stopped": True}})
 
     def delete(self, job: str) -> None:
-        asked(lambda: self._client.job.delete(job, job_query_mode="alive_and_archive"))
+        self._call("DELETE", f"/jobs/{job}", params={"job_query_mode": ALL})
 
     def log(self, job: str) -> str:
-        texts = []
-        for replica in asked(lambda: self._client.job.get_replicas(job)):
-            texts.append(asked(lambda replica=replica: self._replica_log(job, replica)))  # type: ignore[misc]
-        return "\n".join(texts)
+        answer = self._call("GET", f"/jobs/{job}/replicas", params={"job_query_mode": ALL})
+        replicas = asked(lambda: [_id_of(each) for each in answer.json()])
+        return "\n".join(self._replica_log(job, replica) for replica in replicas)
 
-    def _replica_log(self, job: str, replica: Any) -> str:
-        # Not get_log: it ends at a character that two chunks share.
-        path = f"/jobs/{job}/replicas/{replica.metadata.id_ or replica.id_}/log"
-        response = self._client._get(path, stream=True, timeout=TIMEOUT)
-        self._client.job.ensure_ok(response)
+    def _replica_log(self, job: str, replica: str) -> str:
+        response = self._call("GET", f"/jobs/{job}/replicas/{replica}/log", stream=True)
         deadline = time.monotonic() + TIMEOUT
         kept = b""
         try:
@@ -184,12 +187,17 @@ class Lepton:
                 kept = (kept + chunk)[-LONGEST_LOG:]
                 if time.monotonic() > deadline:  # the log of a job that still runs has no end
                     break
-        except OSError:  # cut, or silent for as long as a call may take
+        except OSError as error:  # cut, or silent for as long as a call may take
             if not kept:
-                raise
+                raise Unreachable(_line(error)) from None
         finally:
             response.close()
         return kept.decode(errors="replace")
+
+    def _call(self, method: str, path: str, **more: Any) -> Any:
+        return answer_of(
+            self._client, method, path, session=self._session, timeout=self._timeout, **more
+        )
 
     def secrets(self) -> set[str]:
         return {secret.name for secret in asked(self._client.secret.list_all)}
@@ -199,20 +207,82 @@ class Lepton:
         return {str(name): str(group.id_) for group in groups for name in (group.name, group.id_)}
 
 
+def connected() -> Any:
+    """The SDK's client, with the workspace and token that are known here now. Raises Denied where
+    there are none."""
+    try:
+        from leptonai.api.v2.client import APIClient
+        from leptonai.api.v2.workspace_record import WorkspaceRecord
+
+        WorkspaceRecord.reload()  # somebody may have logged in since it was read
+        return APIClient()
+    except ImportError:
+        raise
+    except Exception as error:
+        # Without a token the SDK ends in a TypeError of its own; with a file of `lep login`
+        # that it cannot read, in any.
+        raise Denied(
+            "no workspace and token of Lepton are known here: `lep login`, or set "
+            "LEPTON_WORKSPACE_ID and LEPTON_WORKSPACE_TOKEN"
+        ) from error
+
+
+def answer_of(client: Any, method: str, path: str, session: Any = None, **more: Any) -> Any:
+    """What the service answers, as the `Response` of `requests`; ServiceError where it is an error.
+
+    client   the SDK's, for workspace and token
+    session  of `requests`, to keep connections
+    more     for `requests`
+    """
+    import requests
+
+    headers = {"Authorization": f"Bearer {client.auth_token}"}
+    if client.workspace_origin_url:
+        headers["origin"] = client.workspace_origin_url
+    url, ask = f"{client.url}{path}", (session or requests).request
+    response = asked(lambda: ask(method, url, headers=headers, **{"timeout": TIMEOUT, **more}))
+    if response.status_code >= 400:
+        raise _sorted(response)
+    return response
+
+
+def _found(said: Any) -> Found:
+    """A job as the service tells of it. A KeyError or the like: that is none."""
+    metadata, status = said["metadata"], said.get("status") or {}
+    return Found(
+        id=str(metadata["id"]),
+        name=str(metadata.get("name") or metadata["id"]),
+        phase=phase_of(status.get("state")),
+        labels=metadata.get("labels") or {},
+        created=(metadata.get("created_at") or 0) / 1000,
+        state=str(status.get("state") or ""),
+    )
+
+
+def _id_of(replica: Any) -> str:
+    return str((replica.get("metadata") or {}).get("id") or replica["id"])
+
+
+def _listed(said: Any) -> list[Found]:
+    return [_found(each) for each in (said.get("jobs") or [] if isinstance(said, dict) else said)]
+
+
 def asked(call: Callable[[], T]) -> T:
     """Makes a call of the SDK; sorts what it raises into ServiceErrors."""
     import requests
     from leptonai.api.v2.api_resource import ClientError, ServerError
-    from leptonai.api.v2.utils import WorkspaceError
+    from leptonai.api.v2.utils import WorkspaceError, WorkspaceUnauthorizedError
 
     try:
         return call()
     except (ClientError, ServerError) as error:
         raise _sorted(error.response) from None
     except WorkspaceError as error:  # its text has the ends of the token
-        raise Denied(_line(error.args[0])) from None
+        kind = Unauthorized if isinstance(error, WorkspaceUnauthorizedError) else Denied
+        raise kind(_line(error.args[0])) from None
     except requests.exceptions.InvalidHeader:  # its text has the token
-        raise Denied("the token has a line break or a space at an end; write it anew") from None
+        text = "it has a line break or a space at an end; write it anew"
+        raise Unauthorized(text) from None
     except requests.exceptions.Timeout:
         raise Unreachable("no answer in time") from None
     except requests.exceptions.RequestException as error:
@@ -228,7 +298,9 @@ def asked(call: Callable[[], T]) -> T:
 def _sorted(response: Any) -> ServiceError:
     status = int(response.status_code)
     text = f"{status}: {_line(_message(response.text))}".removesuffix(": ")
-    if status in (401, 403):
+    if status == 401:
+        return Unauthorized(text)
+    if status == 403:
         return Denied(text)
     if status in (404, 410):
         return Missing(text)
@@ -253,20 +325,38 @@ def _line(text: object) -> str:
     return " ".join(str(text).split())[:300]
 
 
+def in_words(error: ServiceError) -> str:
+    """What a refusal means for who waits, with the service's own words."""
+    if isinstance(error, Unauthorized):
+        return (
+            f"Lepton does not take the token ({error}): `lep login` again, or correct "
+            "LEPTON_WORKSPACE_TOKEN"
+        )
+    if isinstance(error, Denied):
+        return f"Lepton does not allow it ({error})"
+    return f"Lepton cannot be asked: {error}"
+
+
 def patiently(
     call: Callable[[], T],
     patience: float = QUESTION_PATIENCE,
     ended: threading.Event | None = None,
 ) -> T:
-    """Repeats a call, with longer and longer pauses, while the service does not answer it.
+    """Repeats a call, with longer and longer pauses, while the service does not answer it, and a
+    few times where it does not take the token.
 
     patience  seconds
     ended     nobody waits any more once it is set
     Raises ServiceError: Unreachable when nobody waits any more, others at once.
     """
-    from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
+    from tenacity import RetryCallState, Retrying, wait_exponential
 
     longer = wait_exponential(multiplier=0.5, max=15)
+
+    def again(state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        refused = isinstance(error, Unauthorized) and state.attempt_number <= REFUSALS
+        return refused or isinstance(error, Unreachable)
 
     def left(state: RetryCallState) -> float:
         return patience - (state.seconds_since_start or 0)
@@ -280,7 +370,7 @@ def patiently(
             raise Unreachable("nobody waits for the answer any more")
 
     return Retrying(
-        retry=retry_if_exception_type(Unreachable),
+        retry=again,
         stop=lambda state: longer(state) > left(state),
         wait=wait,
         sleep=pause,
@@ -300,6 +390,7 @@ def create_once(
 
     labels   of this one job, used once
     stopped  whether it is not wanted any more
+    A token that is not taken is asked for again, for as long as a question is repeated.
     Returns the job's id, and whether an answer was lost on the way: a creation that the service
     carries out very late may still make another one. Raises ServiceError: Unreachable where
     nobody knows whether there is a job.
@@ -312,10 +403,20 @@ def create_once(
         )
 
     deadline = time.monotonic() + patience
+    refused_until = time.monotonic() + min(patience, QUESTION_PATIENCE)
     wait, lost = 1.0, False
     while True:
         try:
             return service.create(body), lost
+        except Unauthorized as error:  # not carried out
+            if lost:
+                raise unknown(error) from None
+            if time.monotonic() > refused_until or stopped():
+                raise
+            pause(wait)
+            wait = min(wait * 2, 30.0)
+            service.renew()
+            continue
         except Unreachable as error:
             last, lost = error, True
         except ServiceError as error:

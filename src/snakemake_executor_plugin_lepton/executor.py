@@ -29,6 +29,7 @@ from snakemake_executor_plugin_lepton.client import (
     ServiceError,
     Unreachable,
     create_once,
+    in_words,
     patiently,
 )
 from snakemake_executor_plugin_lepton.hooks import Hooks
@@ -120,10 +121,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         try:
             found = refusals.secrets(wanted, self.service, self.hooks.secrets_to_come())
             return [*found, *self._node_groups(wanted)] or self._look_for_earlier(jobs)
-        except Denied as error:
-            return [f"Lepton refuses the token: {error}"]
         except ServiceError as error:
-            return [f"Lepton cannot be asked: {error}"]
+            return [in_words(error)]
 
     def _node_groups(self, wanted: list[spec.Wanted]) -> list[str]:
         names = {each.node_group for each in wanted if each.node_group}
@@ -194,7 +193,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
                 "snakemake-attempt": name,
                 **{key: spec.label_value(text) for key, text in self.hooks.labels_of(job).items()},
             },
-            watch=Watch(wanted.limit, float(self.workflow.execution_settings.latency_wait)),
+            watch=Watch(
+                wanted.limit,
+                float(self.workflow.execution_settings.latency_wait),
+                wanted.queue_limit,
+            ),
             staging=staging,
         )
 
@@ -316,14 +319,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         verdict = Verdict(tracked.refused) if tracked.refused else self._verdict(tracked)
         if verdict is None:
             return True
-        verdict = self._collected(tracked, verdict)
+        if not verdict.left:
+            verdict = self._collected(tracked, verdict)
         if self.stopping.is_set() and not verdict.success:
             return True  # stopped by us: no failure of the job
         if verdict.success:
             self._remove(tracked)
             self.report_job_success(info)
         else:
-            self._fail(info, tracked, verdict.cause)
+            self._fail(info, tracked, verdict.cause, verdict.left)
         return False
 
     def _verdict(self, tracked: Tracked) -> Verdict | None:
@@ -338,10 +342,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         except Missing:
             return tracked.watch.missing(tracked.written, now)
         except Denied as error:
-            return Verdict(
-                f"Lepton refuses the token ({error}); the job {tracked.id} may still run: log in "
-                f"again, and `lep job remove --id {tracked.id}`"
-            )
+            return self._refused(tracked, error)
         except ServiceError as error:
             phase = None
             tracked.failures += 1
@@ -351,6 +352,23 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
                 # Less often, and as seldom as the service asks for.
                 self.stopping.wait(min(max(error.wait, 2.0 ** min(tracked.failures, 5)), 60.0) / 2)
         return tracked.watch.look(phase, tracked.written, time.monotonic())
+
+    def _refused(self, tracked: Tracked, error: Denied) -> Verdict | None:
+        """The service says nothing of a job: it goes on, and is asked for with the token that is
+        known here by then."""
+        tracked.failures += 1
+        if tracked.failures == 1:
+            self.logger.warning(f"{tracked.id}: {in_words(error)}; the job goes on")
+        self.stopping.wait(min(2.0**tracked.failures, 60.0) / 2)
+        with contextlib.suppress(ServiceError):
+            self.service.renew()
+        return tracked.watch.refused(str(error), tracked.written, time.monotonic())
+
+    def _leave(self, tracked: Tracked) -> None:
+        """Lets a job run of which nobody could say how it is: a further attempt waits for it."""
+        self.registry.discard(tracked)
+        found = Found(str(tracked.id), tracked.name, Phase.UNKNOWN, tracked.labels)
+        self._earlier.setdefault(tracked.labels["snakemake-job"], []).append(found)
 
     def _collected(self, tracked: Tracked, verdict: Verdict) -> Verdict:
         """Brings what a job has written that was not run where its files are."""
@@ -366,9 +384,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         tracked.staging.remove()
         return verdict
 
-    def _fail(self, info: SubmittedJobInfo, tracked: Tracked, cause: str) -> None:
-        logs = self._log_of(tracked)
-        self._remove(tracked)
+    def _fail(
+        self, info: SubmittedJobInfo, tracked: Tracked, cause: str, left: bool = False
+    ) -> None:
+        logs = [] if left else self._log_of(tracked)
+        (self._leave if left else self._remove)(tracked)
         self.hooks.failed(tracked, cause)
         # Told here: with `quiet: [rules]` Snakemake keeps a job's error to itself.
         self.logger.error(f"{tracked.job.name}: Lepton job {tracked.id or tracked.name} {cause}")

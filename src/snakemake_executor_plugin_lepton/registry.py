@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snakemake_executor_plugin_lepton.client import Denied, Missing, ServiceError
+from snakemake_executor_plugin_lepton.client import Denied, Missing, ServiceError, Unauthorized
 from snakemake_executor_plugin_lepton.spec import Wanted
 from snakemake_executor_plugin_lepton.storage import Staging
 from snakemake_executor_plugin_lepton.watch import Exit, Verdict, Watch
@@ -89,10 +89,10 @@ def tried(call: Callable[[], None], times: int, pause: Callable[[float], object]
             call()
         except Missing:
             return ""
-        except Denied as error:
-            return str(error)
         except ServiceError as error:
             said = str(error)
+            if isinstance(error, Denied) and not isinstance(error, Unauthorized):
+                break
         else:
             return ""
     return said

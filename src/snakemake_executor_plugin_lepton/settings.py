@@ -47,6 +47,10 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc] # has no typ
     shared_memory_mb: Optional[str] = _setting(
         "Shared memory of a job in MB (resource lepton_shared_memory_mb)."
     )
+    queue_limit: Optional[str] = _setting(
+        "Minutes that a job may wait, in the queue or for its node, before it fails; a day if not "
+        "set (resource lepton_queue_limit)."
+    )
     ttl: Optional[str] = _setting(
         "Seconds after which the service forgets an ended job that nobody has collected; a day "
         "if not set. Collected jobs are deleted at once."

@@ -48,7 +48,11 @@ class Variable:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What one job asks for; `limit` is in seconds."""
+    """What one job asks for.
+
+    limit        seconds of work
+    queue_limit  seconds of waiting before that
+    """
 
     image: str
     shape: str
@@ -60,6 +64,7 @@ class Wanted:
     shared_memory: int | None = None
     ttl: int = DAY
     limit: float | None = None
+    queue_limit: float = float(DAY)
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -107,6 +112,7 @@ def wanted(
         shared_memory=_number(of("shared_memory_mb"), "lepton_shared_memory_mb"),
         ttl=_number(settings.ttl, "--lepton-ttl") or DAY,
         limit=limit_of(resources),
+        queue_limit=60.0 * (_number(of("queue_limit"), "lepton_queue_limit") or DAY / 60),
     )
 
 

@@ -20,6 +20,8 @@ ENDING_GRACE = 180.0
 SOON = 10.0
 """Seconds after which the end of a job without a written exit code is told, where the state says
 that it was no success."""
+REFUSED_PATIENCE = 900.0
+"""Seconds for which the service may refuse to say anything of a job (401, 403)."""
 MARGIN = 60.0
 """Seconds after the time limit at which the job is stopped from outside. Inside it is `timeout`
 that ends it, and the job can still say so."""
@@ -42,9 +44,13 @@ class Exit:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a job has ended; `cause` is empty for a success."""
+    """How a job has ended; `cause` is empty for a success.
+
+    left  it may still run, and is left to: nobody could ask
+    """
 
     cause: str = ""
+    left: bool = False
 
     @property
     def success(self) -> bool:
@@ -58,18 +64,22 @@ SUCCESS = Verdict()
 class Watch:
     """What was seen of one job. All times are seconds of one clock.
 
-    limit    seconds of work, None: without
-    latency  seconds until a file that was written on the storage must be seen here
+    limit        seconds of work, None: without
+    latency      seconds until a file that was written on the storage must be seen here
+    queue_limit  seconds of waiting without a break, None: without
     """
 
     limit: float | None = None
     latency: float = 10.0
+    queue_limit: float | None = None
     worked: float = 0.0
     _running_at: float | None = None
     _unknown_since: float | None = None
     _ended_since: float | None = None
     _ending_since: float | None = None
     _missing: int = 0
+    _refused_since: float | None = None
+    _waiting_since: float | None = None
 
     def look(self, phase: Phase | None, written: Exit | None, now: float) -> Verdict | None:
         """The verdict after one look; None: it goes on.
@@ -84,6 +94,7 @@ class Watch:
             return Verdict(self._over())
         if phase is None:
             return None
+        self._refused_since = None
         if phase is not Phase.UNKNOWN:
             self._unknown_since = None
         if phase is not Phase.ENDING:
@@ -101,13 +112,26 @@ class Watch:
             return None
         if phase.live:
             self._ended_since = None
-            return None
+            return self._waited(phase, now)
         self._ended_since = now if self._ended_since is None else self._ended_since
         perhaps_well = phase in (Phase.COMPLETED, Phase.GONE)
         latency = self.latency if perhaps_well else min(self.latency, SOON)
         if now - self._ended_since < latency:  # the file may yet be seen
             return None
         return Verdict(_ENDED[phase])
+
+    def _waited(self, phase: Phase, now: float) -> Verdict | None:
+        if phase is not Phase.WAITING:
+            self._waiting_since = None
+            return None
+        self._waiting_since = now if self._waiting_since is None else self._waiting_since
+        if self.queue_limit is None or now - self._waiting_since <= self.queue_limit:
+            return None
+        minutes = self.queue_limit / 60
+        return Verdict(
+            f"has waited for {minutes:g} minutes and was not started: is there a machine of its "
+            "shape in its node group? (lepton-queue-limit)"
+        )
 
     def missing(self, written: Exit | None, now: float) -> Verdict | None:
         """The service says that there is no such job."""
@@ -118,6 +142,23 @@ class Watch:
         if self._missing < MISSING_LIMIT:
             return None
         return Verdict("has vanished: the service does not know it any more")
+
+    def refused(self, said: str, written: Exit | None, now: float) -> Verdict | None:
+        """The service does not say how it is: the token is not taken, or may not ask. That says
+        nothing of the job, which goes on.
+
+        said  the service's words
+        """
+        if verdict := self.look(None, written, now):
+            return verdict
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        if now - self._refused_since < REFUSED_PATIENCE:
+            return None
+        return Verdict(
+            f"was left running: for {REFUSED_PATIENCE / 60:g} minutes the service has not said how "
+            f"it is ({said}). A further start or attempt waits for it",
+            left=True,
+        )
 
     def _count(self, phase: Phase | None, now: float) -> None:
         """Time between two looks that both saw it running was work; so is time without a look."""

@@ -182,7 +182,21 @@ def test_a_wrong_token_is_told_at_once(
 ) -> None:
     monkeypatch.setenv("LEPTON_WORKSPACE_TOKEN", "another")
     said = Living(make()).ended()
-    assert "Unauthorized" in said
+    assert "does not take the token (401: no such token): `lep login` again" in said
+
+
+def test_a_token_that_is_not_taken_for_a_while_ends_no_endpoint(
+    older: LeptonService, make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older.deployments.hold()
+    living = Living(make())
+    wait_until(lambda: older.deployments.alive)
+    older.faults.add("GET", "/deployments/[^/]+$", status=403, body=b'{"message": "no quota"}')
+    wait_until(lambda: "does not allow it (403: no quota)" in capsys.readouterr().out)
+    older.deployments.release()
+    wait_until(lambda: living.address)
+    older.faults.add("DELETE", "/deployments/[^/]+$", status=401)
+    assert living.stop() == "" and not older.deployments.alive and not older.secrets
 
 
 def test_one_that_dies_at_once_is_given_up_and_its_log_is_there(

@@ -17,6 +17,7 @@ from snakemake_executor_plugin_lepton.client import (
     Missing,
     Rejected,
     ServiceError,
+    Unauthorized,
     Unreachable,
     asked,
     create_once,
@@ -37,7 +38,7 @@ def response(status: int, **headers: str) -> requests.Response:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((400, Rejected), (401, Denied), (403, Denied), (404, Missing), (409, Conflict)),
+        *((400, Rejected), (401, Unauthorized), (403, Denied), (404, Missing), (409, Conflict)),
         *((408, Unreachable), (410, Missing), (422, Rejected), (429, Unreachable)),
         *((500, Unreachable), (502, Unreachable), (503, Unreachable), (504, Unreachable)),
     ],
@@ -90,11 +91,17 @@ class Scripted:
         self.creations = list(creations)
         self.blind = blind
         self.jobs: list[Found] = []
+        self.renewed = 0
+
+    def renew(self) -> None:
+        self.renewed += 1
 
     def create(self, body: dict[str, Any]) -> str:
         told = self.creations.pop(0)
         if told == "denied":
-            raise Denied("401")
+            raise Denied("403")
+        if told == "unauthorized":
+            raise Unauthorized("401")
         if told != "failed":
             self.jobs.append(Found(f"job-{len(self.jobs)}", "one", Phase.WAITING, LABELS))
         if told == "ok":
@@ -148,6 +155,26 @@ def test_what_is_not_wanted_any_more_is_not_tried_again() -> None:
 def test_a_refused_creation_is_not_tried_again() -> None:
     with pytest.raises(Denied):
         created(Scripted("denied"))
+
+
+def test_a_creation_for_which_the_token_was_not_taken_is_tried_with_the_one_known_by_then() -> None:
+    service = Scripted("unauthorized", "unauthorized", "ok")
+    assert created(service) == ("job-0", False)
+    assert service.renewed == 2
+
+
+def test_one_refused_token_is_not_the_last_word() -> None:
+    answers: list[ServiceError | None] = [Unauthorized("401"), None]
+
+    def stumbles() -> str:
+        if error := answers.pop(0):
+            raise error
+        return "said"
+
+    assert patiently(stumbles) == "said"
+    answers = [Denied("403")]
+    with pytest.raises(Denied):
+        patiently(stumbles)
 
 
 def test_the_workspace_token_is_in_no_message() -> None:
@@ -205,12 +232,13 @@ def test_a_log_that_falls_silent_is_shown_as_far_as_it_has_come() -> None:
 
     def service(chunks: Any) -> Lepton:
         lepton: Any = object.__new__(Lepton)
-        response = SimpleNamespace(iter_content=chunks, close=lambda: None)
-        replica = SimpleNamespace(metadata=SimpleNamespace(id_="r"))
-        lepton._client = SimpleNamespace(
-            _get=lambda *_, **__: response,
-            job=SimpleNamespace(ensure_ok=lambda _: True, get_replicas=lambda _: [replica]),
+        replicas = SimpleNamespace(status_code=200, json=lambda: [{"metadata": {"id": "r"}}])
+        log = SimpleNamespace(status_code=200, iter_content=chunks, close=lambda: None)
+        lepton._client = SimpleNamespace(auth_token="t", workspace_origin_url="", url="http://x")
+        lepton._session = SimpleNamespace(
+            request=lambda _, url, **__: log if url.endswith("/log") else replicas
         )
+        lepton._timeout = 1.0
         return lepton  # type: ignore[no-any-return]
 
     assert service(stream).log("job") == "the disk is on fire"

@@ -19,12 +19,14 @@ import pytest
 from rig.lepton_service import LeptonService
 from rig.waiting import PATIENCE
 from snakemake_executor_plugin_lepton import executor as module
+from snakemake_executor_plugin_lepton import watch
 from snakemake_executor_plugin_lepton.client import (
     Denied,
     Found,
     Missing,
     Rejected,
     ServiceError,
+    Unauthorized,
     Unreachable,
     create_once,
 )
@@ -44,6 +46,10 @@ class Scripted:
         self.state = Phase.RUNNING
         self.failing: dict[str, ServiceError] = {}
         self.answers_lost = 0
+        self.renewed = 0
+
+    def renew(self) -> None:
+        self.renewed += 1
 
     def _may_fail(self, call: str) -> None:
         if call in self.failing:
@@ -276,6 +282,33 @@ def test_jobs_of_an_earlier_start_are_taken_over_or_ended_before_another_one(
     assert list(service.jobs) == ["job-2"]
 
 
+@pytest.mark.parametrize("error", [Unauthorized("401: expired"), Denied("403: no quota for you")])
+def test_a_refusal_is_no_end_of_healthy_work_and_a_further_attempt_waits_for_it(
+    begin: Begin, service: Scripted, monkeypatch: pytest.MonkeyPatch, error: Denied
+) -> None:
+    start = begin()
+    start.executor.stopping.wait = lambda _: False
+    info = start.submit(job())
+    # given a service that does not say how the job is: it goes on, with the token known by then
+    service.failing = dict.fromkeys(("phase", "stop", "delete", "log"), error)
+    assert start.looked_at(info) and start.looked_at(info)
+    assert service.renewed == 2
+    (told,) = [line for line in start.executor.logger if "goes on" in line]
+    assert str(error) in told and ("`lep login`" in told) == isinstance(error, Unauthorized)
+    # when all patience is used up, it is left as it is, and said to be
+    monkeypatch.setattr(watch, "REFUSED_PATIENCE", 0.0)
+    assert not start.looked_at(info)
+    assert "was left running" in start.said[0] and str(error) in start.said[0]
+    assert list(service.jobs) == ["job-1"]
+    # then a further attempt waits for it, and makes no second one
+    service.failing = {}
+    again = start.submit(job())
+    assert again.aux["tracked"].id == "job-1" and service.made == 1
+    (again.aux["tracked"].folder / "exit").write_text("0\n")
+    assert not start.looked_at(again)
+    assert start.said[1] == "success"
+
+
 def test_what_became_unusable_after_the_start_fails_alone(begin: Begin, service: Scripted) -> None:
     start = begin()
     assert start.submit(job(runtime=0)) is None
@@ -316,7 +349,11 @@ def test_files_of_two_working_directories_of_the_same_path_are_not_mixed(
     ("settings", "variables", "said"),
     [
         ({}, {"LEPTON_WORKSPACE_TOKEN": ""}, ["`lep login`"]),
-        ({}, {"LEPTON_WORKSPACE_TOKEN": "wrong"}, ["Lepton refuses the token: 401"]),
+        (
+            {},
+            {"LEPTON_WORKSPACE_TOKEN": "wrong"},
+            ["Lepton does not take the token (401: no such token): `lep login`"],
+        ),
         (
             {"env": "KEY=secret:nowhere", "node_group": "gpus"},
             {},

@@ -7,6 +7,7 @@ from snakemake_executor_plugin_lepton.watch import (
     ENDING_GRACE,
     MARGIN,
     MISSING_LIMIT,
+    REFUSED_PATIENCE,
     UNKNOWN_GRACE,
     Exit,
     Watch,
@@ -85,6 +86,31 @@ def test_a_quick_failure_that_was_never_running_is_told() -> None:
 def test_no_answer_of_the_service_says_nothing_about_the_job() -> None:
     watch = Watch()
     assert all(watch.look(None, None, float(second)) is None for second in range(0, 7200, 60))
+
+
+def test_a_refusal_to_say_how_a_job_is_says_nothing_about_the_job_for_a_quarter_of_an_hour() -> (
+    None
+):
+    watch = Watch()
+    assert watch.refused("401: expired", None, 0.0) is None
+    assert watch.refused("401: expired", None, REFUSED_PATIENCE - 1) is None
+    assert watch.look(Phase.RUNNING, None, REFUSED_PATIENCE) is None  # taken: counted anew
+    assert watch.refused("401: expired", None, REFUSED_PATIENCE + 1) is None
+    verdict = watch.refused("401: expired", None, 2 * REFUSED_PATIENCE + 1)
+    assert verdict and verdict.left and "was left running" in verdict.cause
+    # and what it has written decides whoever refuses what
+    ended = watch.refused("401: expired", Exit(0), 2 * REFUSED_PATIENCE + 2)
+    assert ended and ended.success
+
+
+def test_a_job_may_wait_for_a_machine_for_so_long_and_no_longer() -> None:
+    watch = Watch(queue_limit=3600)
+    assert watch.look(Phase.WAITING, None, 0.0) is None
+    assert watch.look(Phase.WAITING, None, 3600.0) is None
+    assert watch.look(Phase.RUNNING, None, 3601.0) is None
+    assert watch.look(Phase.WAITING, None, 9000.0) is None  # preempted: counted anew
+    verdict = watch.look(Phase.WAITING, None, 12601.0)
+    assert verdict and "has waited for 60 minutes" in verdict.cause and not verdict.left
 
 
 def test_an_unknown_state_has_a_minute_to_pass() -> None:

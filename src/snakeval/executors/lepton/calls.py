@@ -12,7 +12,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from snakemake_executor_plugin_lepton import client as plugin
-from snakemake_executor_plugin_lepton.client import Denied, ServiceError, Unreachable, asked
+from snakemake_executor_plugin_lepton.client import (
+    Denied,
+    ServiceError,
+    Unreachable,
+    answer_of,
+    asked,
+)
 
 PATIENCE = 120.0
 """Seconds for which a call is repeated."""
@@ -30,10 +36,7 @@ class GivenUp(ServiceError):
 def in_words(error: Exception) -> str:
     """What the service said, in one line, and what to do about it."""
     if isinstance(error, Denied):
-        return (
-            f"Lepton refuses the token ({error}); `lep login` again, or correct "
-            "LEPTON_WORKSPACE_TOKEN"
-        )
+        return plugin.in_words(error)
     return str(error) or type(error).__name__
 
 
@@ -66,10 +69,11 @@ def patiently(
 
 
 def connect() -> Any:
-    """The SDK's client. Raises GivenUp where there are no credentials."""
+    """The SDK's client, with the credentials that are known here now. Raises GivenUp where there
+    are none."""
     os.environ.setdefault("LEPTON_LOG_LEVEL", "ERROR")
     try:
-        return plugin.Lepton().sdk
+        return plugin.connected()
     except ServiceError as error:
         raise GivenUp(f"no credentials for Lepton: {NO_CREDENTIALS}") from error
 
@@ -81,8 +85,11 @@ def family_of(client: Any, ended: threading.Event | None = None) -> Any:
     """
     from leptonai.api.v2.client import reset_new_deployment_api_flag_cache
 
-    info: Any = patiently(client.info, "asking the workspace", ended=ended)
-    newer = info.features is not None and info.features.enable_new_deployment_api is True
+    # Not client.info(): of a refusal it keeps no word of the service's.
+    workspace: Any = patiently(
+        lambda: answer_of(client, "GET", "/workspace").json(), "asking the workspace", ended=ended
+    )
+    newer = (workspace.get("features") or {}).get("enable_new_deployment_api") is True
     for _ in range(5):
         if client.new_deployment_api_enabled == newer:
             return client.deployment

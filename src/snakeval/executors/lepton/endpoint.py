@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from snakemake_executor_plugin_lepton.client import Conflict, Missing, ServiceError, asked
+from snakemake_executor_plugin_lepton.client import Conflict, Denied, Missing, ServiceError, asked
 from snakeval.config.lepton import OWN_TOKEN
 from snakeval.executors.lepton import calls as lepton_calls
 from snakeval.executors.lepton.calls import GivenUp, connect, family_of, in_words, patiently
@@ -45,6 +45,8 @@ GRACE = min(60.0, 12 * POLL)
 """Seconds that an endpoint may report Error or an unknown state before we give up."""
 GONE = 3
 """Looks in a row that must not find an endpoint before it counts as gone."""
+REFUSED_PATIENCE = 120 * POLL
+"""Seconds for which the service may refuse to say anything of an endpoint that is not ready yet."""
 BY_HAND = "look, and delete it by hand: `lep endpoint remove --name {name}`"
 
 
@@ -219,6 +221,7 @@ class Endpoint:
         scales = self.wanted["spec"]["resource_requirement"]["min_replicas"] == 0
         was_ready, missed, doubtful_since, last = False, 0, 0.0, ""
         followed: set[str] = set()
+        refused_since = 0.0
         while not self.ended.is_set():
             try:
                 found = self.look(patience=0.0)
@@ -227,11 +230,17 @@ class Endpoint:
                 self.ended.wait(POLL)
                 continue
             except ServiceError as error:
-                if not was_ready:
+                # Whether the token is taken says nothing of the endpoint.
+                refused_since = refused_since or time.monotonic()
+                refused = time.monotonic() - refused_since
+                patient = isinstance(error, Denied) and refused < REFUSED_PATIENCE
+                if not was_ready and not patient:
                     raise GivenUp(in_words(error)) from error
                 last = self._tell(in_words(error), last)
+                self.renew()
                 self.ended.wait(POLL)
                 continue
+            refused_since = 0.0
             missed = missed + 1 if found is None else 0
             if missed >= GONE:
                 raise GivenUp(f"the endpoint {self.name} is gone: somebody has deleted it")
@@ -253,6 +262,12 @@ class Endpoint:
                 was_ready = True
                 write_atomically(self.address, url_of(found) + "\n")
             self.ended.wait(POLL)
+
+    def renew(self) -> None:
+        """Takes the credentials that are known here now: somebody may have logged in again."""
+        with contextlib.suppress(ServiceError):
+            self.client = connect()
+            self.api = family_of(self.client, self.ended)
 
     def _tell(self, text: str, last: str) -> str:
         if text != last:

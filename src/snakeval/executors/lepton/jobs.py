@@ -74,7 +74,7 @@ def live_jobs(run: RunPaths) -> dict[str, Job]:
         tasks[label]: Job(
             id=jobs[-1].id,
             waiting=jobs[-1].phase is Phase.WAITING,
-            reason="it is not at work yet",
+            reason=f"Lepton says {jobs[-1].state}" if jobs[-1].state else "not at work yet",
             where="Lepton",
             elapsed=max(0.0, time.time() - jobs[-1].created),
         )
