@@ -70,6 +70,71 @@ def test_an_attempt_without_a_gateway_is_not_judged_by_an_older_ledger(judged: A
     assert cause is None and report["unanswered"] is None and "gateway" not in report
 
 
+def test_a_model_that_was_changed_on_the_way_has_no_score(judged: Any) -> None:
+    asked = {**ANSWERED, "model": "m"}
+    cause, _ = judged([asked] * 7 + [{**asked, "named": "other"}] * 3)
+    assert "3 of 10 answers name another model than the rest ('other', asked for 'm')" in cause
+
+
+def test_another_name_of_the_model_is_told_and_no_failure(judged: Any) -> None:
+    cause, report = judged([{**ANSWERED, "model": "m", "named": "m-2026"}] * 10)
+    assert cause is None
+    assert "answers name another model than the one asked for: 'm-2026'" in report["notes"]
+
+
+def test_an_alias_of_several_models_is_meant_where_the_config_says_so(judged: Any) -> None:
+    asked = {**ANSWERED, "model": "m"}
+    cause, _ = judged([asked] * 7 + [{**asked, "named": "other"}] * 3, check_model=False)
+    assert cause is None
+
+
+def test_an_answer_that_was_asked_anew_of_the_right_model_counts(judged: Any) -> None:
+    asked = {**ANSWERED, "model": "m"}
+    judged([asked] * 9 + [{**asked, "named": "other"}])
+    cause, _ = judged([{**asked, "key": "9", "attempt": 2}])
+    assert cause is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "note"),
+    [
+        ([{"finish": "length"}] * 10, "every answer was cut for length"),
+        ([{"finish": "length"}] * 3 + [{}] * 7, "3 of 10 answers were cut for length"),
+        ([{"text": "00"}] * 10, "all 10 answers say the same"),
+        ([{"empty": True}] + [{}] * 9, "1 of 10 answers are empty"),
+        ([{"finish": "content_filter"}] * 2 + [{}] * 8, "('content_filter': 2)"),
+    ],
+)
+def test_what_the_answers_are_like_is_told_beside_the_score(
+    judged: Any, lines: list[dict[str, Any]], note: str
+) -> None:
+    known = [{"text": str(number), "finish": "stop"} for number in range(10)]
+    _, report = judged([{**ANSWERED, **k, **line} for k, line in zip(known, lines, strict=True)])
+    assert any(note in each for each in report["notes"]), report["notes"]
+
+
+def test_ordinary_answers_need_no_note(judged: Any) -> None:
+    _, report = judged([{**ANSWERED, "text": str(n), "finish": "stop"} for n in range(10)])
+    assert report["notes"] == []
+
+
+def test_tokens_and_times_of_all_requests_are_the_result_s_own(judged: Any) -> None:
+    tokens = {"prompt": 10, "completion": 4}
+    failed = {**REFUSED, "outcome": "no answer", "tokens": tokens}
+    again = {**ANSWERED, "key": "0", "attempt": 2, "tokens": tokens}
+    _, report = judged([failed] + [{**ANSWERED, "tokens": tokens}] * 9 + [again])
+    totals = report["totals"]
+    assert (totals["requests"], totals["answers"]) == (11, 10)
+    assert (totals["prompt_tokens"], totals["completion_tokens"]) == (110, 44)
+    assert (totals["median_latency_ms"], totals["p99_latency_ms"]) == (1000, 1000)
+
+
+def test_tokens_that_are_told_of_some_answers_only_are_unknown(judged: Any) -> None:
+    some = [{**ANSWERED, "tokens": {"prompt": 10, "completion": 4}}]
+    _, report = judged(some + [ANSWERED] * 9)
+    assert "completion_tokens" not in report["totals"] and report["totals"]["answers"] == 10
+
+
 def planned(folder: Path, params: dict[str, Any] | None = None, **more: Any) -> Task:
     endpoint = {"url": "http://h/v1/chat/completions", "model_id": "m", "api_key_name": "MY_KEY"}
     content = {

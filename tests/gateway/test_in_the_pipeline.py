@@ -48,6 +48,9 @@ def test_a_benchmark_is_published_and_all_it_asked_is_in_the_ledger(
     account = account_of(project)
     assert (account.answered, account.unanswered) == (SAMPLES, 0)
     assert account.tokens["completion"] > 0 and endpoint.answers.total() == SAMPLES
+    (row,) = project.rows()
+    assert (row["requests"], row["answers"], row["replayed"]) == (SAMPLES, SAMPLES, 0)
+    assert row["completion_tokens"] == account.tokens["completion"] and row["p99_latency_ms"] > 0
     check = json.loads((record_of(project) / "check.json").read_text())
     assert check["unanswered"] == 0 and check["gateway"]["model"]["answered"] == SAMPLES
 
@@ -128,6 +131,23 @@ def test_failures_are_known_where_a_harness_tells_none_in_the_next_attempt_too(
     refused = project.snakemake("--retries", "1").refused()
     assert "4 of 8 samples got no answer" in refused.output
     assert len(project.status("blind")["attempts"]) == 2
+
+
+def test_a_model_that_is_swapped_in_the_middle_gives_no_score(
+    tmp_path: Path, endpoint: ScriptedEndpoint
+) -> None:
+    def answer(prompt: str) -> str:
+        endpoint.models = [MODEL] if endpoint.answers.total() < 5 else ["quite-another"]
+        return "2"
+
+    endpoint.answer = answer
+    project = through_the_gateway(
+        Project(tmp_path, endpoint.chat_url), {"name": "own.blind"}, harnesses=asking(SAMPLES)
+    )
+    refused = project.snakemake("--retries", "0").refused()
+    named = account_of(project, "blind").other_models.total()
+    assert 0 < named < SAMPLES
+    assert f"{named} of {SAMPLES} answers name another model" in refused.output
 
 
 def test_what_the_nemo_image_asks_goes_through_it(

@@ -22,6 +22,7 @@ from rig.waiting import wait_until
 from snakeval.job.gateway.accounts import Account, accounts, unanswered
 from snakeval.job.gateway.asked import Occurrences, asked
 from snakeval.job.gateway.ledger import ANSWERS, LEDGER, Answers, Ledger, Stored, rows
+from snakeval.job.gateway.tally import answers_of, live, totals_of
 
 Start = Callable[..., Gateway]
 
@@ -312,8 +313,37 @@ def test_readers_count_by_endpoint_and_take_no_replay_for_paid(tmp_path: Path) -
     found = accounts(tmp_path)
     assert unanswered(tmp_path / LEDGER) == {"model": 1, "judge": 1}
     assert found["model"].requests == 3 and found["model"].tokens == tokens
-    assert found["model"].latency == {"median": 2.0, "p90": 2.0, "p99": 2.0}
+    assert set(found["model"].latency) == {"mean", "median", "p90", "p99", "max"}
+    assert set(found["model"].latency.values()) == {2.0}
     assert found["model"].answers_per_second == 0.5
     assert found["judge"].failures == {"unreachable": 1}
     assert accounts(tmp_path / "nothing") == {} and Account().answers_per_second is None
     assert TOKEN not in json.dumps({name: each.as_json() for name, each in found.items()})
+
+
+def test_answers_by_another_model_than_the_rest_are_asked_again(tmp_path: Path) -> None:
+    ledger, answers = Ledger(tmp_path), Answers(tmp_path)
+    for key, named in (("aa", None), ("bb", None), ("cc", "other")):
+        at = answers.keep(Stored("application/json", 1.5, key.encode()))
+        line = {"key": key, "occurrence": 0, "at": at, "outcome": "answered", "model": "m"}
+        ledger.add({**line, "named": named} if named else line)
+    kept = Answers(tmp_path)
+    assert [kept.take(bytes.fromhex(key), 0) is not None for key in ("aa", "bb", "cc")] == [
+        True, True, False,
+    ]  # fmt: skip
+    assert Answers(tmp_path, of_one_model=False).take(b"\xcc", 0) is not None
+
+
+def test_sums_are_told_while_it_runs(start: Start, endpoint: ScriptedEndpoint) -> None:
+    gateway = start(endpoint.chat_url)
+    gateway.ask(question("What is 1 + 1?"))
+    wait_until(lambda: answers_of(live(gateway.record), "model") == 1)
+    told = live(gateway.record)
+    assert totals_of(told, "model")["requests"] == 1
+    gateway.end()
+    second = start(endpoint.chat_url, attempt=2)
+    second.ask(question("What is 1 + 1?"))
+    wait_until(lambda: answers_of(live(second.record), "model") == 1)
+    told = live(second.record)
+    assert told["attempt"] == 2
+    assert totals_of(told, "model")["requests"] == totals_of(told, "model")["replayed"] == 1

@@ -32,6 +32,16 @@ COLUMNS = [
     "cause",
     "image",
     "artifacts",
+    "requests",
+    "answers",
+    "replayed",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost",
+    "median_latency_ms",
+    "p99_latency_ms",
+    "answers_per_second",
+    "tokens_per_second",
 ]
 
 

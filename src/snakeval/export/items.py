@@ -11,10 +11,10 @@ from snakeval.job import attempt
 from snakeval.job.record import completed
 from snakeval.plan.identity import digest
 from snakeval.plan.run import Run, Task
-from snakeval.results.tables import part_of, rows
+from snakeval.results.tables import USED, part_of, rows
 
-ABOUT_SCORES = ("better", "lowest", "highest")
-"""Columns that say how a score is to be read; they change no score."""
+ABOUT_SCORES = ("better", "lowest", "highest", *USED)
+"""Columns that say how a score is to be read, and what it has cost; they change no score."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +86,12 @@ class Item:
                 name, number = f"{score_name(row)}_{number}", number + 1
             found[name] = float(row["value"])
         return found
+
+    @property
+    def used(self) -> dict[str, float]:
+        """What was asked and paid for it: the columns `USED` that are known."""
+        row = self.rows[0]
+        return {name: float(row[name]) for name in USED if row[name] is not None}
 
     def digest(self, options: Destination, target: str) -> str:
         """Of everything that decides what is sent, and where to."""

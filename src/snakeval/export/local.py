@@ -93,6 +93,7 @@ def _json(items: list[Item], options: LocalExport) -> str:
                         "harness": item.harness,
                         "container": item.image,
                         "scores": item.metrics(options),
+                        **({"used": item.used} if item.used else {}),
                         "timestamp": item.finished,
                         "executor": item.executor,
                     }

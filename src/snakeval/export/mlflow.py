@@ -200,6 +200,7 @@ def _tags(item: Item, options: MlflowExport, parent: str | None) -> dict[str, st
         "mlflow.runName": options.run_name or f"eval-{item.invocation_id}-{item.name}",
         "mlflow.note.content": options.description,
         "mlflow.parentRunId": parent,
+        **{f"used.{name}": f"{value:.10g}" for name, value in item.used.items()},
         **options.tags,
     }
     return _clean(without(tags, item.run.secrets), TAG_LENGTH)

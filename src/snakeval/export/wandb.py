@@ -124,6 +124,7 @@ def _of_one(item: Item) -> dict[str, Any]:
         "image": item.image,
         "spec_digest": item.task.digest,
         "timestamp": item.finished,
+        "used": item.used,
     }
 
 

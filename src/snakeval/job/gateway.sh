@@ -16,6 +16,7 @@ begin_gateway() {
     endpoints=(--endpoint model SNAKEVAL_UPSTREAM ${SNAKEVAL_KEY+SNAKEVAL_KEY})
     (
         export PYTHONSAFEPATH='' SNAKEVAL_UPSTREAM="$endpoint_url" SNAKEVAL_TOKEN="$gateway_token"
+        [ "$check_model" = yes ] || endpoints+=(--any-model)
         for entry in "$@"; do
             count=$((count + 1))
             export "SNAKEVAL_UPSTREAM_$count=${entry#* }"

@@ -27,6 +27,7 @@ from typing import Any
 from . import answer_cache, hostile, record
 from .checked import content
 from .files import write_atomically
+from .gateway import told
 from .gateway.accounts import Account, accounts
 from .harness_log import Log, listed, read_log, reason
 from .result_formats import (
@@ -45,9 +46,6 @@ __all__ = ["CheckFailed", "check", "forget_errors", "progress", "read_results"]
 
 INTERRUPTED_MARKER = ".nemo_evaluator_interrupted"
 SERVER_ERROR_MARKER = ".nemo_evaluator_server_error"
-
-MODEL = "model"
-"""The gateway's name for the endpoint of the model under evaluation."""
 
 DISK_FULL_CAUSE = "the disk is full; free some space below the work folder and start again"
 
@@ -101,18 +99,38 @@ def check(
     except CheckFailed as failed:
         # lm-eval only warns when it cannot write its results, and ends with exit code 0.
         raise CheckFailed(DISK_FULL_CAUSE) if log.disk_full else failed from failed
-    results = replace(results, coverage=_as_the_gateway_has_it(results.coverage, asked or {}))
+    results = _as_the_gateway_has_it(results, asked or {})
     _check_coverage(results.coverage, wanted, log)
     _check_servers_beside(results.coverage, wanted, asked or {})
+    _check_one_model(wanted, asked or {})
     return held_against_samples(results, work_dir, wanted)
 
 
-def _as_the_gateway_has_it(coverage: Coverage, asked: Mapping[str, Account]) -> Coverage:
+def _as_the_gateway_has_it(results: Results, asked: Mapping[str, Account]) -> Results:
     """What the gateway saw is known, also where the harness keeps it to itself."""
-    account = asked.get(MODEL)
+    notes = [note for name, account in asked.items() for note in told.notes(name, account)]
+    account = asked.get(told.MODEL)
     if account is None:
-        return coverage
-    return replace(coverage, unanswered=max(account.unanswered, coverage.unanswered or 0))
+        return replace(results, notes=(*results.notes, *notes))
+    coverage, known = results.coverage, account.unanswered
+    if coverage.unanswered not in (None, known):
+        notes.append(
+            f"the harness counts {coverage.unanswered} samples without an answer, the gateway "
+            f"{known} requests"
+        )
+    return replace(
+        results,
+        coverage=replace(coverage, unanswered=max(known, coverage.unanswered or 0)),
+        totals={**results.totals, **told.totals(account)},
+        notes=(*results.notes, *notes),
+    )
+
+
+def _check_one_model(spec: Spec, asked: Mapping[str, Account]) -> None:
+    """A model that was swapped in the middle has no score."""
+    account = asked.get(told.MODEL)
+    if account and spec.check_model and (cause := told.several_models(account)):
+        raise CheckFailed(cause)
 
 
 def _check_servers_beside(coverage: Coverage, spec: Spec, asked: Mapping[str, Account]) -> None:
@@ -120,7 +138,7 @@ def _check_servers_beside(coverage: Coverage, spec: Spec, asked: Mapping[str, Ac
     base = coverage.expected if coverage.expected is not None else coverage.scored
     for name, account in asked.items():
         left = account.unanswered
-        if name != MODEL and left > spec.max_unanswered * (base or 0):
+        if name != told.MODEL and left > spec.max_unanswered * (base or 0):
             seen = listed(account.failures)
             raise CheckFailed(f"{left} requests got no answer from the server '{name}' ({seen})")
 
@@ -272,7 +290,7 @@ def judge(
         with hostile.noting() as names:
             results = check(work_dir, spec, exit_code, logs, forgotten, asked)
         files = record.fingerprints(work_dir, _kept(names))
-        return None, {**content(None, results), "files": files, **_told(asked)}
+        return None, {**content(None, results), "files": files, **_in_accounts(asked)}
     except CheckFailed as failed:
         cause = failed.cause
     except Exception as error:
@@ -283,10 +301,10 @@ def judge(
         with contextlib.suppress(OSError):
             (record_dir / record.FORGOTTEN).touch()
     cause = one_line(cause)
-    return cause, {**content(cause, None), **_told(asked)}
+    return cause, {**content(cause, None), **_in_accounts(asked)}
 
 
-def _told(asked: Mapping[str, Account]) -> dict[str, Any]:
+def _in_accounts(asked: Mapping[str, Account]) -> dict[str, Any]:
     """The accounts of the gateway, where there was one."""
     return {"gateway": {name: each.as_json() for name, each in asked.items()}} if asked else {}
 

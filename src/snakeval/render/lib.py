@@ -50,6 +50,8 @@ MODULES = (
     "gateway/ledger",
     "gateway/pace",
     "gateway/server",
+    "gateway/tally",
+    "gateway/told",
     "gateway/upstream",
 )
 """Modules of `snakeval.job` that a run folder gets."""

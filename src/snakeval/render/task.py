@@ -180,6 +180,7 @@ def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
         "cached": recipe.cached,
         "seeded": recipe.seeded,
         "model_id": task.endpoint.model_id,
+        "check_model": task.endpoint.check_model,
         "higher_is_better": task.benchmark.definition.higher_is_better or None,
         "score_range": task.benchmark.definition.score_range or None,
         "samples_file": task.benchmark.definition.samples,

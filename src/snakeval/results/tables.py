@@ -1,17 +1,18 @@
 """The tables of a run: one tidy row per score, and a row with its cause for a task without one.
 
 Columns: run, model, harness, task, group, subtask, metric, score, value, stderr, n, better, lowest,
-highest, scored, expected, unanswered, state, cause, image, artifacts. `subtask` tells the parts of
-a benchmark apart (the subjects of MMLU), as in samples.parquet; it is empty where the score is of
-the whole benchmark or of a group. `scored` of `expected` samples; an empty `expected` is unknown.
-`artifacts` is relative to the run folder.
+highest, scored, expected, unanswered, state, cause, image, artifacts, and those of `USED`: what was
+asked and paid for the task, over all attempts, the same in all of its rows. `subtask` tells the
+parts of a benchmark apart (the subjects of MMLU), as in samples.parquet; it is empty where the
+score is of the whole benchmark or of a group. `scored` of `expected` samples; an empty `expected`
+is unknown. `artifacts` is relative to the run folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +26,31 @@ from snakeval.results.cells import as_csv
 from snakeval.results.costs import Costs, costs
 from snakeval.results.published import Published, kept_apart, published_of
 from snakeval.results.samples import members
-from snakeval.results.totals import known_from_samples, seconds, totals
+from snakeval.results.totals import asked, known_from_samples, seconds, so_far, totals
 from snakeval.run_folder import servers as servers
 from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.records import TaskState, task_state
 
 if TYPE_CHECKING:
     import pandas as pd
+
+USED = (
+    "requests",
+    "answers",
+    "replayed",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost",
+    "median_latency_ms",
+    "p99_latency_ms",
+    "answers_per_second",
+    "tokens_per_second",
+)
+"""Requests that went out, answers to them, answers from disk; as the gateway counts them, else as
+far as the harness does. `cost` is in the currency of the config's `prices`."""
+
+COUNTED = USED[:5]
+"""Whole numbers."""
 
 COLUMNS = (
     "run",
@@ -55,6 +74,7 @@ COLUMNS = (
     "cause",
     "image",
     "artifacts",
+    *USED,
 )
 
 
@@ -70,7 +90,19 @@ class Shown:
 
 def rows(run: Run) -> list[dict[str, Any]]:
     """The rows of a run's tasks, in the order of the config; only of their current specs."""
-    return [row for shown in read_tasks(run) for row in shown.rows]
+    return _rows(run, list(read_tasks(run)))[0]
+
+
+def _rows(run: Run, tasks: Sequence[Shown]) -> tuple[list[dict[str, Any]], Costs | None]:
+    """The same of tasks that were read, and what they have cost."""
+    found = _costs(run, tasks)
+    by_task = found.tasks if found else {}
+    rows = [
+        {**row, "cost": by_task.get(each.task.name)} if found else row
+        for each in tasks
+        for row in each.rows
+    ]
+    return rows, found
 
 
 def read_tasks(run: Run) -> Iterator[Shown]:
@@ -93,15 +125,29 @@ def _shown(run: Run, task: Task, images: dict[str, str]) -> Shown:
     if state.state != "published":
         cause = state.cause or _why_no_server(run, task)
         counts = {"scored": state.samples, "expected": state.expected}
-        row = {**base, "state": state.state, "cause": cause, **counts}
+        row = {
+            **base,
+            "state": state.state,
+            "cause": cause,
+            **counts,
+            **_used(so_far(task.paths, task.digest)),
+        }
         return Shown(task, state, Published(), [row])
     base["artifacts"] = f"{task.name}/work/{task.digest}"
     published = published_of(task)
     if published.cause is not None:
         row = {**base, "state": "unreadable", "cause": published.cause}
         return Shown(task, state, published, [row])
-    base |= {"state": "published", **asdict(published.coverage)}
+    base |= {"state": "published", **asdict(published.coverage), **_used(published.totals or {})}
     return Shown(task, state, published, _score_rows(base, task, published.scores))
+
+
+def _used(totals: Mapping[str, float]) -> dict[str, float]:
+    return {
+        name: int(totals[name]) if name in COUNTED else totals[name]
+        for name in USED
+        if name in totals
+    }
 
 
 def _base(run: Run, task: Task, images: dict[str, str]) -> dict[str, Any]:
@@ -161,7 +207,8 @@ def as_table(found: list[dict[str, Any]]) -> pd.DataFrame:
 
     # Whole numbers stay whole where others are missing.
     types = dict.fromkeys(COLUMNS, "string")
-    types |= dict.fromkeys(("n", "scored", "expected", "unanswered"), "Int64")
+    types |= dict.fromkeys(USED, "float64")
+    types |= dict.fromkeys(("n", "scored", "expected", "unanswered", *COUNTED), "Int64")
     types |= dict.fromkeys(("value", "stderr", "lowest", "highest"), "float64")
     return pd.DataFrame(found, columns=list(COLUMNS)).astype(types)
 
@@ -176,7 +223,7 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
         if stamp.name.partition(".")[0] != run.paths.tables_stamp(members).name:
             stamp.unlink(missing_ok=True)
     tasks = list(read_tasks(run))
-    found = [row for shown in tasks for row in shown.rows]
+    found, found_costs = _rows(run, tasks)
     # Not by pandas: it is written at the end of every run, which should not wait for that.
     write_atomically(run.paths.results_csv, as_csv(COLUMNS, found))
     published = {row["task"] for row in found if row["state"] == "published"}
@@ -191,7 +238,7 @@ def write_tables(run: Run, members: str) -> list[dict[str, Any]]:
     }
     if notes := _notes(run, tasks):
         content["notes"] = notes
-    if found_costs := _costs(run, tasks):
+    if found_costs:
         content["costs"] = found_costs.content()
     write_atomically(run.paths.results_json, json.dumps(content, indent=1) + "\n")
     return found
@@ -218,7 +265,7 @@ def _notes(run: Run, tasks: list[Shown]) -> dict[str, list[str]]:
     return found
 
 
-def _costs(run: Run, tasks: list[Shown]) -> Costs | None:
+def _costs(run: Run, tasks: Sequence[Shown]) -> Costs | None:
     if not run.config.prices:
         return None
     known = known_from_samples(run)  # heavy: pandas
@@ -260,7 +307,9 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
     published = len({row["task"] for row in found if row["state"] == "published"})
     console = Terminal(160)
     console.print(table)
-    for line in [*_told_notes(run), *servers.told(run.paths, left_over), *_told_costs(run)]:
+    used = {row["task"]: {name: row[name] for name in COUNTED} for row in found}
+    servers_told = servers.told(run.paths, left_over)
+    for line in [*_told_notes(run), *servers_told, *asked(used), *_told_costs(run)]:
         console.say(line)
     console.say(
         f"{published} of {len(run.tasks)} benchmarks published. "

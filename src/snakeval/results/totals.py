@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from snakeval.job import attempt
+from snakeval.job.checked import totals_in
+from snakeval.job.files import read_json
+from snakeval.job.gateway.tally import live, totals_of
+from snakeval.job.gateway.told import MODEL
+from snakeval.job.paths import TaskPaths
 from snakeval.plan.run import Run, Task
 from snakeval.results.clusters import of_questions
 from snakeval.results.published import Published, kept_apart
@@ -80,8 +85,45 @@ def _totals(frame: pd.DataFrame) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def totals(task: Task, published: Published, known: FromSamples) -> dict[str, float]:
-    """Tokens and times of a task: what the harness says, else what its samples tell."""
-    return {**known.totals.get(task.name, {}), **(published.totals or {})}
+    """Tokens and times of a task: what gateway or harness say, else what its samples tell; of one
+    without a result what it has used so far."""
+    return {
+        **known.totals.get(task.name, {}),
+        **(published.totals or so_far(task.paths, task.digest)),
+    }
+
+
+def so_far(paths: TaskPaths, digest: str) -> dict[str, float]:
+    """What a task has used: as its check says, or its gateway has told last."""
+    checked = {} if not paths.is_complete(digest) else totals_in(read_json(paths.check(digest)))
+    return checked or totals_of(live(paths.record(digest)), MODEL)
+
+
+def asked(used: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """A sentence on what some tasks have asked for; none where nothing is known.
+
+    used  by task: requests, replayed, prompt_tokens, completion_tokens, as far as they are known
+    """
+    requests = [each["requests"] for each in used.values() if each.get("requests") is not None]
+    if not requests:
+        return []
+    parts = [f"{_sum(requests):,} requests"]
+    if replayed := _sum(each.get("replayed") for each in used.values()):
+        parts.append(f"{replayed:,} answers from disk")
+    known = [each for each in used.values() if each.get("completion_tokens") is not None]
+    if known:
+        prompts, answers = (
+            _sum(each.get(name) for each in known)
+            for name in ("prompt_tokens", "completion_tokens")
+        )
+        parts.append(f"{prompts:,} tokens of prompts and {answers:,} of answers")
+    unknown = [name for name, each in used.items() if each not in known]
+    left_out = f" (tokens of {', '.join(unknown)} are not known)" if unknown else ""
+    return [f"asked: {', '.join(parts)}{left_out}"]
+
+
+def _sum(numbers: Iterable[float | None]) -> int:
+    return int(sum(number or 0 for number in numbers))
 
 
 def seconds(task: Task) -> float | None:

@@ -11,6 +11,7 @@ from rich.text import Text
 from snakeval.executors.registry import left_over, servers_at
 from snakeval.job.files import mapping_in, read_json
 from snakeval.results.published import DEFINITION_CHANGED
+from snakeval.results.totals import asked, so_far
 from snakeval.run_folder import controller
 from snakeval.run_folder.jobs import Job
 from snakeval.run_folder.layout import RunPaths
@@ -62,6 +63,8 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
         if where := servers_at(paths).where(paths):
             console.say(f"server {paths.dir.name}: {where}")
     for line in told(run, left_over):
+        console.say(line)
+    for line in asked({each.name: so_far(run.task(each.name), each.digest) for each in states}):
         console.say(line)
     for line in unreadable_of_run(run):
         console.say(line)

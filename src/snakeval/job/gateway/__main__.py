@@ -26,9 +26,12 @@ from typing import NoReturn
 from ..files import write_atomically
 from .accounts import accounts
 from .pace import private_folder
+from .tally import Tallies
 
 NO_AIOHTTP = 3
 PATIENCE = 120.0
+TOLD_EVERY = 1.0
+"""Seconds between two looks at what has changed."""
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -57,7 +60,9 @@ async def listen(options: argparse.Namespace, token: str) -> None:
     from .server import Gate, Record
     from .upstream import Upstream, session
 
-    record = Record(Ledger(options.record), Answers(options.record), options.attempt)
+    ledger, tallies = Ledger(options.record), Tallies(options.record, options.attempt)
+    answers = Answers(options.record, not options.any_model, tallies.add)
+    record = Record(ledger, answers, options.attempt, tallies)
     folder = options.pace_folder or private_folder()
     paces: dict[str, Pace] = {}  # two endpoints of one address share its slots
     ports = []
@@ -83,8 +88,10 @@ async def listen(options: argparse.Namespace, token: str) -> None:
             await site.start()
             ports.append(f"{name} {runner.addresses[0][1]}\n")
         write_atomically(options.port_file, "".join(ports))
-        threading.Thread(target=end_with_stdin, daemon=True).start()
-        await asyncio.Event().wait()
+        threading.Thread(target=end_with_stdin, args=(tallies,), daemon=True).start()
+        while True:
+            tallies.write(sum(pace.in_flight for pace in paces.values()))
+            await asyncio.sleep(TOLD_EVERY)
 
 
 def endpoints(given: list[list[str]]) -> list[tuple[str, str, str]]:
@@ -96,11 +103,13 @@ def endpoints(given: list[list[str]]) -> list[tuple[str, str, str]]:
     return found
 
 
-def end_with_stdin() -> NoReturn:
+def end_with_stdin(tallies: Tallies) -> NoReturn:
     """At once: what is in the ledger is on disk, and nobody waits for the rest."""
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
+    with contextlib.suppress(Exception):  # the other thread may be at the same sums
+        tallies.write(0)
     os._exit(0)
 
 
@@ -131,6 +140,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--port", type=int, default=0)
     command.add_argument("--patience", type=float, default=PATIENCE, help="seconds")
     command.add_argument("--max-in-flight", type=int, default=None)
+    command.add_argument("--any-model", action="store_true", help="answers may name several models")
     command.add_argument("--pace-folder", type=Path, default=None)
     command.set_defaults(run=serve)
     command = commands.add_parser("account")

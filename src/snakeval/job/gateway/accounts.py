@@ -18,6 +18,7 @@ ANSWERED, REPLAYED = "answered", "replayed"
 Identity = tuple[str, str, int]
 """Endpoint, key and occurrence: which request it is."""
 
+ARROW = " -> "
 QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99}
 
 
@@ -30,11 +31,13 @@ class Account:
     answered      by the endpoint; replayed: from those on disk
     unanswered    different requests (repeats count one by one) that never got an answer
     failures      requests without an answer, by status or by what happened instead
-    tokens        sums of prompt, completion, cached, reasoning
-    latency       seconds from request to answer: median, p90, p99; first_byte the same
+    tokens        sums of prompt, completion, cached, reasoning, of all that the endpoint has sent
+    uncounted     answers whose tokens the endpoint does not tell
+    latency       seconds from request to answer: mean, median, p90, p99, max; first_byte the same
     seconds       from the first request to the last answer, summed over attempts
     finish        answers by the reason why they end
-    other_models  answers by another model than the one asked for: 'asked -> named': number
+    as_asked      answers that name no other model than the one asked for
+    other_models  answers in use (the last to a request) that name another: 'asked -> named': number
     empty         answers that say nothing
     all_equal     whether there are two answers or more, and all say the same
     all_cut       whether there are answers, and all were cut for length
@@ -47,10 +50,12 @@ class Account:
     unanswered: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
+    uncounted: int = 0
     latency: dict[str, float] = field(default_factory=dict)
     first_byte: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     finish: Counter[str] = field(default_factory=Counter)
+    as_asked: int = 0
     other_models: Counter[str] = field(default_factory=Counter)
     empty: int = 0
     all_equal: bool = False
@@ -63,7 +68,14 @@ class Account:
 
     @property
     def tokens_per_second(self) -> float | None:
-        return self.tokens["completion"] / self.seconds if self.seconds else None
+        known = self.answered and not self.uncounted
+        return self.tokens["completion"] / self.seconds if self.seconds and known else None
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether answers to one model's name come from several models."""
+        asked = [each.partition(ARROW)[0] for each in self.other_models]
+        return bool(asked) and (self.as_asked > 0 or len(set(asked)) < len(asked))
 
     def as_json(self) -> dict[str, Any]:
         speed = {
@@ -119,11 +131,14 @@ class _Draft:
         self._latency, self._first = array("d"), array("d")
         self._spans: dict[Any, tuple[float, float]] = {}
         self._texts: set[Any] = set()
+        self._others: dict[Identity, str] = {}
 
     def add(self, row: dict[str, Any]) -> None:
         self.account.requests += 1
         self.account.held += row.get("held", 0.0)
         outcome = row.get("outcome")
+        if outcome != REPLAYED:  # an answer that is none may have been paid for
+            self.account.tokens.update(row.get("tokens", {}))
         if outcome == ANSWERED:
             self._answered(row)
         elif outcome == REPLAYED:
@@ -135,11 +150,14 @@ class _Draft:
     def _answered(self, row: dict[str, Any]) -> None:
         account = self.account
         account.answered += 1
-        account.tokens.update(row.get("tokens", {}))
+        account.uncounted += "completion" not in row.get("tokens", {})
         account.finish[row.get("finish") or "unknown"] += 1
         account.empty += bool(row.get("empty"))
         if row.get("named"):
-            account.other_models[f"{row.get('model')} -> {row['named']}"] += 1
+            self._others[_identity(row)] = f"{row.get('model')}{ARROW}{row['named']}"
+        else:
+            account.as_asked += 1
+            self._others.pop(_identity(row), None)
         if len(self._texts) < 2:  # more would be no news
             self._texts.add(row.get("text"))
         self._time(row)
@@ -153,6 +171,7 @@ class _Draft:
 
     def finished(self) -> Account:
         account = self.account
+        account.other_models = Counter(self._others.values())
         account.latency, account.first_byte = quantiles(self._latency), quantiles(self._first)
         account.seconds = round(sum(last - first for first, last in self._spans.values()), 3)
         account.all_equal = (
@@ -163,10 +182,11 @@ class _Draft:
 
 
 def quantiles(values: Iterable[float]) -> dict[str, float]:
-    """Median, p90, p99 (nearest rank); nothing of nothing."""
+    """Mean, median, p90, p99 (nearest rank) and max; nothing of nothing."""
     ordered = sorted(values)
     if not ordered:
         return {}
-    return {
+    found = {
         name: ordered[int(share * (len(ordered) - 1) + 0.5)] for name, share in QUANTILES.items()
     }
+    return {"mean": round(sum(ordered) / len(ordered), 4), **found, "max": ordered[-1]}

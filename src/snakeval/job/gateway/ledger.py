@@ -15,7 +15,8 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,15 +61,38 @@ class Ledger:
 
 
 class Answers:
-    """The answers of earlier attempts, and those of this one that nobody has received."""
+    """The answers of earlier attempts, and those of this one that nobody has received.
 
-    def __init__(self, folder: Path) -> None:
+    of_one_model  leaves out those that name another model than most: they are asked again
+    seen          is shown every line of the ledger, which is read once
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        of_one_model: bool = True,
+        seen: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = _appended(folder / ANSWERS)
         self._at: dict[bytes, int] = {}
+        named: dict[bytes, tuple[str, str]] = {}
+        as_asked: set[str] = set()
         for row in rows(folder / LEDGER):
-            if "at" in row:
-                self._at[_place(bytes.fromhex(row["key"]), row["occurrence"])] = row["at"]
+            seen(row)
+            if "at" not in row:
+                continue
+            place = _place(bytes.fromhex(row["key"]), row["occurrence"])
+            self._at[place] = row["at"]
+            if row.get("outcome") != "answered":
+                continue
+            if row.get("named"):
+                named[place] = row.get("model", ""), row["named"]
+            else:
+                named.pop(place, None)
+                as_asked.add(row.get("model", ""))
+        for place in _of_others(named, as_asked) if of_one_model else ():
+            del self._at[place]
 
     def keep(self, stored: Stored) -> int:
         """Writes an answer; the byte at which it begins."""
@@ -97,6 +121,17 @@ class Answers:
         head, _, body = zlib.decompress(packed).partition(b"\n")
         told = json.loads(head)
         return Stored(told["content_type"], told["given"], body)
+
+
+def _of_others(named: Mapping[bytes, tuple[str, str]], as_asked: set[str]) -> Iterator[bytes]:
+    """Places of answers by another model than the rest of those to the same model's name.
+
+    named  asked for, and named in the answer; as_asked: models that have answered by their name
+    """
+    most = {asked: name for (asked, name), _ in reversed(Counter(named.values()).most_common())}
+    for place, (asked, name) in named.items():
+        if asked in as_asked or name != most[asked]:
+            yield place
 
 
 def _place(key: bytes, occurrence: int) -> bytes:

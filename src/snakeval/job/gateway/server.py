@@ -24,6 +24,7 @@ from .asked import Occurrences, asked
 from .completion import STREAM, Verdict, judge, kind_of
 from .ledger import Answers, Ledger, Stored
 from .pace import Pace, Patience, retry_after
+from .tally import Tallies
 from .upstream import Headers, Upstream, decoded, end_to_end
 
 UNREACHABLE, CUT, GONE, PASSED = "unreachable", "cut", "gone", "passed"
@@ -38,11 +39,17 @@ LONGEST = 200
 
 @dataclass
 class Record:
-    """What all gates of a task share: its ledger, its answers, the attempt."""
+    """What all gates of a task share: its ledger, its answers, the attempt, the sums so far."""
 
     ledger: Ledger
     answers: Answers
     attempt: int
+    tallies: Tallies
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Raises OSError where the ledger cannot be written."""
+        self.ledger.add(row)
+        self.tallies.add(row)
 
 
 class Exchange:
@@ -381,7 +388,7 @@ class Gate:
             row["status"] = status
         if why and outcome not in (ANSWERED, REFUSED):
             row["why"] = why[:LONGEST]
-        self.record.ledger.add(row)
+        self.record.add(row)
 
 
 def cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:

@@ -71,6 +71,7 @@ class Spec:
     higher_is_better  by patterns of metrics; what fits none is unknown
     score_range       lowest and highest score, by patterns of metrics
     samples_file      the file with single samples that the harness declares
+    check_model       whether all answers must come from one model
     """
 
     format: str
@@ -86,6 +87,7 @@ class Spec:
     higher_is_better: Mapping[str, bool] | None = None
     score_range: Mapping[str, Any] | None = None
     samples_file: str | None = None
+    check_model: bool = True
 
     @classmethod
     def of(cls, raw: Mapping[str, Any] | Spec) -> Spec:
