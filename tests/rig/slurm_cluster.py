@@ -80,6 +80,7 @@ NodeName=m2 NodeAddr={subnet}.12 NodeHostname=m2 CPUs={cpus} RealMemory=8000 Sta
 PartitionName=batch Nodes=ALL Default=YES PriorityTier=1 MaxTime=7-0 State=UP
 PartitionName=cpu Nodes=ALL PriorityTier=1 MaxTime=7-0 State=UP
 PartitionName=spot Nodes=ALL PriorityTier=1 PreemptMode=CANCEL GraceTime=2 MaxTime=7-0 State=UP
+PartitionName=hidden Nodes=ALL PriorityTier=1 Hidden=YES MaxTime=7-0 State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=7-0 State=UP
 """
 _ACCOUNTING = """\
@@ -87,7 +88,7 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={port}
 AccountingStoragePass={folder}/munge.socket
-AccountingStorageEnforce=associations"""
+AccountingStorageEnforce=associations,limits,qos"""
 _SLURMDBD = """\
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
@@ -182,6 +183,20 @@ class SlurmCluster:
 
     def wait(self, condition: Callable[[], object], timeout: float = PATIENCE) -> None:
         wait_until(condition, seconds=timeout, every=0.2, told=lambda: f"jobs: {self.jobs()}")
+
+    @contextlib.contextmanager
+    def hung(self, daemon: str) -> Iterator[Callable[[], None]]:
+        """`slurmctld` or `slurmdbd` takes connections meanwhile, and answers nobody; until it is
+        told to go on."""
+        pid = self.pid_of(daemon)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield lambda: os.kill(pid, signal.SIGCONT)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def pid_of(self, daemon: str) -> int:
+        return int((self.folder / f"{daemon}.pid").read_text())
 
     def give_back_nodes(self) -> None:
         """Ends what `state=down` has begun; a node may have come back by itself."""

@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ import yaml
 
 from snakeval.config.load import load
 from snakeval.executors.slurm import nodes, queue, resources, scripts
-from snakeval.job import attempt, cancelled, slurm_job
+from snakeval.job import attempt, cancelled, slurm_calls, slurm_job
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Run
 from snakeval.run_folder.layout import RunPaths
@@ -158,7 +160,7 @@ def test_a_signal_that_the_user_asks_for_is_not_asked_for_twice() -> None:
 
 
 def test_a_batch_script_runs_its_task_wherever_the_run_folder_is(tmp_path: Path) -> None:
-    # given a script whose run folder has moved, on a machine where Slurm does not say where it lay
+    # given a script whose run folder has moved, on a machine without Slurm's commands
     run = plan(tmp_path)
     (task,) = run.tasks
     script = tmp_path / "sbatch_quiz.sh"
@@ -166,21 +168,33 @@ def test_a_batch_script_runs_its_task_wherever_the_run_folder_is(tmp_path: Path)
     moved = tmp_path / "moved here"
     (moved / task.name).mkdir(parents=True)
     (moved / task.name / "run.sh").write_text(
-        'echo "$0 $1 $2 $SNAKEVAL_LEAD $SNAKEVAL_MAX_WALLTIME"'
+        'echo "$0 $1 $2 $SNAKEVAL_LEAD $SNAKEVAL_MAX_WALLTIME ${SNAKEVAL_SCRIPT_DIR:-}"'
     )
+    (tmp_path / "bin").mkdir()
+    for name in ("bash", "dirname", "sed", "uname"):
+        (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
+    (tmp_path / "bin" / "sleep").symlink_to("/bin/true")
 
-    def submitted_from(folder: Path) -> subprocess.CompletedProcess[str]:
-        variables = {"PATH": "/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "0"}
-        variables["SNAKEVAL_ATTEMPT"] = "2"  # the last one must be known as such
-        return subprocess.run(["bash", script], env=variables, capture_output=True, text=True)
+    def submitted(**variables: str) -> subprocess.CompletedProcess[str]:
+        given = {"PATH": str(tmp_path / "bin"), "SLURM_JOB_ID": "7", "SNAKEVAL_ATTEMPT": "2"}
+        return subprocess.run(
+            ["bash", script], env=given | variables, capture_output=True, text=True
+        )
 
-    # then it runs from there
-    assert submitted_from(moved).stdout.split("/")[-1] == f"run.sh {task.digest} 2 120 432000\n"
+    # then it runs there: told by whom the pipeline has submitted, or submitted there by a person
+    for variable in ("SNAKEVAL_SCRIPT_DIR", "SLURM_SUBMIT_DIR"):
+        told = submitted(**{variable: str(moved)})
+        assert told.stdout.split("/")[-1] == f"run.sh {task.digest} 2 120 432000 \n", told.stderr
     # and says so where the run folder is not seen
-    lost = submitted_from(tmp_path)
+    lost = submitted(SNAKEVAL_SCRIPT_DIR=str(tmp_path))
     assert lost.returncode == 1
-    assert "the run folder is not on this node" in lost.stderr
+    assert f"the run folder is not on this node ({platform.node()}): {tmp_path}" in lost.stderr
     assert "a folder that all nodes see" in lost.stderr
+    # which is another thing than a controller that does not say where a person's script was
+    silent = submitted()
+    assert silent.returncode == 1
+    assert "Slurm's controller does not answer" in silent.stderr
+    assert "is not on this node" not in silent.stderr
 
 
 def test_the_controllers_job_repeats_the_command_but_not_what_was_for_one_start() -> None:
@@ -282,12 +296,85 @@ def test_a_job_that_has_ended_meanwhile_needs_no_cancelling(tmp_path: Path, says
     file = tmp_path / "slurm" / "scancel"
     for message, answer in {
         "scancel: error: Kill job error on job id 1: Invalid job id specified": None,
-        "scancel: error: Access/permission denied": "scancel: scancel: error: Access/permission "
-        "denied",
+        "scancel: error: Access/permission denied": "scancel: Access/permission denied",
     }.items():
         file.write_text(f"#!/bin/sh\necho '{message}' >&2; exit 1\n")
         file.chmod(0o755)
         assert queue.cancel(["1"]) == answer
+
+
+REFUSED, FULL, NO_ANSWER = slurm_calls.Refused, slurm_calls.Full, slurm_calls.NoAnswer
+POLICY = "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Batch job submission failed: Invalid account or account/partition", REFUSED),
+        ("invalid partition specified: nowhere\nsbatch: error: Batch job submission", REFUSED),
+        (f"QOSMaxWallDurationPerJobLimit\nsbatch: error: {POLICY}", REFUSED),
+        (f"QOSMaxCpuPerJobLimit\nsbatch: error: {POLICY}", REFUSED),
+        (f"AssocMaxSubmitJobLimit\nsbatch: error: {POLICY}", FULL),
+        (f"QOSMaxSubmitJobPerUserLimit\nsbatch: error: {POLICY}", FULL),
+        (f"AssocGrpSubmitJobsLimit\nsbatch: error: {POLICY}", FULL),
+        (f"QOSMaxJobsPerUserLimit\nsbatch: error: {POLICY}", FULL),
+        (POLICY, FULL),  # an older Slurm names no limit
+        ("Batch job submission failed: Slurm temporarily unable to accept job", FULL),
+        ("Batch job submission failed: Socket timed out on send/recv operation", NO_ANSWER),
+        ("Unable to contact slurm controller (connect failure)", NO_ANSWER),
+        ("Batch job submission failed: Zero Bytes were transmitted or received", NO_ANSWER),
+        ("Protocol authentication error", NO_ANSWER),  # munge is away
+    ],
+)
+def test_refused_full_and_no_answer_are_three_things(
+    said: str, kind: type[Exception], tmp_path: Path, says: Any
+) -> None:
+    says("sbatch", None)
+    (tmp_path / "slurm" / "sbatch").write_text(
+        f'#!/bin/sh\necho "sbatch: error: {said}" >&2; exit 1'
+    )
+    with pytest.raises(slurm_calls.Failed) as raised:
+        slurm_calls.ask(["sbatch"])
+    assert type(raised.value) is kind
+    # in Slurm's words, each of its lines without the program's name
+    assert str(raised.value).startswith(f"sbatch: {said.partition(chr(10))[0]}")
+    assert "error:" not in str(raised.value)
+
+
+def test_a_command_that_hangs_is_no_answer(tmp_path: Path, says: Any) -> None:
+    says("squeue", None)
+    (tmp_path / "slurm" / "squeue").write_text("#!/bin/sh\nexec sleep 600\n")
+    with pytest.raises(slurm_calls.NoAnswer, match=r"no answer within 0.1 s"):
+        slurm_calls.ask(["squeue"], patience=0.1)
+
+
+def test_what_the_users_variables_say_to_slurm_reaches_no_command(
+    says: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says("squeue", "")
+    (tmp_path / "slurm" / "squeue").write_text("#!/bin/sh\nenv\n")
+    for name in (
+        *("SLURM_TIME_FORMAT", "SQUEUE_STATES", "SBATCH_ACCOUNT", "SLURM_CLUSTERS"),
+        *("SALLOC_PARTITION", "SACCT_FORMAT", "SLURM_CONF", "HF_TOKEN"),
+    ):
+        monkeypatch.setenv(name, "theirs")
+    seen = slurm_calls.ask(["squeue"], variables={"SNAKEVAL_ATTEMPT": "2"}).splitlines()
+    assert [line for line in seen if line.endswith("=theirs")] == [
+        *sorted(("HF_TOKEN=theirs", "SLURM_CONF=theirs"), key=seen.index)
+    ]
+    assert "SNAKEVAL_ATTEMPT=2" in seen
+
+
+def test_an_accounting_that_is_away_does_not_make_a_job_forgotten(
+    says: Any, tmp_path: Path
+) -> None:
+    says("squeue", "1|RUNNING|None|m1|1:00|a.b|/x/sbatch_a.sh")
+    says("sacct", None)
+    said = (
+        "sacct: error: slurm_persist_conn_open_without_init: failed to open persistent connection"
+    )
+    (tmp_path / "slurm" / "sacct").write_text(f"#!/bin/sh\necho '{said}' >&2; exit 1\n")
+    assert queue.states(["1", "2"]) == {"1": "RUNNING", "2": queue.UNKNOWN}
 
 
 # --- a look at a node ----------------------------------------------------------------------------

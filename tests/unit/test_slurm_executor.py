@@ -11,11 +11,14 @@ import yaml
 
 from rig.checked import publish_checked
 from snakeval.config.load import load
+from snakeval.executors.slurm import queue
 from snakeval.executors.slurm import submission as module
+from snakeval.executors.slurm.contact import Contact
 from snakeval.executors.slurm.submission import FORGOTTEN_AFTER, IN_VAIN, Followed, Submission
-from snakeval.executors.slurm.submit import Refused
+from snakeval.executors.slurm.submit import Full, NoAnswer, Refused
 from snakeval.job import cancelled
 from snakeval.plan.make import make_run
+from snakeval.run_folder.records import task_state
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 START = "0123456789ab"
@@ -44,6 +47,7 @@ class Following:
         self.executor.followed = {output: self.followed}
         self.executor.start, self.executor.stopping = START, False
         self.executor.logger = logging.getLogger("test")
+        self.executor.contact = Contact(self.executor.logger)
         self.job = SimpleNamespace(output=[output])
         monkeypatch.setattr(self.executor, "_submit", self._submit)
         monkeypatch.setattr(self.executor, "_publish", lambda followed: None)
@@ -154,3 +158,105 @@ def test_what_slurm_refuses_the_second_time_is_told(
     monkeypatch.setattr(following.executor, "_submit", refuse)
     assert following.sees("PREEMPTED") is None
     assert following.failed == "sbatch: the account has no hours left"
+
+
+# --- what is not submitted yet -------------------------------------------------------------------
+
+
+class Waiting:
+    """The task of `Following`, which has no job yet; what a look at the queue shows next."""
+
+    def __init__(self, following: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.following, self.executor = following, following.executor
+        self.answers: list[Any] = []
+        self.queue: list[queue.Job] = []
+        monkeypatch.setenv(queue.CONTROLLER_PATIENCE, "60")
+        monkeypatch.setattr(self.executor, "_submit", self._submit)
+        monkeypatch.setattr(queue, "jobs", lambda **_: self._jobs())
+        monkeypatch.setattr(queue, "states_among", lambda known, ids: {})
+        self.is_silent = False
+        self.followed = self.executor._place(following.job, following.followed)
+
+    def _submit(self, *_: Any) -> str:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        self.following.submitted.append(answer)
+        return str(answer)
+
+    def _jobs(self) -> list[queue.Job]:
+        if self.is_silent:
+            raise queue.QueryFailed("squeue: Socket timed out")
+        return self.queue
+
+    def look(self) -> str | None:
+        """The job that is followed after another look; empty: it still waits; None: no more."""
+        info = module.SubmittedJobInfo(self.following.job, external_jobid="", aux={})
+        onward = self.executor._after_a_look([info])
+        return str(onward[0].external_jobid) if onward else None
+
+    @property
+    def note(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.following.task.paths.job.read_text())
+        return content
+
+
+@pytest.fixture
+def waiting(following: Following, monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    following.executor.contact.hold(Full("sbatch: AssocMaxSubmitJobLimit"))
+    return Waiting(following, monkeypatch)
+
+
+def test_where_slurm_has_no_room_a_task_waits_and_is_submitted_later(waiting: Waiting) -> None:
+    assert waiting.followed == ""
+    assert "AssocMaxSubmitJobLimit" in waiting.note["waits"]
+    assert task_state(waiting.following.task.paths).state == "pending"
+    waiting.answers = [Full("sbatch: AssocMaxSubmitJobLimit"), "9"]
+    assert waiting.look() == ""
+    assert waiting.look() == "9"
+    assert not waiting.following.failed
+
+
+def test_what_slurm_refuses_is_the_tasks_cause_and_not_tried_again(waiting: Waiting) -> None:
+    waiting.answers = [Refused("sbatch: Invalid qos specification")]
+    assert waiting.look() is None
+    assert waiting.following.failed == "sbatch: Invalid qos specification"
+    assert waiting.note["cause"] == "sbatch: Invalid qos specification"
+    # nor is it when Snakemake retries
+    assert "Invalid qos" in waiting.executor._refused(waiting.following.followed)
+
+
+def test_after_no_answer_the_queue_is_looked_at_before_anything_is_submitted_again(
+    waiting: Waiting,
+) -> None:
+    waiting.answers = [NoAnswer("sbatch: Socket timed out"), "9"]
+    assert waiting.look() == ""
+    # a controller that does not answer is asked again, and nothing is submitted
+    waiting.is_silent = True
+    assert waiting.look() == ""
+    waiting.is_silent = False
+    # nor after the first look: it may be making the job meanwhile
+    assert waiting.look() == ""
+    task = waiting.following.task
+    script = waiting.following.followed.run.paths.batch_script(task.name)
+    name = f"{task.name}.{task.digest}"
+    waiting.queue = [queue.Job("8", "PENDING", "None", "", "0:00", name, script)]
+    assert waiting.look() == "8"
+    assert not waiting.following.submitted and not waiting.following.failed
+
+
+def test_without_a_job_of_its_name_it_is_submitted_again(waiting: Waiting) -> None:
+    waiting.answers = [NoAnswer("sbatch: Socket timed out"), "9"]
+    assert [waiting.look() for _ in range(3)] == ["", "", "9"]
+
+
+def test_a_controller_that_is_silent_for_too_long_fails_no_benchmark(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(queue.CONTROLLER_PATIENCE, "0")
+    waiting.is_silent = True
+    assert waiting.look() is None
+    assert "has not answered for 0 s (execution.controller_patience)" in waiting.following.failed
+    assert task_state(waiting.following.task.paths).state == "pending"
+    # and Snakemake's retry ends at once
+    assert waiting.executor._refused(waiting.following.followed)

@@ -271,6 +271,11 @@ class SlurmExecution(Execution):
     max_walltime: Walltime | None = Field(
         "120:00:00", description="Time limit over all attempts of a job."
     )
+    controller_patience: Walltime = Field(
+        "02:00:00",
+        description="For how long a controller of Slurm's that does not answer is tried again; no "
+        "benchmark fails meanwhile (ours).",
+    )
     placement: Literal["separate", "colocated"] = Field(
         "separate",
         description="Benchmarks of a deployed server: separate jobs, or steps inside the server's "

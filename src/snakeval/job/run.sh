@@ -374,7 +374,7 @@ ask_slurm() {
 # Where Slurm does not let it, the controller submits another one.
 come_back() {
     [ -n "${SNAKEVAL_LEAD:-}" ] || return 0
-    if scontrol requeue "$SLURM_JOB_ID" >/dev/null 2>&1; then
+    if tool slurm_job requeue >/dev/null 2>&1; then
         say "Slurm starts this job again, and it continues"
     fi
 }

@@ -77,7 +77,8 @@ class ServersJob:
             return False
         if not self._asked or time.monotonic() - self._asked > ASK_AGAIN:
             self._asked = time.monotonic()
-            self._state = state_of(str(job))
+            state = state_of(str(job))
+            self._state = "UNKNOWN" if state is None else state  # not known is not ended
         if self._state:
             self._seen = time.monotonic()
         return bool(self._state)

@@ -5,6 +5,7 @@ controller imports it.
 
     slurm_job.py deadline                        prints when this job's limit strikes, in seconds
     slurm_job.py ending --deadline S --lead S    prints `interrupted` or `cancelled`, and why
+    slurm_job.py requeue                         asks for another turn of this job
     slurm_job.py budget TASK_DIR DIGEST --limit S   prints the seconds left of max_walltime
 """
 
@@ -14,13 +15,12 @@ import argparse
 import contextlib
 import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from . import attempt, files
+from . import attempt, files, slurm_calls
 
 RESOLUTION = 60.0
 """Seconds: Slurm sends a job's early signal that much earlier at most (sbatch(1), --signal)."""
@@ -40,18 +40,13 @@ ENDINGS = {
 """States of a job that is being ended by Slurm, not by a person."""
 
 
-def shown(job: str = "") -> dict[str, str]:
-    """What `scontrol show job` says about a job, or this one; empty when it cannot be asked."""
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        answer = subprocess.run(
-            ["scontrol", "--oneliner", "show", "job", job or os.environ.get("SLURM_JOB_ID", "")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            timeout=PATIENCE,
-            check=False,
+def shown(job: str = "", what: str = "job") -> dict[str, str]:
+    """What `scontrol show` says about a job, or this one; empty when it cannot be asked."""
+    name = job or os.environ.get("SLURM_JOB_ID", "")
+    with contextlib.suppress(slurm_calls.Failed):
+        text = slurm_calls.ask(
+            ["scontrol", "--all", "--oneliner", "show", what, name], patience=PATIENCE
         )
-        text = answer.stdout.decode(errors="replace")
         return dict(re.findall(r"(\S+?)=(\S*)", text))
     return {}
 
@@ -62,6 +57,12 @@ def deadline_in(fields: dict[str, str]) -> float | None:
         return time.mktime(time.strptime(fields.get("EndTime", ""), "%Y-%m-%dT%H:%M:%S"))
     except ValueError:
         return None
+
+
+def deadline() -> float | None:
+    """When this job's limit strikes. Newer Slurms tell the job itself; others are asked."""
+    told = os.environ.get("SLURM_JOB_END_TIME", "")
+    return float(told) if told.isdigit() else deadline_in(shown())
 
 
 def ending(fields: dict[str, str], deadline: float | None, lead: float) -> tuple[str, str]:
@@ -87,33 +88,27 @@ def ending(fields: dict[str, str], deadline: float | None, lead: float) -> tuple
 
 def node_address() -> str:
     """This node's address, or name, as Slurm knows it; empty when it cannot be asked."""
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        answer = subprocess.run(
-            ["scontrol", "--oneliner", "show", "node", os.environ.get("SLURMD_NODENAME", "")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            timeout=PATIENCE,
-            check=False,
-        )
-        found = re.search(r"\bNodeAddr=(\S+)", answer.stdout.decode(errors="replace"))
-        return found.group(1) if found and os.environ.get("SLURMD_NODENAME") else ""
-    return ""
+    name = os.environ.get("SLURMD_NODENAME", "")
+    return shown(name, "node").get("NodeAddr", "") if name else ""
 
 
 def state_of(job: str) -> str | None:
     """A job's state in the queue; empty: Slurm does not have it any more; None: nobody knows."""
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        answer = subprocess.run(
-            ["squeue", "--noheader", f"--jobs={job}", "--format=%T"],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=PATIENCE,
-            check=False,
-        )
-        if answer.returncode == 0 or b"Invalid job id" in answer.stderr:
-            return answer.stdout.decode(errors="replace").strip()
-    return None
+    try:
+        return slurm_calls.ask(
+            ["squeue", "--all", "--noheader", f"--jobs={job}", "--format=%T"], patience=PATIENCE
+        ).strip()
+    except slurm_calls.Failed as error:
+        return "" if "Invalid job id" in str(error) else None
+
+
+def requeue(job: str = "") -> str:
+    """Asks for another turn of a job, or this one; what Slurm says against it, or nothing."""
+    try:
+        slurm_calls.ask(["scontrol", "requeue", job or os.environ["SLURM_JOB_ID"]], patience=20)
+    except slurm_calls.Failed as error:
+        return str(error)
+    return ""
 
 
 # --- the record of attempts --------------------------------------------------------------------
@@ -160,9 +155,16 @@ def used_up(record: dict[str, Any], digest: str, limit: float | None) -> str:
 
 
 def print_deadline(_: argparse.Namespace) -> int:
-    end = deadline_in(shown())
+    end = deadline()
     print(int(end) if end else "")
     return 0
+
+
+def ask_for_requeue(_: argparse.Namespace) -> int:
+    said = requeue()
+    if said:
+        print(said, file=sys.stderr)
+    return 1 if said else 0
 
 
 def print_ending(arguments: argparse.Namespace) -> int:
@@ -181,6 +183,7 @@ def parser() -> argparse.ArgumentParser:
     outer = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = outer.add_subparsers(required=True)
     commands.add_parser("deadline").set_defaults(run=print_deadline)
+    commands.add_parser("requeue").set_defaults(run=ask_for_requeue)
     command = commands.add_parser("ending")
     command.add_argument("--deadline", type=lambda text: float(text) if text else None)
     command.add_argument("--lead", type=float, default=120.0)

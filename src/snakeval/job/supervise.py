@@ -565,15 +565,7 @@ class Supervisor:
     def come_back(self) -> None:
         """Asks Slurm for another turn of this job. Where it refuses, the controller submits
         another one."""
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(
-                ["scontrol", "requeue", str(self.life["job"])],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=20,
-                check=False,
-            )
+        slurm_job.requeue(str(self.life["job"]))
 
     def supervise(self) -> int:
         self.paths.logs.mkdir(parents=True, exist_ok=True)
@@ -590,7 +582,7 @@ class Supervisor:
         for number in signals:
             signal.signal(number, self.on_signal)
         if self.life["job"]:
-            self.deadline = slurm_job.deadline_in(slurm_job.shown())
+            self.deadline = slurm_job.deadline()
         processes.adopt_orphans()
         state, cause = "failed", "the supervisor ended unexpectedly"
         try:

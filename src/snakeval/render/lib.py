@@ -28,6 +28,7 @@ MODULES = (
     "cancelled",
     "server",
     "supervise",
+    "slurm_calls",
     "slurm_job",
     "shared_folder",
     "verify",

@@ -36,14 +36,22 @@ class LiveJobs:
     unknown: str = ""
 
 
-def note(file: Path, job: str, executor: str, digest: str, start: str, cause: str = "") -> None:
+def note(
+    file: Path,
+    job: str,
+    executor: str,
+    digest: str,
+    start: str,
+    cause: str = "",
+    waits: str = "",
+) -> None:
     """`job.json`: the job that was created last for a task or a server.
 
     cause  why it came to nothing
+    waits  why none could be created yet
     """
     content = {"job": job, "on": executor, "digest": digest, "start": start, "noted": now()}
-    if cause:
-        content["cause"] = cause
+    content |= {key: value for key, value in (("cause", cause), ("waits", waits)) if value}
     write_atomically(file, json.dumps(content, indent=1) + "\n")
 
 

@@ -79,6 +79,8 @@ def task_state(
             state, cause = "unknown", jobs.unknown
         elif state == "pending" and paths.cancelled.exists():
             state, cause = "cancelled", "cancelled before it ran; the next start continues it"
+        elif why := read_json(paths.job).get("waits"):
+            state, cause = "pending", str(why)
         elif state == "pending" and (why := read_json(paths.job).get("cause")):
             state, cause = "failed", str(why)
     if broken:

@@ -1,9 +1,10 @@
 """Everything that knows Slurm on the side of the controller.
 
 Its own: `queue` what Slurm says about jobs; `nodes` what a job on a node sees; `submit` and
-`submission` submit the scripts and follow their jobs; `steps` benchmarks inside a server's job;
-`server_job` the job that a server is. What a job itself knows about Slurm is
-`snakeval/job/slurm_job.py`.
+`submission` submit the scripts and follow their jobs, `contact` is whether Slurm answers meanwhile;
+`header` is what the scripts begin with; `steps` benchmarks inside a server's job; `server_job` the
+job that a server is. How Slurm is asked, by whomever, is `snakeval/job/slurm_calls.py`; what a job
+itself knows about Slurm is `snakeval/job/slurm_job.py`.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from collections.abc import Sequence
 
 from snakeval.config.execution import SlurmExecution
 from snakeval.errors import Problem
 from snakeval.executors.slurm.resources import owned_flags
+from snakeval.job import slurm_calls
 from snakeval.plan.run import Run
 
 NO_SBATCH = Problem(
@@ -56,25 +56,29 @@ def asked_for(command: Sequence[str]) -> list[str]:
 
 
 def refusal(words: Sequence[str], what: str) -> Problem | None:
-    """What Slurm says to a job that asks for this, without submitting it."""
-    answer = subprocess.run(
-        ["sbatch", "--test-only", *words, "--wrap", "true"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    if answer.returncode == 0:
-        return None
-    said = "; ".join(
-        line.removeprefix("sbatch: error: ").strip()
-        for line in answer.stderr.strip().splitlines()
-        if line.strip()
-    )
+    """What Slurm says to a job that asks for this, without submitting it. Raises NoAnswer."""
+    try:
+        slurm_calls.ask(["sbatch", "--test-only", *words, "--wrap", "true"])
+    except (slurm_calls.Refused, slurm_calls.Full) as error:
+        waits = any(word in str(error) for word in WAITS) and "configuration" not in str(error)
+        full = isinstance(error, slurm_calls.Full)
+        return Problem(
+            f"sbatch ({what})",
+            f"Slurm {'takes no more jobs now' if full else 'refuses the job'}: "
+            f"{str(error).removeprefix('sbatch: ')}",
+            "jobs are submitted as room comes"
+            if full
+            else f"correct execution (account, partition, walltime, ...) or the profile; asked "
+            f"for: {shlex.join(words)}",
+            warning=waits or full,
+        )
+    return None
+
+
+def silent(error: Exception) -> Problem:
+    """Slurm has not answered for as long as `controller_patience` says."""
     return Problem(
-        f"sbatch ({what})",
-        f"Slurm refuses the job: {said or f'exit code {answer.returncode}'}",
-        f"correct execution (account, partition, walltime, ...) or the profile; asked for: "
-        f"{shlex.join(words)}",
-        warning=any(word in said for word in WAITS) and "configuration" not in said,
+        "Slurm",
+        f"does not answer: {error}",
+        "start again when it does; execution.controller_patience is how long is waited",
     )

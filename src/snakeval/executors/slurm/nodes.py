@@ -25,9 +25,10 @@ from typing import Any
 
 from snakeval.errors import InputError, Problem
 from snakeval.executors.slurm import queue
-from snakeval.executors.slurm.submit import Refused, sbatch
+from snakeval.executors.slurm.submit import sbatch
 from snakeval.job import shared_folder
 from snakeval.job.files import mapping_in, now, read_json, write_atomically
+from snakeval.job.slurm_calls import Failed
 from snakeval.run_folder.layout import RunPaths
 
 PATIENCE = float(os.environ.get("SNAKEVAL_LOOK", "30"))
@@ -107,7 +108,7 @@ def look(run: RunPaths, needs: Sequence[Need], log: Any) -> None:
             try:
                 tries_locks = "locks" not in known
                 looked = _look(run, need, meeting if tries_locks else None)
-            except (Refused, queue.QueryFailed, TimeoutError) as reason:
+            except (Failed, queue.QueryFailed, TimeoutError) as reason:
                 log.warning(
                     f"no node was looked at ({reason}): what is missing there is told by the jobs, "
                     "and whether locks work between the machines is not known"
@@ -164,7 +165,7 @@ class Looked:
 
 
 def _look(run: RunPaths, need: Need, meeting: Path | None) -> Looked:
-    """Raises Refused, QueryFailed, and TimeoutError when no node is free."""
+    """Raises Failed, QueryFailed, and TimeoutError when no node is free."""
     job = _submit(run, need, meeting)
     try:
         return _follow(job, meeting)

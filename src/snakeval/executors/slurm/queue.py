@@ -6,16 +6,24 @@ import getpass
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from snakeval.executors.base import CannotAsk
+from snakeval.job import slurm_calls
 from snakeval.run_folder.layout import RunPaths
 
-PATIENCE = 60.0
-"""Seconds that a query may take; a busy controller answers late."""
+Found = TypeVar("Found")
+
+PATIENCE = slurm_calls.PATIENCE
+"""Seconds that a query may take."""
+CONTROLLER_PATIENCE = "SNAKEVAL_CONTROLLER_PATIENCE"
+"""The variable with `execution.controller_patience` in seconds, for what a start starts."""
+LOOKS_AGAIN = 10.0
+"""Seconds between two tries to reach a controller that does not answer."""
 
 ENDED = {
     "BOOT_FAIL",
@@ -36,6 +44,34 @@ _FIELDS = "%i|%T|%r|%N|%M|%j|%o"
 
 class QueryFailed(CannotAsk):
     """Slurm could not be asked."""
+
+
+def patience() -> float:
+    """Seconds for which a controller that does not answer is asked again."""
+    return float(os.environ.get(CONTROLLER_PATIENCE) or 0)
+
+
+def until_answered(ask: Callable[[], Found], tell: Callable[[str], None]) -> Found:
+    """Asks again, for as long as `controller_patience` says, where nobody answers.
+
+    tell  is told once why it is waited, and once when it is over
+    Raises what `ask` raises: QueryFailed or NoAnswer only when the patience has an end.
+    """
+    deadline, told = time.monotonic() + patience(), False
+    while True:
+        try:
+            found = ask()
+        except (QueryFailed, slurm_calls.NoAnswer) as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not told:
+                tell(f"Slurm does not answer ({error}); asked again for up to {patience():g} s")
+            told = True
+            time.sleep(min(LOOKS_AGAIN, max(0.0, deadline - time.monotonic())))
+        else:
+            if told:
+                tell("Slurm answers again")
+            return found
 
 
 @dataclass(frozen=True)
@@ -77,7 +113,9 @@ def jobs(*, ended: bool = False) -> list[Job]:
     Raises QueryFailed.
     """
     states = ["--states=all"] if ended else []
-    answer = _ask(["squeue", "--noheader", f"--user={user()}", f"--format={_FIELDS}", *states])
+    answer = _ask(
+        ["squeue", "--all", "--noheader", f"--user={user()}", f"--format={_FIELDS}", *states]
+    )
     found = []
     for line in answer.splitlines():
         parts = line.split("|", 6)
@@ -113,36 +151,49 @@ def states(ids: Sequence[str]) -> dict[str, str]:
 
     squeue is asked first; what it has forgotten (MinJobAge), the accounting may know.
     """
+    return states_among(jobs(ended=True), ids)
+
+
+def states_among(known: Iterable[Job], ids: Sequence[str]) -> dict[str, str]:
+    """As `states`, of jobs that squeue has shown already.
+
+    A job that neither knows is left out; one that only an accounting that does not answer may know
+    is UNKNOWN.
+    """
     wanted = set(ids)
-    found = {job.id: job.state for job in jobs(ended=True) if job.id in wanted}
+    found = {job.id: job.state for job in known if job.id in wanted}
     forgotten = sorted(wanted - set(found))
-    if forgotten and shutil.which("sacct"):
-        try:
-            answer = _ask(
-                [
-                    *("sacct", "-X", "--noheader", "--parsable2", "--format=JobIDRaw,State"),
-                    "--jobs=" + ",".join(forgotten),
-                ]
-            )
-        except QueryFailed:  # a cluster without accounting
-            return found
-        for line in answer.splitlines():
-            job, _, state = line.partition("|")
-            if state:
-                found[job] = state.split()[0].rstrip("+")
-    return found
+    return found | _accounted(forgotten) if forgotten and shutil.which("sacct") else found
+
+
+UNKNOWN = "UNKNOWN"
+"""The state of a job about which nobody can be asked now."""
+
+
+def _accounted(ids: Sequence[str]) -> dict[str, str]:
+    """States of ended jobs as the accounting has them."""
+    columns = "--format=JobIDRaw,State"
+    command = ["sacct", "-X", "--noheader", "--parsable2", columns, "--jobs=" + ",".join(ids)]
+    try:
+        answer = slurm_calls.ask(command, PATIENCE)
+    except slurm_calls.NoAnswer:
+        return dict.fromkeys(ids, UNKNOWN)
+    except slurm_calls.Failed:  # a cluster without accounting
+        return {}
+    lines = (line.partition("|") for line in answer.splitlines())
+    return {job: state.split()[0].rstrip("+") for job, _, state in lines if state}
 
 
 def steps(job: str) -> list[tuple[str, str]]:
     """The live steps of a job: their ids and names. Raises QueryFailed."""
-    answer = _ask(["squeue", "--noheader", "--steps", f"--jobs={job}", "--format=%i|%j"])
+    answer = _ask(["squeue", "--all", "--noheader", "--steps", f"--jobs={job}", "--format=%i|%j"])
     found = [line.strip().partition("|") for line in answer.splitlines()]
     return [(step, name) for step, _, name in found]
 
 
 def details(job: str) -> dict[str, str]:
     """What `scontrol` says about a job, as far as its values have no blanks. Raises QueryFailed."""
-    answer = _ask(["scontrol", "--oneliner", "show", "job", job])
+    answer = _ask(["scontrol", "--all", "--oneliner", "show", "job", job])
     return dict(re.findall(r"(\S+?)=(\S*)", answer))
 
 
@@ -163,17 +214,6 @@ def cancel(ids: Sequence[str]) -> str | None:
 
 def _ask(command: list[str]) -> str:
     try:
-        answer = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=PATIENCE,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise QueryFailed(f"{command[0]}: {error}") from None
-    if answer.returncode:
-        said = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
-        raise QueryFailed(f"{command[0]}: {said[-1]}")
-    return answer.stdout
+        return slurm_calls.ask(command, PATIENCE)
+    except slurm_calls.Failed as error:
+        raise QueryFailed(str(error)) from None

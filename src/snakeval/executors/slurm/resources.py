@@ -141,6 +141,14 @@ def max_walltime(run: Run) -> int | None:
     return seconds(execution.max_walltime) if execution.max_walltime else None
 
 
+def controller_patience(run: Run) -> int:
+    """Seconds for which a controller of Slurm's that does not answer is tried again."""
+    execution = run.config.execution
+    if not isinstance(execution, SlurmExecution):
+        execution = SlurmExecution()  # the profile alone says that it is Slurm
+    return seconds(execution.controller_patience)
+
+
 def lead(limit: float | None) -> int:
     """Seconds before a job's time limit at which it is told: 120, less where the limit is short.
 

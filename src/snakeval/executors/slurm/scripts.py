@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from snakeval import __version__
+from snakeval.executors.slurm.header import header
 from snakeval.executors.slurm.resources import (
     NAME,
     lead,
@@ -19,7 +18,6 @@ from snakeval.executors.slurm.resources import (
     written_walltime,
 )
 from snakeval.plan.run import Run, Task
-from snakeval.render import bash
 
 PER_SUBMISSION = ("--parsable", "--output", "--export", "-D")
 """Flags that are about one submission; they do not stand in the script."""
@@ -60,19 +58,16 @@ def batch_script(run: Run, task: Task, described: Sequence[Sequence[str]], image
     described  see `flags`
     """
     limit = max_walltime(run)
+    facts = [
+        f"run:       {run.paths.id}",
+        f"task:      {task.name} ({task.benchmark.id}), spec {task.digest}",
+        f"model:     {task.endpoint.model_id}",
+        f"image:     {image or 'none: a process of the Python environment'}",
+        f"By hand:   sbatch sbatch_{task.name}.sh",
+        "After a time limit, a preemption or a requeue it continues (see run.sh).",
+    ]
     lines = [
-        "#!/usr/bin/env bash",
-        *map(bash.sbatch, described),
-        "#",
-        bash.comment(f"run:       {run.paths.id}"),
-        bash.comment(f"task:      {task.name} ({task.benchmark.id}), spec {task.digest}"),
-        bash.comment(f"model:     {task.endpoint.model_id}"),
-        bash.comment(f"image:     {image or 'none: a process of the Python environment'}"),
-        bash.comment(f"created:   {_now()} by snakeval {__version__}"),
-        bash.comment(f"By hand:   sbatch sbatch_{task.name}.sh"),
-        "# After a time limit, a preemption or a requeue it continues (see run.sh).",
-        "",
-        _HERE.format(task=shlex.quote(f"{task.name}/run.sh")),
+        *header(described, facts, f"{task.name}/run.sh", "run"),
         f"export SNAKEVAL_EXECUTOR={NAME}",
         f"export SNAKEVAL_LEAD={lead(_limit(described))}   # seconds of notice before the limit",
         f"export SNAKEVAL_MAX_WALLTIME={limit or ''}   # seconds of all attempts together",
@@ -98,22 +93,22 @@ def controller_script(run: Run, described: Sequence[Sequence[str]], cwd: Path) -
     if walltime:
         kept = [words for words in kept if words[0] != "-t"] + [["-t", notation(walltime)]]
     notice = lead(walltime or _limit(described))
+    flags = [
+        ["--job-name", f"controller.{run.paths.id}"],
+        *kept,
+        ["--ntasks=1", "--cpus-per-task=1", "--mem=2000"],
+        [f"--signal=B:USR1@{notice}", "--requeue", "--open-mode=append"],
+        ["--comment", f"snakeval {run.paths.id} controller"],
+    ]
+    facts = [
+        f"run:       {run.paths.id}",
+        "By hand:   sbatch sbatch_controller.sh",
+        "Drives the run as `snakemake` on a login node does. Before its time limit it hands over",
+        "to itself; the benchmarks' jobs go on meanwhile.",
+    ]
     lines = [
-        "#!/usr/bin/env bash",
-        bash.sbatch(["--job-name", f"controller.{run.paths.id}"]),
-        *map(bash.sbatch, kept),
-        bash.sbatch(["--ntasks=1", "--cpus-per-task=1", "--mem=2000"]),
-        bash.sbatch([f"--signal=B:USR1@{notice}", "--requeue", "--open-mode=append"]),
-        bash.sbatch(["--comment", f"snakeval {run.paths.id} controller"]),
-        "#",
-        bash.comment(f"run:       {run.paths.id}"),
-        bash.comment(f"created:   {_now()} by snakeval {__version__}"),
-        "# By hand:   sbatch sbatch_controller.sh",
-        "# Drives the run as `snakemake` on a login node does. Before its time limit it hands over",
-        "# to itself; the benchmarks' jobs go on meanwhile.",
-        "",
+        *header(flags, facts, "run.json", "run"),
         f"cd {shlex.quote(str(cwd))} || exit 1",
-        _CONTROLLER_HERE,
         f"{shlex.join(command_line(sys.argv))} &",
         _CONTROLLER,
     ]
@@ -134,9 +129,6 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "snakemake", *words]
 
 
-_CONTROLLER_HERE = """\
-run=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *Command=//p')
-run=$(dirname "${run:-$SLURM_SUBMIT_DIR/.}")"""
 _CONTROLLER = """\
 snakemake=$!
 
@@ -150,7 +142,8 @@ let_go() {
 hand_over() {
     let_go
     echo "the time limit is near: handing over"
-    scontrol requeue "$SLURM_JOB_ID" || sbatch --dependency="afterany:$SLURM_JOB_ID" \\
+    scontrol requeue "$SLURM_JOB_ID" || SNAKEVAL_SCRIPT_DIR=$run \\
+        sbatch --dependency="afterany:$SLURM_JOB_ID" \\
         --output="$run/controller-%j.log" "$run/sbatch_controller.sh"
     exit 0
 }
@@ -165,24 +158,9 @@ while kill -0 "$snakemake" 2>/dev/null; do wait "$snakemake"; code=$?; done
 exit "${code:-0}"
 """
 
-# sbatch copies the script away; Slurm says where it was, also after the run folder has moved.
-_HERE = """\
-run=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *Command=//p')
-run=$(dirname "${{run:-.}}")
-[ -e "$run"/{task} ] || run=$SLURM_SUBMIT_DIR
-[ -e "$run"/{task} ] || {{
-    echo "the run folder is not on this node ($(uname -n)): $run" >&2
-    echo "execution.output_dir must be a folder that all nodes see" >&2
-    exit 1
-}}"""
-
 
 def _limit(described: Sequence[Sequence[str]]) -> int | None:
     for words in described:
         if words[0] in ("-t", "--time") and len(words) > 1:
             return limit_of({"runtime": int(words[1]) if words[1].isdigit() else words[1]})
     return None
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,7 +21,7 @@ from snakeval.executors.slurm import queue
 from snakeval.executors.slurm.queue import Job, QueryFailed
 from snakeval.executors.slurm.resources import NAME
 from snakeval.executors.slurm.server_job import batch_script, described
-from snakeval.executors.slurm.submit import Refused, sbatch
+from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
 from snakeval.job.files import make_executable, objects_in, write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
@@ -128,19 +129,46 @@ class Servers(base.Servers):
         return _whereabouts(paths)
 
 
-def submit(paths: ServerPaths) -> str:
-    """Submits the server's script and notes its job. Raises InputError with Slurm's words."""
+def submit(paths: ServerPaths, tell: Callable[[str], None] = print) -> str:
+    """Submits the server's script and notes its job; waits for room, and for an answer.
+
+    Raises InputError with Slurm's words where it refuses, or has not answered for too long.
+    """
+    full = ""
+    while True:
+        try:
+            return queue.until_answered(partial(_submitted, paths), tell)
+        except Full as error:
+            if str(error) != full:
+                full = str(error)
+                tell(f"{paths.dir.name}: Slurm takes no more jobs now ({full}); waiting for room")
+            time.sleep(LOOK_AGAIN)
+        except (Refused, NoAnswer, QueryFailed) as error:
+            raise InputError([Problem(str(paths.batch_script), str(error))]) from None
+
+
+def _submitted(paths: ServerPaths) -> str:
+    """The server's job: one that an unanswered submission has left, else a new one.
+
+    Raises Refused, Full, NoAnswer, QueryFailed.
+    """
     paths.logs.mkdir(parents=True, exist_ok=True)
     paths.stop.unlink(missing_ok=True)
-    command = ["sbatch", "--parsable", "--export=ALL"]
-    log = f"--output={paths.logs.absolute()}/slurm-%j.log"
-    try:
-        number = sbatch([*command, log, str(paths.batch_script.absolute())])
-    except Refused as refusal:
-        raise InputError([Problem(str(paths.batch_script), str(refusal))]) from None
-    start = os.environ.get("SNAKEVAL_START", "")
-    note(paths.job, number, NAME, state.script_digest(paths), start)
+    found = _of_script(paths)
+    number = found.id if found else _sbatch(paths)
+    note(paths.job, number, NAME, state.script_digest(paths), os.environ.get("SNAKEVAL_START", ""))
     return number
+
+
+def _sbatch(paths: ServerPaths) -> str:
+    """Raises Refused, Full, NoAnswer."""
+    log = f"--output={paths.logs.absolute()}/slurm-%j.log"
+    command = ["sbatch", "--parsable", "--export=ALL", log, str(paths.batch_script.absolute())]
+    try:
+        return sbatch(command, folder=paths.dir)
+    except NoAnswer:
+        time.sleep(LOOK_AGAIN)  # a controller that was busy may still make a job of it
+        raise
 
 
 def _whereabouts(paths: ServerPaths) -> str:
@@ -162,6 +190,11 @@ def live_job(paths: ServerPaths) -> Job | None:
     """The server's job while Slurm has it, whoever submitted it. Raises QueryFailed."""
     if not noted(paths.job) and not state.supervisor_of(paths):
         return None
+    return _of_script(paths)
+
+
+def _of_script(paths: ServerPaths) -> Job | None:
+    """The live job of the server's script. Raises QueryFailed."""
     script = paths.batch_script.resolve()
     live = [job for job in queue.jobs() if job.live and _same(job.script, script)]
     return live[-1] if live else None
@@ -171,12 +204,12 @@ def revive(paths: ServerPaths, ended: Mapping[str, str]) -> str:
     """Submits another job for one that Slurm has ended and does not let come back.
 
     ended  of jobs that ended not by their own fault or a person's wish: id -> state
-    Returns the new job's id, or nothing. Raises InputError.
+    Returns the new job's id, or nothing. Raises Refused, Full, NoAnswer, QueryFailed.
     """
     number = str(noted(paths.job).get("job", ""))
     if number not in ended or state.record_of(paths).get("state") in ("stopped", "failed"):
         return ""
-    return submit(paths)
+    return _submitted(paths)
 
 
 def _same(script: Path, ours: Path) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from snakeval import __version__
 from snakeval.config.execution import SlurmExecution
+from snakeval.executors.slurm.header import header
 from snakeval.executors.slurm.resources import (
     extra_flags,
     lead,
@@ -14,10 +14,8 @@ from snakeval.executors.slurm.resources import (
     seconds,
     written_walltime,
 )
-from snakeval.job.files import now
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
-from snakeval.render import bash
 
 NAME = "sbatch_server.sh"
 
@@ -82,33 +80,18 @@ def batch_script(run: Run, server: Server, flags: Sequence[Sequence[str]], image
     """`sbatch_server.sh`: keeps the server up on a node. No path of the run is in it."""
     limit = next((words[1] for words in flags if words[0] == "-t"), None)
     notice = lead(seconds(limit) if limit else None)
+    facts = [
+        f"run:       {run.paths.id}",
+        f"server:    {server.name} ({server.type}): serves {server.model}",
+        f"image:     {image or 'none: a process of the node'}",
+        f"By hand:   sbatch deployments/{server.name}/{NAME}; it ends when idle.",
+        "It comes back after its time limit, a preemption or a requeue; benchmarks wait.",
+    ]
     return "\n".join(
         [
-            "#!/usr/bin/env bash",
-            *map(bash.sbatch, flags),
-            "#",
-            bash.comment(f"run:       {run.paths.id}"),
-            bash.comment(f"server:    {server.name} ({server.type}): serves {server.model}"),
-            bash.comment(f"image:     {image or 'none: a process of the node'}"),
-            bash.comment(f"created:   {now()} by snakeval {__version__}"),
-            bash.comment(f"By hand:   sbatch deployments/{server.name}/{NAME}; it ends when idle."),
-            "# It comes back after its time limit, a preemption or a requeue; benchmarks wait.",
-            "",
-            _HERE,
+            *header(flags, facts, NAME, "here"),
             f"export SNAKEVAL_LEAD={notice}   # seconds of notice before the limit",
             'exec bash "$here"/server.sh',
             "",
         ]
     )
-
-
-# sbatch copies the script away; Slurm says where it was, also after the run folder has moved.
-_HERE = f"""\
-here=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *Command=//p')
-here=$(dirname "${{here:-.}}")
-[ -e "$here"/{NAME} ] || here=$SLURM_SUBMIT_DIR
-[ -e "$here"/{NAME} ] || {{
-    echo "the run folder is not on this node ($(uname -n)): $here" >&2
-    echo "execution.output_dir must be a folder that all nodes see" >&2
-    exit 1
-}}"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from snakeval.errors import InputError, Problem
 from snakeval.executors import base
 from snakeval.executors.profile import DEFAULT_RUNTIME
 from snakeval.executors.slurm import checks, nodes, queue, scripts
+from snakeval.executors.slurm.resources import controller_patience
 from snakeval.executors.slurm.server_job import described
 from snakeval.executors.slurm.steps import hosting
 from snakeval.executors.slurm.submission import Followed, Submission, command_words
-from snakeval.executors.slurm.submit import Refused, sbatch
+from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
 from snakeval.job.files import mapping_in, read_json
 from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
@@ -30,12 +32,21 @@ class Start(base.Start):
         }
         self._executor: Submission = planned.plugin
         self._executor.follow(self._followed, planned.start)
+        os.environ[queue.CONTROLLER_PATIENCE] = str(max(map(controller_patience, self._runs)))
 
     def check(self) -> list[Problem]:
         """What keeps these jobs from being submitted, in Slurm's own words."""
         if shutil.which("sbatch") is None:
             return [checks.NO_SBATCH]
-        found = checks.flags(self._runs)
+        try:
+            return checks.flags(self._runs) + queue.until_answered(
+                self._refusals, self._executor.logger.warning
+            )
+        except NoAnswer as error:
+            return [checks.silent(error)]
+
+    def _refusals(self) -> list[Problem]:
+        """What Slurm says to the jobs. Raises NoAnswer."""
         tried: dict[tuple[str, ...], Problem | None] = {}
         for output, followed in self._followed.items():
             words = checks.asked_for(self._command(output))
@@ -50,7 +61,7 @@ class Start(base.Start):
             groups = described(run, run.servers[name], self._defaults)
             words = checks.asked_for(["sbatch", *(word for group in groups for word in group)])
             tried[tuple(words)] = checks.refusal(words, f"server {name}")
-        return found + [problem for problem in tried.values() if problem]
+        return [problem for problem in tried.values() if problem]
 
     def look(self) -> None:
         """Looks for what the jobs need on a node. Raises InputError; nothing is submitted then."""
@@ -82,8 +93,7 @@ class Start(base.Start):
         cwd = Path(self._executor.workflow.workdir_init)
         for path, (run, described) in of_runs.items():
             _write(path, scripts.controller_script(run, described, cwd))
-        for run in self._runs:
-            self._find_live(run)
+        self._find_live()
 
     def hand_over(self) -> str:
         """Gives the run to a batch job of its own."""
@@ -96,25 +106,30 @@ class Start(base.Start):
                     str(run.paths.controller_job.absolute()),
                 ]
             )
-        except Refused as refusal:
+        except (Refused, Full, NoAnswer) as refusal:
             raise InputError([Problem(str(run.paths.controller_job), str(refusal))]) from None
 
-    def _find_live(self, run: Run) -> None:
-        """One query; a job of another spec of the same task is not this task's."""
+    def _find_live(self) -> None:
+        """One query; a job of another spec of the same task is not this task's.
+
+        Raises InputError where Slurm does not say which jobs are live: nothing is submitted then.
+        """
         try:
-            live = queue.jobs_of(run.paths, queue.jobs())
-        except queue.QueryFailed as error:
-            self._executor.logger.warning(
-                f"Slurm does not say which jobs are live ({error}): a job of an earlier start may "
-                "be submitted a second time; the second one waits, and adopts its result"
+            known = queue.until_answered(
+                lambda: queue.jobs(ended=True), self._executor.logger.warning
             )
-            return
-        for followed in self._followed.values():
-            if followed.run is run:
-                jobs = live.get(followed.task.name, [])
-                followed.live = next(
-                    (job for job in jobs if job.live and job.digest == followed.task.digest), None
-                )
+        except queue.QueryFailed as error:
+            raise InputError([checks.silent(error)]) from None
+        for run in self._runs:
+            of_tasks = queue.jobs_of(run.paths, known)
+            for followed in self._followed.values():
+                if followed.run is run:
+                    jobs = of_tasks.get(followed.task.name, [])
+                    followed.known = {job.id for job in jobs}
+                    followed.live = next(
+                        (job for job in jobs if job.live and job.digest == followed.task.digest),
+                        None,
+                    )
 
     def _command(self, output: str) -> list[str]:
         return command_words(

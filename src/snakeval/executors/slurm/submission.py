@@ -8,7 +8,10 @@ Snakemake makes our subclass in its place, because it leaves no room for what is
 - a time limit, a preemption or a failed node is no failure of the benchmark: it is submitted again
   until `max_walltime` is used up, whatever `retries` says (the plugin would wait for ever for a
   preempted job that does not come back, and for a job that Slurm has forgotten);
-- a cancelled task does not come back in this start, whatever `retries` says.
+- a cancelled task does not come back in this start, whatever `retries` says;
+- what Slurm refuses is not tried again; where it has no room, or gives no answer, a task waits here
+  (followed under no job's number) and is submitted later. After a submission that nobody has
+  answered the queue is looked at first: the job may be there.
 """
 
 from __future__ import annotations
@@ -28,22 +31,24 @@ from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-from snakeval.errors import InputError
 from snakeval.executors.slurm import queue, scripts
 from snakeval.executors.slurm import server as servers
+from snakeval.executors.slurm.contact import Contact
 from snakeval.executors.slurm.resources import NAME, max_walltime
 from snakeval.executors.slurm.steps import Step, hosting, log_of
-from snakeval.executors.slurm.submit import Refused, sbatch
-from snakeval.job import attempt, cancelled, slurm_job
+from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
+from snakeval.job import attempt, cancelled, slurm_calls, slurm_job
 from snakeval.job.files import read_json
+from snakeval.job.lease import holder_of
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder.jobs import note
 from snakeval.run_folder.layout import ServerPaths
 
 FORGOTTEN_AFTER = 120.0
 """Seconds without a word of Slurm about a job after which the run folder decides."""
-TOLD_AFTER = 3
-"""Failed queries in a row after which the person who waits is told."""
+LOOKS = 2
+"""Looks at the queue that a submission without an answer takes before the next one: a controller
+that was busy may have heard it, and make the job while it answers the first look."""
 
 IN_VAIN = 10
 """Jobs in a row that Slurm may end before the benchmark has begun in them."""
@@ -65,6 +70,9 @@ class Followed:
     live     its live job of an earlier start, if there is one
     in_vain  jobs in a row that Slurm has ended before the benchmark began
     seen     when Slurm has said something about its job
+    known    the ids of its jobs, as far as this start has heard of them
+    unsure   looks at the queue to be made before it is submitted: it may have a job already
+    refusal  why Slurm does not take it
     """
 
     run: Run
@@ -74,6 +82,9 @@ class Followed:
     step: Step | None = None
     in_vain: int = 0
     seen: float = field(default_factory=time.monotonic)
+    known: set[str] = field(default_factory=set)
+    unsure: int = 0
+    refusal: str = ""
 
     @property
     def complete(self) -> bool:
@@ -87,12 +98,18 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         # Before the thread that looks at jobs begins.
         self.followed: dict[str, Followed] = {}
         self.start = ""
-        self.stopping, self.failures = False, 0
-        # The plugin takes every SLURM_* away, this one too, without which no command finds Slurm.
-        where = os.environ.get("SLURM_CONF")
+        self.stopping = False
+        self.contact = Contact(logger)
+        if ignored := slurm_calls.ignored(os.environ):
+            logger.warning(
+                f"{', '.join(ignored)} of your environment ignored: what jobs ask for is said by "
+                "the config (execution) and the profile"
+            )
+        # The plugin, what it calls, and the jobs, too, see none of the user's options of Slurm's
+        # commands; and it finds no job around it, over which it would warn.
+        for name in os.environ.keys() - slurm_calls.clean(os.environ).keys():
+            del os.environ[name]
         super().__init__(workflow, logger)
-        if where:
-            os.environ["SLURM_CONF"] = where
 
     def follow(self, followed: dict[str, Followed], start: str) -> None:
         """Says which benchmarks are planned, by the output of their jobs.
@@ -145,7 +162,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
                     f"{followed.task.name}: job {live.id} of an earlier start is "
                     f"{live.state.lower()}; waiting for it"
                 )
-            self._follow(job, live.id if live else self._submit(job, followed))
+            self._follow(job, live.id if live else self._place(job, followed))
         except Refused as refusal:
             self._not_submitted(job, followed, str(refusal))
         except Exception as error:
@@ -157,6 +174,8 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
 
     def _refused(self, followed: Followed) -> str:
         """Why a task is not to be submitted in this start; empty: nothing against it."""
+        if followed.refusal or self.contact.given_up:
+            return followed.refusal or self.contact.given_up
         if followed.cancelled or cancelled.marked(followed.task.paths.dir, self.start):
             return "was cancelled; the next start continues it"
         if followed.in_vain >= IN_VAIN:
@@ -165,20 +184,42 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             attempt.read(followed.task.paths.dir), followed.task.digest, max_walltime(followed.run)
         )
 
+    def _place(self, job: Any, followed: Followed) -> str:
+        """Submits a task; its job's id, or nothing where it waits. Raises Refused."""
+        if not self.contact.held:
+            try:
+                slurm_id = self._submit(job, followed)
+            except (Full, NoAnswer) as why:
+                followed.unsure = LOOKS if isinstance(why, NoAnswer) else 0
+                self.contact.hold(why)
+            except Refused as refusal:
+                followed.refusal = str(refusal)
+                self._note(followed, "", cause=followed.refusal)
+                raise
+            else:
+                followed.known.add(slurm_id)
+                return slurm_id
+        self._note(followed, "", waits=self.contact.held)
+        return ""
+
+    def _note(self, followed: Followed, slurm_id: str, cause: str = "", waits: str = "") -> None:
+        task = followed.task
+        note(task.paths.job, slurm_id, NAME, task.digest, self.start, cause=cause, waits=waits)
+
     def _submit(self, job: Any, followed: Followed) -> str:
-        """Submits the task's script; returns the job's id. Raises Refused with Slurm's words."""
+        """Submits the task's script; returns the job's id. Raises Refused, Full, NoAnswer."""
         paths = followed.task.paths
         paths.logs.mkdir(parents=True, exist_ok=True)
         script = followed.run.paths.batch_script(followed.task.name).absolute()
         # Not an argument of the script: Slurm would show it as part of the script's name.
-        words = [
-            f"{word},SNAKEVAL_ATTEMPT={job.attempt}" if word == "--export=ALL" else word
-            for word in command_words(self.describe(job), job.resources)
-        ]
-        said = sbatch([*words, str(script)])
-        note(paths.job, said, NAME, followed.task.digest, self.start)
-        self.logger.info(f"{followed.task.name}: submitted as job {said}")
-        return said
+        slurm_id = sbatch(
+            [*command_words(self.describe(job), job.resources), str(script)],
+            folder=script.parent,
+            variables={"SNAKEVAL_ATTEMPT": str(job.attempt)},
+        )
+        self._note(followed, slurm_id)
+        self.logger.info(f"{followed.task.name}: submitted as job {slurm_id}")
+        return slurm_id
 
     def _follow(self, job: Any, slurm_id: str) -> None:
         followed = self.followed[str(job.output[0])]
@@ -212,24 +253,80 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         if others:
             async for info in super().check_active_jobs(others):
                 yield info
+        for info in await asyncio.to_thread(self._after_a_look, ours):
+            yield info
+
+    def _after_a_look(self, ours: list[SubmittedJobInfo]) -> list[SubmittedJobInfo]:
+        """What to follow of benchmarks' jobs after one query for all of them."""
         if not ours:
-            return
+            return []
         try:
-            states = await asyncio.to_thread(
-                queue.states, [str(info.external_jobid) for info in ours]
-            )
-            self.failures = 0
+            known = queue.jobs(ended=True)
+            submitted = [str(info.external_jobid) for info in ours if info.external_jobid]
+            states = queue.states_among(known, submitted)
         except queue.QueryFailed as error:
-            self.failures += 1
-            if self.failures == TOLD_AFTER:
-                self.logger.warning(f"Slurm does not answer ({error}); the jobs go on")
-            for info in ours:
-                yield info
-            return
+            self.contact.failed(error)
+            return self._without_an_answer(ours)
+        self.contact.answered()
+        onward = [self._onward(info, states) for info in ours if info.external_jobid]
+        onward += [self._try_again(info, known) for info in ours if not info.external_jobid]
+        return [info for info in onward if info]
+
+    def _without_an_answer(self, ours: list[SubmittedJobInfo]) -> list[SubmittedJobInfo]:
         for info in ours:
-            onward = await asyncio.to_thread(self._onward, info, states)
-            if onward:
-                yield onward
+            self.followed[_output(info)].seen = time.monotonic()  # no silence of Slurm's about it
+        if not self.contact.given_up:
+            return ours
+        for info in ours:
+            job = f"; job {info.external_jobid} may go on" if info.external_jobid else ""
+            name = self.followed[_output(info)].task.name
+            self.logger.error(f"{name}: {self.contact.given_up}{job}; the next start continues")
+            self.report_job_error(info, msg=self.contact.given_up)
+        return []
+
+    def _try_again(self, info: SubmittedJobInfo, known: list[queue.Job]) -> SubmittedJobInfo | None:
+        """As `_onward`, of a task that waits: for room, or to know whether it has a job.
+
+        known  what the queue has just shown
+        """
+        followed = self.followed[_output(info)]
+        if found := self._unheard_of(followed, known):
+            followed.known.add(found.id)
+            self._note(followed, found.id)
+            self.logger.info(
+                f"{followed.task.name}: job {found.id} was submitted after all, unanswered; "
+                f"it is {found.state.lower()}"
+            )
+            return self._info(info.job, found.id)
+        followed.unsure = max(0, followed.unsure - 1)
+        refused = "the start is being stopped" if self.stopping else self._refused(followed)
+        if refused:
+            self._failed(info, refused)
+            return None
+        if followed.unsure:
+            return info
+        return self._placed(info)
+
+    def _placed(self, info: SubmittedJobInfo) -> SubmittedJobInfo | None:
+        """Follows the task's next job; or the task alone, where it waits."""
+        try:
+            return self._info(info.job, self._place(info.job, self.followed[_output(info)]))
+        except Refused as refusal:
+            self._failed(info, str(refusal))
+            return None
+
+    @staticmethod
+    def _unheard_of(followed: Followed, known: list[queue.Job]) -> queue.Job | None:
+        """A job that somebody has submitted for a task, and of which this start does not know."""
+        if not followed.unsure:
+            return None
+        jobs = queue.jobs_of(followed.run.paths, known).get(followed.task.name, [])
+        new = [
+            job
+            for job in jobs
+            if job.id not in followed.known and job.digest == followed.task.digest
+        ]
+        return next((job for job in new if job.live), new[-1] if new else None)
 
     def _revive_servers(self) -> None:
         """Submits another job for a server whose job Slurm has ended and does not let come back."""
@@ -240,7 +337,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
                     job: state for job, state in queue.states([number]).items() if state in BY_SLURM
                 }
                 successor = servers.revive(paths, ended) if ended and not self.stopping else ""
-            except (InputError, queue.QueryFailed) as error:
+            except (slurm_calls.Failed, queue.QueryFailed) as error:
                 self.logger.error(f"server {paths.dir.name}: {error}")
             else:
                 if successor:
@@ -262,7 +359,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         """What to follow after a look at a job: the job, a job in its place, or nothing."""
         followed = self.followed[_output(info)]
         state = states.get(str(info.external_jobid))
-        if state is not None:
+        if state is not None or holder_of(followed.task.paths.lease):
             followed.seen = time.monotonic()
         elif time.monotonic() - followed.seen > FORGOTTEN_AFTER:
             state = "FORGOTTEN"  # the run folder decides
@@ -331,17 +428,11 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             followed.in_vain = 0 if last else followed.in_vain + 1
             refused = "the start is being stopped" if self.stopping else self._refused(followed)
             if not refused:
-                try:
-                    slurm_id = self._submit(info.job, followed)
-                except Refused as refusal:
-                    refused = str(refusal)
-                else:
-                    ended_by = BY_SLURM.get(state, "Slurm")
-                    self.logger.info(
-                        f"{followed.task.name}: job {info.external_jobid} was ended by {ended_by}; "
-                        f"job {slurm_id} continues it"
-                    )
-                    return self._info(info.job, slurm_id)
+                self.logger.info(
+                    f"{followed.task.name}: job {info.external_jobid} was ended by "
+                    f"{BY_SLURM.get(state, 'Slurm')}; another one continues it"
+                )
+                return self._placed(info)
             self._failed(info, refused)
         elif state == "CANCELLED" or last.get("state") == "cancelled":
             followed.cancelled = True
@@ -373,15 +464,9 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
     def _failed(self, info: SubmittedJobInfo, why: str) -> None:
         followed = self.followed[_output(info)]
         record = attempt.read(followed.task.paths.dir)
-        if not slurm_job.last_of(record, str(info.external_jobid)):  # else it has said so itself
-            note(
-                followed.task.paths.job,
-                str(info.external_jobid),
-                NAME,
-                followed.task.digest,
-                self.start,
-                cause=why,
-            )
+        job = str(info.external_jobid or "")
+        if not job or not slurm_job.last_of(record, job):  # else it has said so itself
+            self._note(followed, job, cause=why)
         # Told here: with `quiet: [rules]` Snakemake keeps a job's error to itself.
         self.logger.error(f"{followed.task.name}: {why}")
         self.report_job_error(info, msg=why)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from snakeval.job import slurm_calls
+from snakeval.job.slurm_calls import Full, NoAnswer, Refused
+
+__all__ = ["FOLDER", "Full", "NoAnswer", "Refused", "sbatch"]
+
+FOLDER = "SNAKEVAL_SCRIPT_DIR"
+"""The variable with which a job is told where the folder of its script is."""
 
 
-class Refused(Exception):
-    """A job is not submitted, and why."""
+def sbatch(
+    command: Sequence[str],
+    script: str = "",
+    folder: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> str:
+    """Runs sbatch; returns the job's id. Raises Refused, Full, NoAnswer with Slurm's own words.
 
-
-def sbatch(command: Sequence[str], script: str = "") -> str:
-    """Runs sbatch; returns the job's id. Raises Refused with Slurm's own message.
-
-    script  the text of the batch script, where the command names no file
+    script     the text of the batch script, where the command names no file
+    folder     where the script lies, for the job
+    variables  for the job
     """
-    answer = subprocess.run(command, capture_output=True, text=True, input=script, check=False)
-    if answer.returncode:
-        raise Refused(f"sbatch: {' '.join(answer.stderr.split())}")
-    return answer.stdout.strip().splitlines()[-1].partition(";")[0]
+    told = {FOLDER: str(folder.absolute())} if folder else {}
+    said = slurm_calls.ask(command, script=script, variables={**told, **(variables or {})})
+    return said.strip().splitlines()[-1].partition(";")[0]
