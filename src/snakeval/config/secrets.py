@@ -23,38 +23,9 @@ from snakeval.config.sections import Instead, Named
 from snakeval.config.source import VARIABLE, looks_like_a_key
 from snakeval.config.texts import Loc, Where, texts_of
 from snakeval.errors import Problem
-from snakeval.job.redact import forms_of, hide
-
-_KEY = r"(?<![A-Za-z0-9_-])"
-FORMS = {
-    "a password in a URL": re.compile(
-        r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:]*:(?P<secret>[^\s/@$]+)@"
-        r"|https?://(?P<user>[^\s/@:$]+)@"
-    ),
-    "a key in a URL": re.compile(
-        r"[?&;#](?:[A-Za-z0-9._-]*(?:api[-_]?key|token|secret|passw(?:or)?d|signature|credential"
-        r"|subscription[-_]key)|key|sig|auth|authorization|pwd)=(?P<secret>[^\s&;#$\"'<>{}]+)",
-        re.IGNORECASE,
-    ),
-    "a token after the word Bearer": re.compile(
-        r"\bBearer[\s:]+(?P<secret>(?![a-z]+\b)[A-Za-z0-9._~+/=-]{6,})", re.IGNORECASE
-    ),
-    "a private key": re.compile(
-        r"(?P<secret>-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END|\Z))"
-    ),
-    "a key": re.compile(
-        _KEY + r"(?P<secret>sk-(?=[A-Za-z0-9_-]*[A-Z0-9])[A-Za-z0-9_-]{8,}"
-        r"|(?:nvapi|glpat|pypi|xox[abeoprs]|xai|pplx)-(?=[A-Za-z0-9_-]*[A-Z0-9])[A-Za-z0-9_-]{8,}"
-        r"|(?:hf|gsk|gh[oprsu]|npm|r8|fw|dop_v1|sk_live|sk_test|rk_live)_[A-Za-z0-9]{12,}"
-        r"|github_pat_[A-Za-z0-9_]{12,}"
-        r"|AIza[A-Za-z0-9_-]{16,}|A[KS]IA[A-Z0-9]{12,}"
-        r"|eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*)"
-    ),
-}
-"""What a secret looks like, wherever it stands."""
+from snakeval.job.redact import BASIC, FORMS, forms_of, hide
 
 BEARER_ALONE = re.compile(r"Bearer\s+(?P<secret>[^\s$]\S*)\s*\Z", re.IGNORECASE)
-BASIC = re.compile(r"\bBasic\s+(?P<secret>[A-Za-z0-9+/_-]{6,}={0,2})")
 
 HOLD_SECRETS = re.compile(
     r"(^|_)(authorization|password|passwd|passphrase|secret|apikey|cookie|credentials?"

@@ -30,7 +30,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from . import hostile, record
+from . import causes, hostile, record
 from .endpoint import served_models
 from .files import keep_unreadable, link, now, objects_in, read_json, write_atomically
 from .paths import TaskPaths
@@ -63,6 +63,9 @@ def begin(arguments: argparse.Namespace) -> int:
     last = attempts[-1] if attempts else {}
     if is_cancelled(arguments.task_dir, last, start):
         print("cancelled in this start; the next start continues it")
+        return 1
+    if said := causes.why_not_again(last, start, arguments.digest):
+        print(said)
         return 1
     if last.get("state") == "running":
         last.update(
@@ -217,6 +220,9 @@ def end(arguments: argparse.Namespace) -> int:
                 exit_code=arguments.exit_code,
                 cause=arguments.cause,
             )
+            ours = TaskPaths(arguments.task_dir).record(str(item.get("digest")))
+            if arguments.state == "failed" and causes.is_lasting(ours, arguments.cause):
+                item.update(lasting=True, last=True)  # a server need not wait for another try
     told["state"], told["cause"] = arguments.state, arguments.cause
     room_for_the_end(arguments.task_dir).unlink(missing_ok=True)
     write(arguments.task_dir, told)

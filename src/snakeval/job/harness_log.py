@@ -1,7 +1,8 @@
 """What an attempt's log tells that no result file does.
 
-Which requests failed, and how; whether the disk or the memory was full. No line of a log is ever
-quoted: lm-eval logs the headers of failed requests, and with them the API key.
+Which requests failed, and how; whether the disk or the memory was full. Nothing of a log is quoted
+here: lm-eval logs the headers of failed requests, and with them the API key. (`causes.py` quotes a
+harness's last words, without what looks like a secret.)
 
 A copy lies in every run folder's `lib/`, beside `verify.py`; standard library only, Python 3.9.
 """
@@ -9,10 +10,16 @@ A copy lies in every run folder's `lib/`, beside `verify.py`; standard library o
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+TAIL = 400
+"""Lines at the end of a log that are kept, for what has ended the harness."""
+
+LINE = 2000
+"""Characters that are kept of each."""
 
 
 @dataclass
@@ -24,6 +31,7 @@ class Log:
     mentioned        the same, and answers of a wrong shape, in lines that are not one per request
     completed        requests that were answered, where the harness logs them
     unparsed         answers with status 200 that held no completion
+    tail             its last lines, which tell what has ended the harness
     surroundings     what is wrong around the harness (folders, data, certificates), and the fix
     """
 
@@ -36,6 +44,7 @@ class Log:
     mentioned: Counter[str] = field(default_factory=Counter)
     completed: int = 0
     unparsed: int = 0
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
 
     @property
     def failures(self) -> Counter[str]:
@@ -114,7 +123,7 @@ REASONS = {
 
 def read_log(path: Path | None) -> Log:
     """Read a log once, line by line; a log that is not there tells nothing."""
-    log = Log(name=path.name if path else None)
+    log = Log(name=_name(path) if path else None)
     if path is None or not path.is_file():
         return log
     adapter: Counter[str] = Counter()
@@ -122,6 +131,7 @@ def read_log(path: Path | None) -> Log:
         for line in lines:
             for event in ("Request started", "Request completed", "Handler error:"):
                 adapter[event] += event in line
+            log.tail.append(line[:LINE].rstrip())
             _note(log, line)
     # The NeMo adapter begins each request with one line and ends it with one of two; a request
     # that never ended was given up by the harness, which waits less long than the adapter.
@@ -131,6 +141,12 @@ def read_log(path: Path | None) -> Log:
         0, adapter["Request started"] - adapter["Request completed"] - failed
     )
     return log
+
+
+def _name(path: Path) -> str:
+    """As a person finds it in a run folder: `task/logs/evaluate.1.log`."""
+    in_a_run = path.parent.name == "logs"
+    return "/".join(path.parts[-3:]) if in_a_run else path.name
 
 
 def _note(log: Log, line: str) -> None:

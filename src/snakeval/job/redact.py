@@ -27,6 +27,59 @@ MASK = b"***"
 
 _SECRET_KEYS = re.compile("key|token|secret|pass|pwd|sig|auth|credential", re.IGNORECASE)
 
+_KEY = r"(?<![A-Za-z0-9_-])"
+FORMS = {
+    "a password in a URL": re.compile(
+        r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:]*:(?P<secret>[^\s/@$]+)@"
+        r"|https?://(?P<user>[^\s/@:$]+)@"
+    ),
+    "a key in a URL": re.compile(
+        r"[?&;#](?:[A-Za-z0-9._-]*(?:api[-_]?key|token|secret|passw(?:or)?d|signature|credential"
+        r"|subscription[-_]key)|key|sig|auth|authorization|pwd)=(?P<secret>[^\s&;#$\"'<>{}]+)",
+        re.IGNORECASE,
+    ),
+    "a token after the word Bearer": re.compile(
+        r"\bBearer[\s:]+(?P<secret>(?![a-z]+\b)[A-Za-z0-9._~+/=-]{6,})", re.IGNORECASE
+    ),
+    "a private key": re.compile(
+        r"(?P<secret>-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END|\Z))"
+    ),
+    "a key": re.compile(
+        _KEY + r"(?P<secret>sk-(?=[A-Za-z0-9_-]*[A-Z0-9])[A-Za-z0-9_-]{8,}"
+        r"|(?:nvapi|glpat|pypi|xox[abeoprs]|xai|pplx)-(?=[A-Za-z0-9_-]*[A-Z0-9])[A-Za-z0-9_-]{8,}"
+        r"|(?:hf|gsk|gh[oprsu]|npm|r8|fw|dop_v1|sk_live|sk_test|rk_live)_[A-Za-z0-9]{12,}"
+        r"|github_pat_[A-Za-z0-9_]{12,}"
+        r"|AIza[A-Za-z0-9_-]{16,}|A[KS]IA[A-Z0-9]{12,}"
+        r"|eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*)"
+    ),
+}
+"""What a secret looks like, wherever it stands."""
+
+BASIC = re.compile(r"\bBasic\s+(?P<secret>[A-Za-z0-9+/_-]{6,}={0,2})")
+
+_NAMED = re.compile(
+    r"(?i)((?:api[-_ ]?key|access[-_ ]?key|token|secret|passw(?:or)?d|authorization|bearer"
+    r"|credential|cookie)s?['\"]?\s*[:=]\s*['\"]?(?:bearer |basic )?|\bbearer |\bbasic )"
+    r"[^\s'\",;)}]+"
+)
+"""A value that stands behind the name of a secret."""
+
+_RANDOM = re.compile(r"(?<![\w/.-])(?=[\w+=-]*\d)(?=[\w+=-]*[A-Za-z])[\w+=-]{32,}(?![\w/.-])")
+"""What nobody has thought up, and is no part of a path."""
+
+
+def without_secrets(text: str) -> str:
+    """A line of somebody else's, as it may be shown: without what looks like a secret. The log that
+    it stands in has lost the values of the variables that are known as such already."""
+    for form in FORMS.values():
+        text = form.sub(_masked, text)
+    return _RANDOM.sub(MASK.decode(), _NAMED.sub(rf"\1{MASK.decode()}", text))
+
+
+def _masked(found: re.Match[str]) -> str:
+    secret = next(filter(None, found.groupdict().values()))
+    return found[0].replace(secret, MASK.decode())
+
 
 def forms_of(value: str) -> list[bytes]:
     """Every form of a value, the longest first: as it is, each of its lines, the password of a

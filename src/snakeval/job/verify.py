@@ -24,12 +24,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import answer_cache, hostile, record
+from . import answer_cache, causes, hostile, record
 from .checked import content
 from .files import write_atomically
 from .gateway import told
 from .gateway.accounts import Account, accounts
-from .harness_log import Log, listed, read_log, reason
+from .harness_log import Log, listed, read_log
 from .result_formats import (
     READERS,
     CheckFailed,
@@ -171,30 +171,15 @@ def _said(work_dir: Path, marker: str) -> str:
         return ""
 
 
-EXIT_CODES = {
-    124: "the time limit was reached",
-    130: "it was interrupted (SIGINT)",
-    137: "it was killed (SIGKILL: out of memory, or from outside)",
-    143: "it was told to stop (SIGTERM)",
-}
-
-
-NOT_STARTED = 125
-"""Of `docker run` and `podman run` themselves."""
-
-
 def _check_exit(exit_code: int, log: Log, spec: Spec) -> None:
     if exit_code == 0:
         return
     if log.disk_full:
         raise CheckFailed(DISK_FULL_CAUSE)
-    why = (
-        EXIT_CODES.get(exit_code)
-        or reason(log, spec.model_id)
-        or ("the container could not be started, " if exit_code == NOT_STARTED else "")
-        + "its log says why"
+    cause = causes.of_harness(exit_code, log, spec.model_id)
+    raise CheckFailed(
+        f"the harness ended with exit code {exit_code}: {cause.sentence}{_see(log)}", cause.lasting
     )
-    raise CheckFailed(f"the harness ended with exit code {exit_code}: {why}{_see(log)}")
 
 
 def _see(log: Log) -> str:
@@ -284,7 +269,7 @@ def judge(
     except (CheckFailed, OSError, TypeError) as error:
         cause = one_line(f"the specification {record.SPEC} cannot be read: {error}")
         return cause, content(cause, None)
-    forgotten = _since(record_dir / record.FORGOTTEN)
+    forgotten, lasting = _since(record_dir / record.FORGOTTEN), False
     asked = accounts(record_dir) if has_gateway else {}
     try:
         with hostile.noting() as names:
@@ -292,7 +277,7 @@ def judge(
         files = record.fingerprints(work_dir, _kept(names))
         return None, {**content(None, results), "files": files, **_in_accounts(asked)}
     except CheckFailed as failed:
-        cause = failed.cause
+        cause, lasting = failed.cause, failed.lasting
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         said = f"{type(error).__name__}: {str(error)[:300]}"
@@ -301,7 +286,8 @@ def judge(
         with contextlib.suppress(OSError):
             (record_dir / record.FORGOTTEN).touch()
     cause = one_line(cause)
-    return cause, {**content(cause, None), **_in_accounts(asked)}
+    report = {**content(cause, None), **_in_accounts(asked)}
+    return cause, {**report, "lasting": True} if lasting else report
 
 
 def _in_accounts(asked: Mapping[str, Account]) -> dict[str, Any]:

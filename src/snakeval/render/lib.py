@@ -42,6 +42,7 @@ MODULES = (
     "result_formats/nemo",
     "result_formats/declared",
     "harness_log",
+    "causes",
     "answer_cache",
     "gateway/__init__",
     "gateway/__main__",

@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from snakeval.errors import Problem
+from snakeval.job.causes import NOT_STARTED
 from snakeval.job.harness_log import around
-from snakeval.job.verify import NOT_STARTED
 from snakeval.plan.run import Task
 
 NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p", "fuse.")

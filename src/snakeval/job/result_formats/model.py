@@ -14,11 +14,13 @@ HIGHER, LOWER, UNKNOWN = "higher", "lower", "unknown"
 
 
 class CheckFailed(Exception):
-    """The result does not hold; `cause` says what happened in one sentence."""
+    """The result does not hold; `cause` says what happened in one sentence. `lasting`: another
+    try would end in the same way."""
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str, lasting: bool = False) -> None:
         super().__init__(cause)
         self.cause = cause
+        self.lasting = lasting
 
 
 @dataclass(frozen=True)

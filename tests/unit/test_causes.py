@@ -1,0 +1,199 @@
+"""Why a harness failed: known causes by name, else its last words; and what is not tried again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from snakeval.job import attempt, causes, record
+from snakeval.job.harness_log import read_log
+from snakeval.job.paths import TaskPaths
+
+FRAMES = 'Traceback (most recent call last):\n  File "/x/run.py", line 3, in main\n    go()\n'
+OF_DATA = 'Traceback (most recent call last):\n  File "/x/task.py", line 9, in doc_to_text\n'
+
+
+def told(tmp_path: Path, text: str, exit_code: int = 1) -> causes.Cause:
+    log = tmp_path / "ifeval" / "logs" / "evaluate.1.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(text)
+    return causes.of_harness(exit_code, read_log(log), "m")
+
+
+LASTING = [
+    ("ValueError: Tasks not found: gsm8kk", "no task gsm8kk"),
+    ("KeyError: \"Unknown task 'mmlu_prox'\"", "no task mmlu_prox"),
+    ("datasets.exceptions.DatasetNotFoundError: Dataset 'a/b' is a gated dataset on the Hub.",
+     "a/b on Hugging Face is gated"),
+    ("datasets.exceptions.DatasetNotFoundError: Dataset 'a/b' doesn't exist on the Hub",
+     "a/b is not on the Hugging Face hub"),
+    ("ValueError: Column 'question' not in the dataset. Current columns in the dataset: ['q']",
+     "no column question"),
+    ("jinja2.exceptions.UndefinedError: 'question' is undefined", "no column question"),
+    ("ModuleNotFoundError: No module named 'langdetect'", "`pip install langdetect`"),
+    ("ModuleNotFoundError: No module named 'sklearn.metrics'", "`pip install scikit-learn`"),
+    ("ImportError: install it: pip install lm-eval[ifeval]", "`pip install lm-eval[ifeval]`"),
+    ("ImportError: cannot import name 'Cls' from 'vllm.x' (/x.py)", "vllm.x is there in another"),
+    ("TypeError: unsupported operand type(s) for |: 'type' and 'NoneType'", "with the Python"),
+    ("ERROR: Package 'x' requires a different Python: 3.9.2 not in '>=3.10'", "with the Python"),
+    ("RuntimeError: this harness requires Python >= 3.10", "with the Python"),
+    ("FileNotFoundError: [Errno 2] No such file or directory: '/data/x.jsonl'", "/data/x.jsonl"),
+    ("bash: line 1: lm_evil: command not found", "no command lm_evil"),
+    ("/bin/sh: 1: lm_evil: not found", "no command lm_evil"),
+    ("NotImplementedError: Loglikelihood is not supported for chat completions.", "completions"),
+    ("openai.BadRequestError: Error code: 400 - This model's maximum context length is 4096",
+     "longer than the model can read"),
+]  # fmt: skip
+
+PASSING = [
+    ("ConnectionError: Couldn't reach 'openai/gsm8k' on the Hub (LocalEntryNotFoundError)",
+     "hub cannot be reached from where the harness runs, to fetch openai/gsm8k"),
+    ("requests.ConnectionError: HTTPSPool(host='raw.githubusercontent.com'): Max retries",
+     "raw.githubusercontent.com cannot be reached"),
+    ("urllib.error.URLError: <urlopen error [Errno -2]> for https://huggingface.co/x",
+     "huggingface.co cannot be reached"),
+    ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "ran out of memory"),
+    ("job: error: Detected 1 oom_kill event in StepId=7.batch", "ran out of memory"),
+    ("openai.APIConnectionError: the judge at http://j:1 could not be asked: Connection error",
+     "judge could not be asked"),
+    ("job: error: *** JOB 7 CANCELLED AT x DUE TO TIME LIMIT ***", "time limit was reached"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "words"), LASTING)
+def test_cause_that_stays_is_known_by_name(tmp_path: Path, line: str, words: str) -> None:
+    cause = told(tmp_path, f"INFO: begin\n{FRAMES}{line}\n")
+
+    assert words in cause.sentence
+    assert cause.lasting
+
+
+@pytest.mark.parametrize(("line", "words"), PASSING)
+def test_cause_that_may_pass_is_known_by_name(tmp_path: Path, line: str, words: str) -> None:
+    cause = told(tmp_path, f"INFO: begin\n{FRAMES}{line}\n")
+
+    assert words in cause.sentence
+    assert not cause.lasting
+
+
+def test_a_missing_key_is_a_column_only_where_data_is_read(tmp_path: Path) -> None:
+    of_data = told(tmp_path, f"{OF_DATA}KeyError: 'question'\n")
+    other = told(tmp_path, f"{FRAMES}KeyError: 'question'\n")
+
+    assert "no column question" in of_data.sentence
+    assert other.sentence == "KeyError: 'question'"
+
+
+def test_what_was_handled_before_is_not_the_cause(tmp_path: Path) -> None:
+    text = (
+        f"WARNING: {FRAMES}ModuleNotFoundError: No module named 'vllm'\n"
+        f"INFO: going on without it\n{FRAMES}ValueError: the answers are of the wrong kind\n"
+    )
+
+    assert told(tmp_path, text).sentence == "ValueError: the answers are of the wrong kind"
+
+
+def test_program_that_has_started_another_one_lets_that_one_speak(tmp_path: Path) -> None:
+    outer = "RuntimeError: Evaluation failed! Please consult the logs below"
+    text = f"{FRAMES}ModuleNotFoundError: No module named 'langdetect'\n{FRAMES}{outer}\n"
+    unknown = f"{FRAMES}ValueError: odd answers\n{FRAMES}{outer}\n"
+
+    assert "langdetect" in told(tmp_path, text).sentence
+    assert told(tmp_path, unknown).sentence == "ValueError: odd answers"
+
+
+def test_exceptions_raised_while_another_was_handled_are_one(tmp_path: Path) -> None:
+    during = "During handling of the above exception, another exception occurred:"
+    text = (
+        f"{FRAMES}requests.exceptions.ConnectionError: couldn't connect to 'https://huggingface.co'"
+        f"\n\n{during}\n\n{FRAMES}RuntimeError: no data\n"
+    )
+
+    assert "hub cannot be reached" in told(tmp_path, text).sentence
+
+
+def test_last_words_are_told_without_what_looks_like_a_secret(tmp_path: Path) -> None:
+    secrets = {
+        "Bearer abcdef": "abcdef",
+        "sk-aB3dE5gH7jK9mN1p": "aB3dE5gH7jK9mN1p",
+        "hf_abcdefghijklmnopqrst": "abcdefghijklmnopqrst",
+        "https://me:pass-word@host/x": "pass-word",
+        "api_key='zzz-zzz'": "zzz-zzz",
+        "https://h/x?token=qwertz": "qwertz",
+        "{'Authorization': 'Basic dXNlcjpwYXNz'}": "dXNlcjpwYXNz",
+        "x7GhT4kLm9PqR2sVw5YzB8nDf3JcA6eU": "x7GhT4kLm9PqR2sVw5YzB8nDf3JcA6eU",
+    }
+    for text, secret in secrets.items():
+        sentence = told(tmp_path, f"{FRAMES}ValueError: could not use {text} there\n").sentence
+        assert sentence.startswith("ValueError: could not use ")
+        assert "***" in sentence
+        assert secret not in sentence
+
+
+def test_harness_that_says_nothing_is_told_as_such(tmp_path: Path) -> None:
+    assert told(tmp_path, "").sentence == "it wrote nothing into its log"
+    assert told(tmp_path, "\n\nall is well\n").sentence == "all is well"
+    assert told(tmp_path, "", exit_code=137).sentence.startswith("it was killed")
+
+
+def test_container_that_did_not_start_says_why(tmp_path: Path) -> None:
+    sentence = told(tmp_path, "docker: Error response: no such device gpu0.\n", 125).sentence
+
+    assert sentence.startswith("the container could not be started: docker: Error response")
+
+
+@pytest.fixture
+def failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A task whose first attempt in start `s1` failed for a cause that stays."""
+    monkeypatch.setenv("SNAKEVAL_START", "s1")
+    assert _begin(tmp_path) == 0
+    ours = TaskPaths(tmp_path).record("d")
+    ours.mkdir(parents=True, exist_ok=True)
+    said = {"passed": False, "cause": "no task x", "lasting": True}
+    (ours / record.CHECK).write_text(json.dumps(said))
+    _end(tmp_path, "no task x")
+    return tmp_path
+
+
+def test_what_cannot_get_better_by_itself_is_not_tried_again(
+    failed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+
+    assert _begin(failed) == 1
+
+    assert (
+        "not tried again, as it cannot get better by itself: no task x" in capsys.readouterr().out
+    )
+    assert len(attempt.read(failed)["attempts"]) == 1
+
+
+def test_server_does_not_wait_for_a_try_that_will_not_come(failed: Path) -> None:
+    assert attempt.read(failed)["attempts"][0]["last"] is True
+
+
+@pytest.mark.parametrize("start", ["s2", ""])
+def test_next_start_and_a_person_try_everything_again(
+    failed: Path, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    monkeypatch.setenv("SNAKEVAL_START", start)
+
+    assert _begin(failed) == 0
+
+
+def test_other_spec_and_other_failure_are_tried_again(failed: Path) -> None:
+    assert _begin(failed, digest="e") == 0
+    _end(failed, "the endpoint could not be reached", number=2)
+    assert _begin(failed, digest="e") == 0
+
+
+def _begin(task: Path, digest: str = "d") -> int:
+    words = ["begin", str(task), "--digest", digest, "--runtime", "process"]
+    given = attempt.parser().parse_args(words)
+    return int(given.run(given))
+
+
+def _end(task: Path, cause: str, number: int = 1) -> None:
+    words = ["end", str(task), "--number", str(number), "--state", "failed", "--cause", cause]
+    given = attempt.parser().parse_args(words)
+    given.run(given)
