@@ -2,7 +2,9 @@
 changed around it; and what really is another spec is planned, in a dry run too."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,7 @@ from quiz_project import (
 
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import SUMS, Project
+from rig.waiting import PATIENCE
 
 Config = dict[str, Any]
 
@@ -227,7 +230,41 @@ def test_changed_parameter_runs_one_benchmark_and_changed_back_runs_none(
     assert served.requests.total() - asked == 8
     assert attempts(finished) == {**tried, "quiz.1": 2}
     assert row(finished, "quiz.1") == old
+    assert_all_of_one_spec(finished, old["artifacts"])
     assert "Nothing to be done" in finished.snakemake().check().output
+
+
+def test_change_that_was_taken_back_after_its_start_was_killed_leaves_nothing_of_it(
+    finished: Project, served: ScriptedEndpoint
+) -> None:
+    # given a finished benchmark, and one with another parameter whose start was killed
+    old, before = row(finished, "quiz.1"), finished.config.read_text()
+    edit(finished, _other_seed)
+    asked = served.requests.total()
+    with served.holding(), finished.started() as process:
+        served.wait_for(lambda: served.requests.total() > asked)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)
+
+    # when the old one is put back
+    finished.config.write_text(before)
+    asked = served.requests.total()
+    finished.snakemake().check()
+
+    # then everything is about that one, and nothing was asked
+    assert served.requests.total() == asked
+    assert row(finished, "quiz.1") == old
+    assert_all_of_one_spec(finished, old["artifacts"])
+
+
+def assert_all_of_one_spec(project: Project, artifacts: str) -> None:
+    """The link, task.yaml, run.sh and what `run.sh` would do by hand are about one digest."""
+    task, digest = project.task("quiz.1"), artifacts.rpartition("/")[2]
+    assert str((task / "artifacts").readlink()) == f"work/{digest}"
+    assert yaml.safe_load((task / "task.yaml").read_text())["digest"] == digest
+    assert f"digest={digest}\n" in (task / "run.sh").read_text()
+    by_hand = project.run("bash", str(task / "run.sh")).check()
+    assert "finished before; nothing is asked again" in by_hand.output
 
 
 @pytest.mark.parametrize("what", ["model_id", "limit_samples", "new_run"])

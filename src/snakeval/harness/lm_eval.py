@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from snakeval.errors import InputError, Problem
+from snakeval.harness import lm_eval_arguments
 from snakeval.harness.recipe import Recipe, argument_words, words
 from snakeval.plan.run import Task
 
@@ -30,35 +31,12 @@ STALE = ("**/results_*.json", "**/samples_*.jsonl")
 URL = "\ue000URL\ue000"
 """Stands for the endpoint's address, which only the job knows: no text of a config is this."""
 
-MEANINGLESS = {
-    "--predict_only": "asks the model and scores nothing",
-    "-x": "asks the model and scores nothing",
-    "--samples": "chooses samples beside the count of limit_samples",
-    "-E": "chooses samples beside the count of limit_samples",
-    "--limit": "is written as limit_samples, which the check knows",
-    "-L": "is written as limit_samples, which the check knows",
-}
-"""Words of the command line under which a score means nothing, or something else than it says."""
-
-
-def check_args(task: Task) -> None:
-    """Raises InputError for arguments that make a score meaningless, or are no words."""
-    found = [word for word in argument_words(task) if word.partition("=")[0] in MEANINGLESS]
-    if found:
-        raise InputError(
-            Problem(
-                f"{task.where}: params.extra.args",
-                f"'{word}' {MEANINGLESS[word.partition('=')[0]]}",
-                "leave it out",
-            )
-            for word in found
-        )
-
 
 def recipe(task: Task) -> Recipe:
     """How lm-eval is asked for this task. Raises InputError for an endpoint it cannot use, and for
     arguments that make a score meaningless."""
-    check_args(task)
+    lm_eval_arguments.check(task)
+    _check_model(task)
     if task.endpoint.type not in MODELS:
         raise InputError(
             [
@@ -89,6 +67,21 @@ def recipe(task: Task) -> Recipe:
         environment={"TOKENIZERS_PARALLELISM": "false"},
         key_variable="OPENAI_API_KEY",
     )
+
+
+def _check_model(task: Task) -> None:
+    """Raises InputError for arguments that ask another model than the one that is evaluated."""
+    named = (task.params.get("extra", {}).get("model_args") or {}).get("model")
+    if named not in (None, task.endpoint.model_id):
+        raise InputError(
+            [
+                Problem(
+                    f"{task.where}: params.extra.model_args.model",
+                    f"'{named}' is not the model under evaluation ('{task.endpoint.model_id}')",
+                    "name it in target.api_endpoint.model_id",
+                )
+            ]
+        )
 
 
 def model_args(task: Task) -> str:

@@ -13,10 +13,14 @@ from typing import Any
 import yaml
 
 from snakeval.errors import Problem
+from snakeval.harness import lm_eval_arguments
 from snakeval.harness.recipe import Recipe, argument_words
 from snakeval.plan.run import Task
 
 RUN_CONFIG = "run_config.yaml"
+
+LM_EVAL = "lm-evaluation-harness"
+"""The harness whose image hands `params.extra.args` to lm-eval."""
 
 COMMAND = f"""\
 evaluator=nemo-evaluator
@@ -154,7 +158,10 @@ def caching(task: Task) -> bool:
 
 def check(task: Task) -> None:
     """Raises InputError for arguments that no shell could read."""
-    argument_words(task)
+    if task.benchmark.harness == LM_EVAL:
+        lm_eval_arguments.check(task)
+    else:
+        argument_words(task)
 
 
 def _caching_dir(task: Task) -> list[str]:

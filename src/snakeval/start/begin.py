@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache, reduce
 from operator import or_
 from pathlib import Path
@@ -25,7 +25,7 @@ from snakeval import __version__
 from snakeval.errors import InputError, Problem
 from snakeval.executors.profile import DEFAULT_RUNTIME
 from snakeval.executors.registry import note_host, servers_for
-from snakeval.job.files import now, read_object, trouble_with, write_atomically, write_changed
+from snakeval.job.files import link, now, read_object, trouble_with, write_atomically, write_changed
 from snakeval.job.lease import living
 from snakeval.job.record import LAYOUT
 from snakeval.plan.pending import runtime_of
@@ -177,13 +177,45 @@ def _write_run(start: ThisStart, run: Run, pin: Pin, warnings: Sequence[str]) ->
         _start_over(task, start.log)
     for needed in start.servers_of(run):
         _write_server(start, needed, record["images"])
+    _forget_tables(run, pending)
+    turned = _turned_back(run, pending)
     for task in run.tasks:
-        if task in pending or not task.paths.script.exists():
+        if task in pending or task in turned or not task.paths.script.exists():
             runtime = pending.get(task) or runtime_of(task, DEFAULT_RUNTIME)
             _write_task(run, task, runtime, record["images"])
+    for task in turned:
+        link(f"work/{task.digest}", task.paths.artifacts)
     write_changed(paths.run_all, run_all(run), executable=True)
     write_changed(paths.record, json.dumps(record, indent=1) + "\n")
     _remember(run, start.log)
+
+
+def _forget_tables(run: Run, pending: Collection[Task]) -> None:
+    """The tables are written anew where something is evaluated, also after a start that was killed
+    and an edit that was taken back: then the scripts are looked at again (`_turned_back`)."""
+    for stamp in run.paths.results.glob("of-*") if pending else ():
+        stamp.unlink(missing_ok=True)
+
+
+def _turned_back(run: Run, pending: Collection[Task]) -> list[Task]:
+    """Published tasks whose folder is still about another spec: one that was tried in between.
+
+    One at which somebody still works keeps its scripts.
+    """
+    found = [
+        task for task in run.tasks if task not in pending and task.published and _is_of_other(task)
+    ]
+    at_work = living(task.paths.lease for task in found)
+    return [task for task in found if not at_work.get(task.paths.lease)]
+
+
+def _is_of_other(task: Task) -> bool:
+    try:
+        linked = str(task.paths.artifacts.readlink())
+        spec = task.paths.spec.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return True
+    return linked != f"work/{task.digest}" or task.digest not in spec
 
 
 def _write_server(start: ThisStart, needed: NeededServer, images: Mapping[str, str]) -> None:
