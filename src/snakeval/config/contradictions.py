@@ -81,6 +81,7 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
                 f"this entry has the key '{key}' and no name",
                 f"write `- name: {key}` and its settings on the lines below, indented alike",
             )
+    yield from _budgets(raw, layers)
     endpoint = dig(raw, "target", "api_endpoint") or {}
     written = raw.get("deployment")
     deployment = written if isinstance(written, str) else dig(raw, "deployment", "type") or "none"
@@ -111,6 +112,31 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
                 place,
                 "is set by the deployment and cannot be given as well",
                 "remove it, or set deployment.type to none",
+            )
+
+
+def _budgets(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
+    """Budgets that nobody could keep."""
+    entries = dig(raw, "evaluation", "tasks")
+    places: list[tuple[tuple[int | str, ...], Any]] = [((), raw)]
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        places.append((("evaluation", "tasks", index), entry))
+    for place, section in places:
+        keys, given = (*place, "budget"), dig(section, "budget")
+        if not isinstance(given, dict) or not any(given.values()):
+            continue
+        prices = [dig(raw, "prices", name) for name in ("prompt_tokens", "completion_tokens")]
+        if given.get("usd") and not any(prices):
+            yield Problem(
+                where((*keys, "usd"), layers),
+                "tokens have no price, so that it would never be used up",
+                "write prices.prompt_tokens and prices.completion_tokens, or limit tokens",
+            )
+        if dig(raw, "execution", "gateway") is False:
+            yield Problem(
+                where(keys, layers),
+                "the gateway keeps it, and execution.gateway is false",
+                "remove one of them",
             )
 
 

@@ -21,7 +21,7 @@ from pydantic import (
 from snakeval.config.deployment import AnyDeployment, AuxiliaryDeployment, NoDeployment
 from snakeval.config.execution import AnyExecution, LocalExecution
 from snakeval.config.export import Export
-from snakeval.config.prices import Prices
+from snakeval.config.prices import Budget, Prices
 from snakeval.config.sections import (
     ContainerPath,
     EnvVars,
@@ -224,6 +224,9 @@ class TaskEntry(Section):
     )
     pre_cmd: Script = Field(None, description="Shell command before the harness.")
     post_cmd: Script = Field(None, description="Shell command after the harness.")
+    budget: Annotated[Budget, BeforeValidator(empty_if_null)] = Field(
+        default_factory=Budget, description="What this benchmark may ask of its endpoints (ours)."
+    )
     resources: Annotated[TaskResources, BeforeValidator(empty_if_null)] = Field(
         default_factory=TaskResources, description="What the benchmark's cluster job asks for."
     )
@@ -394,6 +397,9 @@ class Config(Swept):
     env_vars: EnvVars = Field(default_factory=dict, description="Variables of all jobs.")
     prices: Prices | None = Field(
         None, description="Prices, for the costs in report and results (ours); null: not told."
+    )
+    budget: Annotated[Budget, BeforeValidator(empty_if_null)] = Field(
+        default_factory=Budget, description="What the whole run may ask of its endpoints (ours)."
     )
     harnesses: dict[str, HarnessDefinition] = Field(
         default_factory=dict, description="Harnesses of one's own (ours)."

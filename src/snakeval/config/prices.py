@@ -1,12 +1,13 @@
-"""`prices`: what an evaluation costs in money. Changes no run: it is told, never decided on."""
+"""`prices` and `budget`: what an evaluation costs, and may cost. Neither changes a result."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from snakeval.config.sections import Section
+from snakeval.config.sections import Section, fixable
 
 Price = Annotated[float, Field(ge=0)]
 
@@ -22,3 +23,45 @@ class Prices(Section):
         description="For an hour of a server that the pipeline brings up, with all its GPUs; "
         "loading and idle time count.",
     )
+
+
+SUFFIXES = {"k": 10**3, "m": 10**6, "b": 10**9}
+_COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmb])\Z", re.IGNORECASE)
+
+
+def _count(value: Any) -> Any:
+    """`5M` is five millions."""
+    if not isinstance(value, str):
+        return value
+    found = _COUNT.match(value.strip())
+    if found:
+        return round(float(found[1]) * SUFFIXES[found[2].lower()])
+    if value.strip().isdecimal():
+        return int(value)
+    raise fixable(f"'{value}' is not a number", "write it as 5000000 or 5M (k, M, B)")
+
+
+Count = Annotated[int, BeforeValidator(_count), Field(gt=0)]
+
+
+class Budget(Section):
+    """What may be asked of the endpoints, over all attempts; null: no limit. When it is used up, no
+    further request goes out, and a larger one continues. Needs the gateway."""
+
+    usd: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Money for tokens of the model under evaluation, by `prices` and in their "
+        "currency.",
+    )
+    tokens: Count | None = Field(
+        None, description="Tokens of prompts and answers, such as 5M, at all endpoints."
+    )
+    requests: Count | None = Field(None, description="Requests, such as 20k, at all endpoints.")
+    hours: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Hours in which anything was asked, counted by the minute."
+    )
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Those that are set, by their names."""
+        return {name: limit for name, limit in self.model_dump().items() if limit is not None}

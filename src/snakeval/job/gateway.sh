@@ -9,14 +9,13 @@ gateway_token=''
 begin_gateway() {
     local endpoints entry count=0
     if has_own_network; then
-        say "no gateway: a container in a network of its own does not reach it"
+        without_gateway "a container in a network of its own does not reach it"
         return
     fi
     gateway_token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     endpoints=(--endpoint model SNAKEVAL_UPSTREAM ${SNAKEVAL_KEY+SNAKEVAL_KEY})
     (
         export PYTHONSAFEPATH='' SNAKEVAL_UPSTREAM="$endpoint_url" SNAKEVAL_TOKEN="$gateway_token"
-        [ "$check_model" = yes ] || endpoints+=(--any-model)
         for entry in "$@"; do
             count=$((count + 1))
             export "SNAKEVAL_UPSTREAM_$count=${entry#* }"
@@ -29,13 +28,21 @@ begin_gateway() {
     gateway_pid=$!
     until [ -s "$scratch/gateway" ]; do
         if ! alive "$gateway_pid"; then
-            say "no gateway: $(tail -n 1 "$scratch/gateway.log")"
             gateway_pid=''
+            without_gateway "$(tail -n 1 "$scratch/gateway.log")"
             return
         fi
         sleep 0.05
     done
     hide_keys
+}
+
+# The task goes without, unless it has a budget that only a gateway can keep.
+without_gateway() {
+    if grep -q '"budget"' "$record/gateway_options.json"; then
+        fail "no gateway, which a budget needs: $1"
+    fi
+    say "no gateway: $1"
 }
 
 # The address of an endpoint as the harness gets it: the gateway's, where there is one. Who has no

@@ -343,6 +343,7 @@ on_signal() {
     [ ! -e "$scratch/full" ] || stopped_by=full
     [ ! -e "$scratch/spent" ] || stopped_by=spent
     [ ! -e "$scratch/moved" ] || stopped_by=moved
+    [ ! -e "$scratch/unpaid" ] || stopped_by=unpaid # the gateway's word: no try to be repeated
     [ "$stopped_by" != TERM ] || [ -z "${SLURM_JOB_ID:-}" ] || ask_slurm
     # A cloud job is not cancelled by a signal: it may be started again, here or by the controller.
     [ "$stopped_by" != TERM ] || [ "$runtime" != image ] || stopped_by=cloud
@@ -357,6 +358,7 @@ why_stopped() {
         moved) printf %s 'the server has gone, or has another address now; continuing with it' ;;
         spent) printf 'max_walltime (%s s) is used up; %s' "$SNAKEVAL_MAX_WALLTIME" \
             'raise execution.max_walltime and start again to continue' ;;
+        unpaid) cat "$scratch/unpaid" ;;
         cloud) printf %s 'the job was ended (its time limit, a preemption, or a stop)' ;;
         *) printf %s "${slurm_says:-stopped by SIG$stopped_by}" ;;
     esac

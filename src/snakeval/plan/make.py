@@ -286,6 +286,7 @@ def _task(
     asked = auxiliary.used(judges, by_all, given)
     if asked:
         identity["auxiliary"] = {each.name: each.identity for each in asked}
+    budget = _budget(config, entry)
     return Task(
         name=benchmark.task,
         digest=digest(identity),
@@ -311,7 +312,8 @@ def _task(
         hf_home=hf_home_of(config.execution),
         umask=config.umask,
         image_mirror=config.execution.image_mirror,
-        gateway=config.execution.gateway,
+        gateway=config.execution.gateway or bool(budget),
+        budget=budget,
         max_in_flight=config.execution.max_in_flight,
         mount_home=config.execution.mounts.mount_home is not False,
         servers=(*([MODEL] if MODEL in servers else []), *(each.name for each in asked)),
@@ -326,6 +328,19 @@ def _earlier(identity: dict[str, Any], benchmark: Benchmark) -> str | None:
     if of_form_1 == identity["definition"]:
         return None
     return digest({**identity, "definition": of_form_1})
+
+
+def _budget(config: Config, entry: TaskEntry) -> dict[str, Any]:
+    """What the gateway must know to keep the budgets of a run and a task; empty: there is none."""
+    limits = {"run": config.budget.limits, "task": entry.budget.limits}
+    if not any(limits.values()):
+        return {}
+    prices = config.prices
+    if prices is None:
+        return limits
+    given = {"prompt_tokens": prices.prompt_tokens, "completion_tokens": prices.completion_tokens}
+    known = {name: price for name, price in given.items() if price is not None}
+    return {**limits, "prices": known, "currency": prices.currency}
 
 
 def _server_timeout(servers: Iterable[Server]) -> float:

@@ -94,6 +94,8 @@ class Task:
     image_mirror: str | None = None
     gateway: bool = False
     """Whether a proxy of ours stands between the harness and its endpoints."""
+    budget: dict[str, Any] = field(repr=False, default_factory=dict)
+    """What the gateway keeps: limits of the run and of the task, prices; empty: no limit."""
     max_in_flight: int | None = None
     """Requests in flight at an endpoint, over all benchmarks of this machine, at most."""
     mount_home: bool = True

@@ -48,6 +48,7 @@ MODULES = (
     "gateway/__main__",
     "gateway/accounts",
     "gateway/asked",
+    "gateway/budget",
     "gateway/completion",
     "gateway/ledger",
     "gateway/pace",

@@ -167,6 +167,12 @@ def patience(task: Task) -> float:
     return min(MOST_PATIENCE, timeout / 2) if isinstance(timeout, int | float) else MOST_PATIENCE
 
 
+def gateway_options(task: Task) -> dict[str, object]:
+    """What the gateway is asked for beside its command line (`job/gateway`)."""
+    options: dict[str, object] = {"check_model": task.endpoint.check_model}
+    return {**options, "budget": task.budget} if task.budget else options
+
+
 def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
     """What `verify.py` must know to tell a result from something that looks like one."""
     return {
@@ -206,6 +212,7 @@ def _written(task: Task, recipe: Recipe) -> str:
     contents = {
         **_commands(task, recipe),
         "check_spec.json": json.dumps(check_spec(task, recipe), indent=1) + "\n",
+        "gateway_options.json": json.dumps(gateway_options(task), indent=1) + "\n",
         **recipe.written,
     }
     lines = ["write_files() {", '    cp "$here/task.yaml" "$record/task.yaml" || return 1']

@@ -20,14 +20,20 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from ..files import write_atomically
+from ..files import read_json, write_atomically
 from .accounts import accounts
+from .budget import Budget
 from .pace import private_folder
 from .tally import Tallies
 
+OPTIONS = "gateway_options.json"
+"""In the record: what is asked of the gateway beside the command line. check_model: whether answers
+must come from one model; budget: `Budget`'s."""
+UNPAID = "unpaid"
 NO_AIOHTTP = 3
 PATIENCE = 120.0
 TOLD_EVERY = 1.0
@@ -60,9 +66,17 @@ async def listen(options: argparse.Namespace, token: str) -> None:
     from .server import Gate, Record
     from .upstream import Upstream, session
 
+    asked = read_json(options.record / OPTIONS)
+    budget = Budget(options.record.parents[1], options.record, asked.get("budget") or {})
     ledger, tallies = Ledger(options.record), Tallies(options.record, options.attempt)
-    answers = Answers(options.record, not options.any_model, tallies.add)
-    record = Record(ledger, answers, options.attempt, tallies)
+
+    def seen(row: Mapping[str, Any]) -> None:
+        tallies.add(row)
+        budget.add(row)
+
+    answers = Answers(options.record, asked.get("check_model") is not False, seen)
+    record = Record(ledger, answers, options.attempt, tallies, budget)
+    end = End(budget, options.port_file.with_name(UNPAID))
     folder = options.pace_folder or private_folder()
     paces: dict[str, Pace] = {}  # two endpoints of one address share its slots
     ports = []
@@ -89,9 +103,34 @@ async def listen(options: argparse.Namespace, token: str) -> None:
             ports.append(f"{name} {runner.addresses[0][1]}\n")
         write_atomically(options.port_file, "".join(ports))
         threading.Thread(target=end_with_stdin, args=(tallies,), daemon=True).start()
+        budget.look()
+        end.look(is_hopeless=answers.is_empty)
         while True:
             tallies.write(sum(pace.in_flight for pace in paces.values()))
             await asyncio.sleep(TOLD_EVERY)
+            budget.look()
+            end.look()
+
+
+class End:
+    """Ends the attempt when its budget is used up, and nothing of ours is in flight any more.
+
+    Whoever has started this process finds the cause in a file beside the port file.
+    """
+
+    def __init__(self, budget: Budget, cause: Path) -> None:
+        self._budget, self._cause, self._owner = budget, cause, os.getppid()
+        self._asked = False
+
+    def look(self, is_hopeless: bool = False) -> None:
+        """is_hopeless: nothing can be answered from disk, so that the harness need not run."""
+        budget = self._budget
+        wanted = (budget.waiting or is_hopeless) and not budget.in_flight
+        why = budget.used_up() if wanted else None
+        if why and not self._asked and os.getppid() == self._owner:
+            self._asked = True
+            write_atomically(self._cause, why)
+            os.kill(self._owner, signal.SIGTERM)
 
 
 def endpoints(given: list[list[str]]) -> list[tuple[str, str, str]]:

@@ -27,7 +27,7 @@ class Account:
     """What was asked of an endpoint, over all attempts. Answers that were replayed cost nothing:
     tokens, times, ends and texts are those of the answers that the endpoint gave.
 
-    requests      for an answer, as the harness made them
+    requests      for an answer, as the harness made them; not those that were never sent
     answered      by the endpoint; replayed: from those on disk
     unanswered    different requests (repeats count one by one) that never got an answer
     failures      requests without an answer, by status or by what happened instead
@@ -134,6 +134,8 @@ class _Draft:
         self._others: dict[Identity, str] = {}
 
     def add(self, row: dict[str, Any]) -> None:
+        if row.get("unsent"):
+            return
         self.account.requests += 1
         self.account.held += row.get("held", 0.0)
         outcome = row.get("outcome")

@@ -94,6 +94,10 @@ class Answers:
         for place in _of_others(named, as_asked) if of_one_model else ():
             del self._at[place]
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._at
+
     def keep(self, stored: Stored) -> int:
         """Writes an answer; the byte at which it begins."""
         head = json.dumps({"content_type": stored.content_type, "given": stored.given})

@@ -21,6 +21,7 @@ from multidict import CIMultiDict
 
 from .accounts import ANSWERED, REPLAYED
 from .asked import Occurrences, asked
+from .budget import Budget
 from .completion import STREAM, Verdict, judge, kind_of
 from .ledger import Answers, Ledger, Stored
 from .pace import Pace, Patience, retry_after
@@ -32,6 +33,8 @@ REFUSED, NO_ANSWER = "refused", "no answer"
 REPLAYED_HEADER = "X-Snakeval-Replayed"
 VERDICT_HEADER = "X-Snakeval-Gateway"
 BIGGEST_BODY = 1 << 30
+LOOKED_AGAIN = 0.2
+"""Seconds between two looks at a budget that is used up."""
 LAST_EVENT = b"data: [DONE]"
 LONGEST = 200
 """Characters of what others have written, in a line of the ledger."""
@@ -45,11 +48,13 @@ class Record:
     answers: Answers
     attempt: int
     tallies: Tallies
+    budget: Budget
 
     def add(self, row: dict[str, Any]) -> None:
         """Raises OSError where the ledger cannot be written."""
         self.ledger.add(row)
         self.tallies.add(row)
+        self.budget.add(row)
 
 
 class Exchange:
@@ -59,7 +64,7 @@ class Exchange:
         self.request, self.path, self.body = request, path, body
         self.kind = kind_of(request.method, path.partition("?")[0])
         self.began = time.monotonic()
-        self.key, self.occurrence, self.delivered = b"", 0, False
+        self.key, self.occurrence, self.delivered, self.is_sent = b"", 0, False, False
         self.row: dict[str, Any] = {
             "time": round(time.time(), 3),
             "attempt": gate.record.attempt,
@@ -224,6 +229,22 @@ class Gate:
 
     # ---- asking
 
+    async def _allowed(self, exchange: Exchange) -> None:
+        """Waits where the budget is used up; for ever, as a rule: the attempt is ended then."""
+        budget = self.record.budget
+        if not exchange.kind or exchange.is_sent:
+            return
+        exchange.row["unsent"] = True
+        budget.waiting += 1
+        try:
+            while budget.used_up() is not None:
+                await asyncio.sleep(LOOKED_AGAIN)
+        finally:
+            budget.waiting -= 1
+        del exchange.row["unsent"]
+        exchange.is_sent = True
+        budget.in_flight += 1
+
     async def _recorded(self, exchange: Exchange) -> web.StreamResponse:
         """Asks the endpoint and passes its reply on; a client that leaves is in the ledger, too."""
         try:
@@ -236,6 +257,8 @@ class Gate:
                 with suppress(OSError):
                     self._write(exchange, GONE)
             raise
+        finally:
+            self._is_over(exchange)
 
     @asynccontextmanager
     async def _reply(self, exchange: Exchange) -> AsyncIterator[Reply]:
@@ -244,6 +267,7 @@ class Gate:
         tries = 0
         while True:
             tries += 1
+            await self._allowed(exchange)
             async with self.pace.slot() as since:
                 held = since - exchange.began
                 reply = await self._once(exchange)
@@ -389,6 +413,12 @@ class Gate:
         if why and outcome not in (ANSWERED, REFUSED):
             row["why"] = why[:LONGEST]
         self.record.add(row)
+        self._is_over(exchange)
+
+    def _is_over(self, exchange: Exchange) -> None:
+        """It is in the ledger, and in flight no more; or nothing will ever be known of it."""
+        self.record.budget.in_flight -= exchange.is_sent
+        exchange.is_sent = False
 
 
 def cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
