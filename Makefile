@@ -38,7 +38,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check src scripts tests bench
 	$(BIN)/mypy
-	$(BIN)/shellcheck -s bash $(wildcard .ci/run tests/rig/recipe/*.sh tests/rig/model_server/recipe/*.sh)
+	$(BIN)/shellcheck -s bash $(wildcard .ci/run tests/rig/recipe/*.sh tests/rig/harness_recipe/*.sh tests/rig/model_server/recipe/*.sh)
 	$(BIN)/python tests/checks/rendered_scripts.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/python tests/checks/workflow_lint.py

@@ -66,12 +66,14 @@ class Fault:
         empty (a good answer without text).
     every: only each k-th distinct prompt, in the order in which they were first asked (1: all).
     first: only the first n requests of a prompt (None: all of them).
+    model: only requests that name this model (a judge beside the model; None: all of them).
     """
 
     kind: Literal["status", "hang", "drop", "truncate", "empty"]
     status: int = 500
     every: int = 1
     first: int | None = None
+    model: str | None = None
 
     def hits(self, prompt_number: int, request_number: int) -> bool:
         """Both numbers count from 1."""
@@ -85,6 +87,8 @@ class ScriptedEndpoint:
 
     Settings; all but host and port may be changed while it runs:
         answer: text for a prompt; None: `answer_sums` with `right_share`.
+        reply: text or message (tool calls) for the n-th choice of a request's whole body; it
+            comes before `answer`.
         latency: seconds from a request to its answer.
         held: no answer is given until this is taken back; see `holding`.
         models: names in /v1/models; None: /v1/models answers 404.
@@ -128,6 +132,7 @@ class ScriptedEndpoint:
         die_after: int | None = None,
     ) -> None:
         self.answer = answer
+        self.reply: Callable[[Json, int], str | Json] | None = None
         self.host = host
         self.port = port
         self.latency = latency
@@ -265,6 +270,12 @@ class ScriptedEndpoint:
             return self.answer(prompt)
         return answer_sums(prompt, self.right_share)
 
+    def replies_to(self, body: Json, prompts: list[str]) -> list[str | Json]:
+        """What the choices of an answer say."""
+        if self.reply is None:
+            return [self.text_for(prompt) for prompt in prompts]
+        return [self.reply(body, choice) for choice in range(body.get("n") or 1)]
+
     def saw(self, authorization: str | None) -> None:
         with self._changed:
             self.authorizations.append(authorization)
@@ -280,7 +291,9 @@ class ScriptedEndpoint:
             number = self._prompt_numbers.setdefault(first, len(self._prompt_numbers) + 1)
             self._changed.notify_all()
             fault = self.fault
-            return fault if fault and fault.hits(number, self.requests[first]) else None
+            if fault is None or fault.model not in (None, body.get("model")):
+                return None
+            return fault if fault.hits(number, self.requests[first]) else None
 
     def give(self, prompts: list[str], send: Callable[[], None]) -> None:
         """Send an answer and count it as one step, so that `die_after` is exact.
@@ -426,7 +439,10 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _answer(
-        self, body: Json, prompts: list[str], completion: Callable[[str, list[str]], Json]
+        self,
+        body: Json,
+        prompts: list[str],
+        completion: Callable[[str, list[str | Json]], Json],
     ) -> None:
         fault = self.endpoint.begin(prompts, body)
         try:
@@ -436,8 +452,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.endpoint.wait_in(self.connection, until=ready)
             self.endpoint.wait_in(self.connection, over=lambda: not self.endpoint.held)
             if fault is None or fault.kind == "empty":
-                texts = ["" if fault else self.endpoint.text_for(prompt) for prompt in prompts]
-                answer = completion(self._model_name(body), texts)
+                empty: list[str | Json] = [""] * (body.get("n") or len(prompts))
+                said = empty if fault else self.endpoint.replies_to(body, prompts)
+                answer = completion(self._model_name(body), said)
                 self.endpoint.give(prompts, lambda: self._send(200, answer))
             else:
                 self._fail(fault, completion(self._model_name(body), ["cut"] * len(prompts)))
@@ -503,19 +520,22 @@ def _model_list(names: list[str]) -> Json:
     return {"object": "list", "data": models}
 
 
-def _chat_completion(model: str, texts: list[str]) -> Json:
+def _chat_completion(model: str, said: list[str | Json]) -> Json:
+    messages = [{"content": each} if isinstance(each, str) else each for each in said]
     choices = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": text},
-            "finish_reason": "stop",
+            "message": {"role": "assistant", **message},
+            "finish_reason": "tool_calls" if message.get("tool_calls") else "stop",
         }
-        for index, text in enumerate(texts)
+        for index, message in enumerate(messages)
     ]
+    texts = [each if isinstance(each, str) else json.dumps(each) for each in said]
     return _completion("chat.completion", model, texts, choices)
 
 
-def _text_completion(model: str, texts: list[str]) -> Json:
+def _text_completion(model: str, said: list[str | Json]) -> Json:
+    texts = list(map(str, said))
     choices = [
         {"index": index, "text": text, "logprobs": None, "finish_reason": "stop"}
         for index, text in enumerate(texts)

@@ -52,7 +52,7 @@ def ensure_base_image(engine: DockerEngine) -> str:
     """Debian with python3, venv and ps, about 200 MB; its tag. One minute when it is missing."""
     with locked("image"):
         digest = _base_digest()
-        if _recipe_of(engine, BASE_IMAGE) != digest:
+        if recipe_of(engine, BASE_IMAGE) != digest:
             settings = [f"ENV PATH={_PATH}", 'CMD ["bash"]', f"LABEL {_RECIPE_LABEL}={digest}"]
             with _base_archive().open("rb") as archive:
                 engine.docker("import", *_changes(settings), "-", BASE_IMAGE, stdin=archive)
@@ -61,11 +61,11 @@ def ensure_base_image(engine: DockerEngine) -> str:
 
 def ensure_nemo_image(engine: DockerEngine) -> str:
     """The evaluation image, about 1.2 GB; its tag. Two to three minutes when it is missing."""
-    digest = _nemo_digest()
-    if _recipe_of(engine, NEMO_IMAGE) != digest:
+    digest = nemo_digest()
+    if recipe_of(engine, NEMO_IMAGE) != digest:
         ensure_base_image(engine)
         with locked("image"):
-            if _recipe_of(engine, NEMO_IMAGE) != digest:
+            if recipe_of(engine, NEMO_IMAGE) != digest:
                 build(engine, NEMO_IMAGE, _RECIPE / "nemo.sh", digest)
     return NEMO_IMAGE
 
@@ -75,16 +75,23 @@ def ensure_image(engine: DockerEngine, tag: str, script: Path) -> str:
     files = sorted(path for path in script.parent.iterdir() if path.is_file())
     parts = [_base_digest(), *(path.read_text() for path in files)]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    if _recipe_of(engine, tag) != digest:
+    if recipe_of(engine, tag) != digest:
         ensure_base_image(engine)
         with locked("image"):
-            if _recipe_of(engine, tag) != digest:
+            if recipe_of(engine, tag) != digest:
                 build(engine, tag, script, digest)
     return tag
 
 
-def build(engine: DockerEngine, tag: str, script: Path, digest: str) -> None:
-    """Run a recipe's script in a container and commit it.
+def build(
+    engine: DockerEngine,
+    tag: str,
+    script: Path,
+    digest: str,
+    base: str = BASE_IMAGE,
+    arguments: tuple[str, ...] = (),
+) -> None:
+    """Run a recipe's script in a container of a base image and commit it.
 
     Not a Dockerfile: BuildKit, whose secrets would serve as well, is missing in Debian's Docker.
     What is mounted (CA bundle, package settings) is in no layer and in no variable of the image.
@@ -92,10 +99,11 @@ def build(engine: DockerEngine, tag: str, script: Path, digest: str) -> None:
     container = f"snakeval-test-build-{os.getpid()}"
     with _build_folder(script.parent) as folder:
         mounts = [f"{folder}:/build:ro", *(f"{path}:{path}:ro" for path in _package_folders())]
+        mounts.append(f"{_wheels()}:/root/.cache/pip")
         volumes = [word for mount in mounts for word in ("--volume", mount)]
-        run = ["run", "--name", container, "--network", "host", *volumes, BASE_IMAGE]
+        run = ["run", "--name", container, "--network", "host", *volumes, base]
         try:
-            engine.docker(*run, "bash", f"/build/{script.name}", timeout=1800)
+            engine.docker(*run, "bash", f"/build/{script.name}", *arguments, timeout=1800)
             settings = ['CMD ["bash"]', f"LABEL {_RECIPE_LABEL}={digest}"]
             engine.docker("commit", *_changes(settings), container, tag)
         finally:
@@ -103,11 +111,18 @@ def build(engine: DockerEngine, tag: str, script: Path, digest: str) -> None:
                 engine.docker("rm", "--force", container)
 
 
+def _wheels() -> Path:
+    """pip's cache, which all builds share: what one has brought the next need not bring."""
+    folder = rig_dir() / "wheels"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def _changes(instructions: list[str]) -> list[str]:
     return [word for line in instructions for word in ("--change", line)]
 
 
-def _recipe_of(engine: DockerEngine, tag: str) -> str | None:
+def recipe_of(engine: DockerEngine, tag: str) -> str | None:
     """The recipe's digest that an image was built from; None where there is no such image."""
     try:
         format_ = f'{{{{index .Config.Labels "{_RECIPE_LABEL}"}}}}'
@@ -120,7 +135,7 @@ def _base_digest() -> str:
     return hashlib.sha256(" ".join([_SUITE, *_PACKAGES, _PATH]).encode()).hexdigest()[:16]
 
 
-def _nemo_digest() -> str:
+def nemo_digest() -> str:
     parts = [_base_digest(), *(path.read_text() for path in sorted(_RECIPE.iterdir()))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

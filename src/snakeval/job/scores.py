@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -50,17 +50,20 @@ MAY_BE_NEGATIVE = re.compile(
 
 
 def judged(results: Results, spec: Spec) -> Results:
-    """The scores among a harness's numbers, with direction and range; the others as notes.
+    """The scores among a harness's numbers, with direction, range and unit, the headline first; the
+    others as notes, what they count as totals.
 
     Raises CheckFailed where none is left, for one outside its range, and for too many gaps.
     """
     kept: list[Score] = []
-    notes = list(results.notes)
+    notes, totals = list(results.notes), dict(results.totals)
     coverage = results.coverage
     for score in results.scores:
-        if gap := _gap(score):
+        if gap := _gap(score, spec):
             coverage = _with_gap(coverage, score, spec)
             notes.extend([f"{_named(score)} is {score.value:g}: {gap}"] if score.value else [])
+        elif _fits(score, spec.facts.counters):
+            totals.update({score.score: score.value} if math.isfinite(score.value) else {})
         elif why := _no_score(score, spec):
             notes.append(f"{_named(score)} {why}, and is left out")
         else:
@@ -68,7 +71,32 @@ def judged(results: Results, spec: Spec) -> Results:
     if results.scores and not kept:
         told = f" ({notes[0]})" if notes else ""
         raise CheckFailed(f"the harness ended with a result file that has no score in it{told}")
-    return replace(results, scores=kept, coverage=coverage, notes=tuple(dict.fromkeys(notes)))
+    kept = headline_first(kept, spec)
+    return replace(
+        results, scores=kept, coverage=coverage, totals=totals, notes=tuple(dict.fromkeys(notes))
+    )
+
+
+def headline_first(scores: list[Score], spec: Spec) -> list[Score]:
+    """The scores with units, the one that the benchmark is named after marked and in front.
+
+    Of the whole rather than of a part. Without facts there is one only where there is one score.
+    """
+    scores = [replace(score, unit=_first(spec.facts.units, score)) for score in scores]
+    patterns = spec.facts.headline or (("*",) if len(scores) == 1 else ())
+    for pattern in patterns:
+        fitting = [score for score in scores if _fits(score, (pattern,))]
+        if fitting:
+            first = next((score for score in fitting if score.task is None), fitting[0])
+            others = [score for score in scores if score is not first]
+            return [replace(first, headline=True), *others]
+    return scores
+
+
+def _fits(score: Score, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns fits the metric, the score, or both: `metric/score`."""
+    names = (score.metric, score.score, f"{score.metric}/{score.score}")
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
 def _named(score: Score) -> str:
@@ -94,8 +122,10 @@ def _may_be_negative(score: Score) -> bool:
     return bool(MAY_BE_NEGATIVE.search(f"{score.metric} {score.score}".lower()))
 
 
-def _gap(score: Score) -> str | None:
+def _gap(score: Score, spec: Spec) -> str | None:
     """What a number says of samples that were lost; None for one that is a score."""
+    if _fits(score, spec.facts.lost):
+        return "so many were lost"
     names = {score.metric.lower(), score.score.lower()}
     if any(map(MISSING_COUNTS.match, names)):
         return "so many were lost"

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import yaml
 
@@ -23,6 +23,9 @@ from snakeval.run_folder.layout import RUN_FOLDER_NAMES
 
 PLAIN_LM_EVAL = "lm_eval"
 """The harness whose task names are not listed here: it is asked for them."""
+
+FACTS = "facts"
+"""Folder of the catalogue with what is known of each harness's results."""
 
 CUSTOM = "custom"
 """The harness of a task that is not in the catalogue and brings its own `container`."""
@@ -47,6 +50,18 @@ class Benchmark:
     @property
     def eval_type(self) -> str:
         return self.details.eval_type or self.task
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of this benchmark's results (`job/result_formats/facts.py`); {}: nothing.
+
+        What a task says replaces what its harness says.
+        """
+        if self.own or self.definition.kind != "nemo" or not self.base.name:
+            return {}
+        known = _facts(self.base / FACTS / f"{self.harness}.yaml")
+        of_task = known.get("tasks", {}).get(self.task) or {}
+        return {key: value for key, value in {**known, **of_task}.items() if key != "tasks"}
 
     def endpoint_type(self, entry: TaskEntry) -> EndpointType:
         return entry.endpoint_type or self.details.endpoint_type
@@ -146,6 +161,15 @@ def _check_name(name: str, where: str) -> None:
             f"'{task}' cannot be the name of a folder in the run folder",
             "letters, digits, '_', '-' and '+', and none of " + ", ".join(sorted(RUN_FOLDER_NAMES)),
         )
+
+
+@lru_cache(maxsize=64)
+def _facts(path: Path) -> dict[str, Any]:
+    """A facts file; read where a task of its harness is looked at, not at every start."""
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    return content
 
 
 @lru_cache(maxsize=1)

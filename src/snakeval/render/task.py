@@ -6,10 +6,13 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from snakeval.config.execution import PER_RUN
+from snakeval.config.model import HarnessDefinition
 from snakeval.config.source import host
 from snakeval.harness import Recipe, recipe_for
+from snakeval.job.result_formats.facts import Facts
 from snakeval.plan.lm_eval_files import FILES_MOUNT
 from snakeval.plan.run import PATHS_OF_TYPES, Task
 from snakeval.render.bash import assigned, comment, here_document
@@ -175,6 +178,7 @@ def gateway_options(task: Task) -> dict[str, object]:
 
 def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
     """What `verify.py` must know to tell a result from something that looks like one."""
+    facts = task.benchmark.facts
     return {
         "format": recipe.format,
         "results": recipe.results,
@@ -187,10 +191,19 @@ def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
         "seeded": recipe.seeded,
         "model_id": task.endpoint.model_id,
         "check_model": task.endpoint.check_model,
-        "higher_is_better": task.benchmark.definition.higher_is_better or None,
-        "score_range": task.benchmark.definition.score_range or None,
+        "higher_is_better": _known(facts, task.benchmark.definition, "higher_is_better"),
+        "score_range": _known(facts, task.benchmark.definition, "score_range"),
         "samples_file": task.benchmark.definition.samples,
+        "facts": {key: facts[key] for key in FACTS_OF_RESULTS if key in facts} or None,
     }
+
+
+FACTS_OF_RESULTS = tuple(Facts.__dataclass_fields__)
+
+
+def _known(facts: dict[str, Any], definition: HarnessDefinition, key: str) -> object:
+    """What the facts say by pattern of a metric, before what the definition says."""
+    return {**facts.get(key, {}), **getattr(definition, key)} or None
 
 
 def _commands(task: Task, recipe: Recipe) -> dict[str, str]:

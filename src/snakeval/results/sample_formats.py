@@ -4,7 +4,8 @@ lm_eval  samples_*.jsonl, a line per sample and filter (lm-eval 0.4.13; nvidia-l
          NeMo image). Tokens are known there only where the NeMo adapter has kept requests and
          answers: the requests' messages are looked up in its caches.
 nemo     nemo-evaluator-per-sample-outputs/, records of the shape `SampleRecord` in NeMo Evaluator
-         core 0.2.8; where a harness writes none, lm-eval's files of the same work folder.
+         core 0.2.8; else the harness's own files, as its facts say; else lm-eval's files of the
+         same work folder.
 scores   the file that the harness declares under `samples`, in the shape of docs/own-benchmark.md.
 
 All of them are generators: a file of any size takes the memory of one line.
@@ -22,6 +23,9 @@ from typing import Any, NamedTuple
 
 from snakeval.job import answer_cache, hostile
 from snakeval.job.result_formats import CheckFailed, LmEval, find_lm_eval, has, shown
+from snakeval.job.result_formats.facts import Facts
+from snakeval.job.result_formats.model import NO_FACTS
+from snakeval.job.result_formats.own_samples import own_samples
 from snakeval.job.text import whole
 
 NEMO_FOLDER = Path("nemo-evaluator-per-sample-outputs")
@@ -55,16 +59,19 @@ class Sample(NamedTuple):
     latency_ms: float | None = None
 
 
-def read_samples(kind: str, work: Path, declared: str | None) -> Iterator[Sample]:
+def read_samples(
+    kind: str, work: Path, declared: str | None, facts: Facts = NO_FACTS
+) -> Iterator[Sample]:
     """The samples of a work folder; none where the harness has written none.
 
     kind      format of the results: lm_eval, nemo or scores
     declared  file in the work folder that the harness declares (`samples`)
+    facts     what is known of the harness: where it writes its own
     Raises CheckFailed, while it is read, for a file that does not hold what it should.
     """
     if declared:
         return _declared(work, Path(declared))
-    return READERS[kind](work)
+    return _nemo(work, facts) if kind == "nemo" else READERS[kind](work)
 
 
 def _lines(work: Path, name: Path) -> Iterator[dict[str, Any]]:
@@ -284,8 +291,11 @@ def _extracted(filtered: Any) -> str | None:
 # ---------------------------------------------------------------- NeMo Evaluator
 
 
-def _nemo(work: Path) -> Iterator[Sample]:
+def _nemo(work: Path, facts: Facts) -> Iterator[Sample]:
     files = _nemo_files(work)
+    if not files and (facts.samples or facts.reader):
+        yield from _as_the_harness_has_them(work, facts)
+        return
     for name in files:
         subtask = name.stem if len(files) > 1 else None
         records = _lines(work, name) if name.suffix == ".jsonl" else _listed(work, name)
@@ -296,6 +306,41 @@ def _nemo(work: Path) -> Iterator[Sample]:
             # As the image names the score in its results.yml, and so as results.csv has it.
             named = sample.metric and sample.filter
             yield sample._replace(metric=f"{sample.metric}__{sample.filter}") if named else sample
+
+
+def _as_the_harness_has_them(work: Path, facts: Facts) -> Iterator[Sample]:
+    """The samples of a harness's own files; tokens where the adapter has kept the request."""
+    known = _nemo_tokens(work)
+    for own in own_samples(work, facts):
+        prompt = _spoken(own.prompt)
+        asked = [{"role": "user", "content": prompt}]
+        tokens = known.get(_request_key(asked), NO_TOKENS) if known else NO_TOKENS
+        for metric, score in own.scores.items() or [(None, None)]:
+            yield Sample(
+                own.part,
+                own.id,
+                own.repeat,
+                metric,
+                None,
+                score,
+                _hash(prompt),
+                prompt,
+                _text(own.expected),
+                _spoken(own.answer),
+                _text(own.extracted),
+                *tokens,
+            )
+
+
+def _spoken(value: Any) -> str | None:
+    """Messages as their text, anything else as a person reads it."""
+    if isinstance(value, list) and value and all(_is_message(item) for item in value):
+        return _messages_text(value)
+    return _text(value)
+
+
+def _is_message(item: Any) -> bool:
+    return isinstance(item, dict) and "role" in item and "content" in item
 
 
 def _nemo_files(work: Path) -> list[Path]:
@@ -413,6 +458,5 @@ def _none(work: Path) -> Iterator[Sample]:
 
 READERS: dict[str, Callable[[Path], Iterator[Sample]]] = {
     "lm_eval": _lm_eval,
-    "nemo": _nemo,
     "scores": _none,
 }

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from snakeval.errors import count
 from snakeval.job.record import changed, completed
 from snakeval.job.result_formats import CheckFailed
+from snakeval.job.result_formats.facts import Facts
 from snakeval.job.text import whole
 from snakeval.plan.run import Run, Task
 from snakeval.results.published import kept_apart
@@ -226,7 +227,8 @@ def _samples_of(task: Task) -> Iterator[Sample]:
         raise CheckFailed(said)
     definition = task.benchmark.definition
     kind = KINDS.get(definition.kind, definition.format)
-    yield from read_samples(kind, task.paths.work(task.digest), definition.samples)
+    facts = Facts.of(task.benchmark.facts)
+    yield from read_samples(kind, task.paths.work(task.digest), definition.samples, facts)
 
 
 def _next(task: Task, batches: Iterator[list[Sample]]) -> tuple[pa.Table, int] | None:

@@ -1,11 +1,12 @@
 """The tables of a run: one tidy row per score, and a row with its cause for a task without one.
 
 Columns: run, model, harness, task, group, subtask, metric, score, value, stderr, n, better, lowest,
-highest, scored, expected, unanswered, state, cause, image, artifacts, and those of `USED`: what was
-asked and paid for the task, over all attempts, the same in all of its rows. `subtask` tells the
-parts of a benchmark apart (the subjects of MMLU), as in samples.parquet; it is empty where the
-score is of the whole benchmark or of a group. `scored` of `expected` samples; an empty `expected`
-is unknown. `artifacts` is relative to the run folder.
+highest, unit, headline, scored, expected, unanswered, state, cause, image, artifacts, and those of
+`USED`: what was asked and paid for the task, over all attempts, the same in all of its rows.
+`headline` is true for the one score that a benchmark is named after, where that is known. `subtask`
+tells the parts of a benchmark apart (the subjects of MMLU), as in samples.parquet; it is empty
+where the score is of the whole benchmark or of a group. `scored` of `expected` samples; an empty
+`expected` is unknown. `artifacts` is relative to the run folder.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ COLUMNS = (
     "better",
     "lowest",
     "highest",
+    "unit",
+    "headline",
     "scored",
     "expected",
     "unanswered",
@@ -184,6 +187,8 @@ def _score_rows(base: dict[str, Any], task: Task, scores: Sequence[Score]) -> li
             "better": score.better,
             "lowest": score.lowest,
             "highest": score.highest,
+            "unit": score.unit,
+            "headline": score.headline,
         }
         for score in scores
     ]
@@ -210,6 +215,7 @@ def as_table(found: list[dict[str, Any]]) -> pd.DataFrame:
     types |= dict.fromkeys(USED, "float64")
     types |= dict.fromkeys(("n", "scored", "expected", "unanswered", *COUNTED), "Int64")
     types |= dict.fromkeys(("value", "stderr", "lowest", "highest"), "float64")
+    types["headline"] = "boolean"
     return pd.DataFrame(found, columns=list(COLUMNS)).astype(types)
 
 

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .facts import Facts
+
+NO_FACTS = Facts()
+
 FORMATS = ("lm_eval", "nemo", "scores")
 
 EVERY_ANSWER_EMPTY = "every answer of the model was empty"
@@ -29,6 +33,8 @@ class Score:
 
     better         higher, lower, or unknown: what a better model's score is
     lowest,highest the ends of its range, where known
+    unit           what it counts (fraction, percent, ms), where known
+    headline       the one number that the benchmark is named after
     """
 
     task: str | None
@@ -41,6 +47,8 @@ class Score:
     better: str = "unknown"
     lowest: float | None = None
     highest: float | None = None
+    unit: str | None = None
+    headline: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ class Spec:
     score_range       lowest and highest score, by patterns of metrics
     samples_file      the file with single samples that the harness declares
     check_model       whether all answers must come from one model
+    facts             what is known of the harness (`facts.py`)
     """
 
     format: str
@@ -90,6 +99,7 @@ class Spec:
     score_range: Mapping[str, Any] | None = None
     samples_file: str | None = None
     check_model: bool = True
+    facts: Facts = NO_FACTS
 
     @classmethod
     def of(cls, raw: Mapping[str, Any] | Spec) -> Spec:
@@ -100,7 +110,8 @@ class Spec:
             known = ", ".join(FORMATS)
             raise CheckFailed(f"the format {raw.get('format')!r} is none of {known}")
         known_keys = cls.__dataclass_fields__
-        return cls(**{k: v for k, v in raw.items() if k in known_keys and v is not None})
+        given = {k: v for k, v in raw.items() if k in known_keys and v is not None}
+        return cls(**{**given, "facts": Facts.of(raw.get("facts"))})
 
     def asked(self, size: int | None) -> int | None:
         """How many samples of a dataset of this size were asked for."""

@@ -14,6 +14,7 @@ from .files import has, load_yaml, mapping, number_or_nan, optional_count, optio
 from .held import check_model, check_repeats
 from .lm_eval import LmEval, find_lm_eval, lm_eval_coverage
 from .model import EVERY_ANSWER_EMPTY, CheckFailed, Coverage, Results, Score, Spec
+from .own_samples import counted_in_samples
 
 RESULTS_YML = "results.yml"
 METRICS_JSON = "eval_factory_metrics.json"
@@ -45,7 +46,11 @@ def read(work_dir: Path, spec: Spec, log: Log | None) -> Results:
     if caching.get("reuse_cached_responses") and inner:
         for task, repeats, _ in inner.repeats():
             check_repeats(repeats, spec, f"the task {task}", cached=True)
-    return Results(scores, _nemo_coverage(scores, inner, traffic, spec), _nemo_totals(work_dir))
+    coverage = _nemo_coverage(scores, inner, traffic, spec)
+    notes: tuple[str, ...] = ()
+    if not inner:
+        coverage, notes = counted_in_samples(work_dir, spec, coverage)
+    return Results(scores, coverage, _nemo_totals(work_dir), notes)
 
 
 def _nemo_scores(results: Mapping[str, Any]) -> list[Score]:
@@ -193,7 +198,7 @@ def _nemo_coverage(
         broken = traffic.broken if traffic else 0
         return replace(coverage, unanswered=(coverage.unanswered or 0) + broken)
     scored = _counted(scores, spec)
-    expected = spec.asked(spec.samples)
+    expected = spec.asked(spec.samples or spec.facts.size)
     failures = sum(traffic.failed.values()) if traffic else 0
     if expected is None and spec.limit_samples and failures:
         # Size unknown: fewer than the limit is all there was, unless requests failed.

@@ -1,0 +1,273 @@
+"""Single samples as a harness itself writes them, read as its facts say.
+
+JSON lines, a JSON list or object, and CSV. What does not fit is left out or unknown: these files
+count samples and show them, and the scores are elsewhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import hostile
+from .facts import Facts, SampleFiles
+from .model import CheckFailed, Coverage, Spec
+
+Record = Mapping[str, Any]
+
+_WORDS = re.compile(r"(\*\*/|\*|\?)")
+_WILD = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+
+LARGEST_FIELD = 2**27
+"""Bytes of one field of a CSV file (a whole document)."""
+
+MOST_REPEATS = 1000
+
+WORDS = {
+    **dict.fromkeys(("true", "yes", "correct", "right", "pass", "passed"), 1.0),
+    **dict.fromkeys(("false", "no", "incorrect", "wrong", "fail", "failed"), 0.0),
+}
+
+
+class OwnSample(NamedTuple):
+    """One sample, or one of its repeats. A score is None where there is no verdict."""
+
+    part: str | None
+    id: str
+    repeat: int
+    prompt: Any
+    expected: Any
+    answer: Any
+    extracted: Any
+    scores: dict[str, float | None]
+
+
+def own_samples(work: Path, facts: Facts) -> Iterator[OwnSample]:
+    """The samples of a work folder. Raises CheckFailed for a file that is not what it should be."""
+    if facts.reader:
+        yield from OWN_READERS[facts.reader](work)
+    elif facts.samples:
+        for name in sample_files(work, facts.samples.files):
+            for number, record in enumerate(_records(work, name, facts.samples.under)):
+                yield from _samples(record, number, facts.samples, name)
+
+
+def sample_files(work: Path, pattern: str) -> list[Path]:
+    """The files that a pattern names, in the order of their names; no caches."""
+    fits = re.compile("".join(_WILD.get(word, re.escape(word)) for word in _WORDS.split(pattern)))
+    try:
+        names = [name for name, _ in hostile.entries(work)]
+    except hostile.Refused as refused:
+        raise CheckFailed(f"the samples are not read: {refused}") from None
+    return sorted(name for name in names if name.parts[0] != "cache" and fits.fullmatch(str(name)))
+
+
+def counted_in_samples(work: Path, spec: Spec, known: Coverage) -> tuple[Coverage, tuple[str, ...]]:
+    """The coverage as the single samples tell it, and what must be told of them.
+
+    A sample is scored when each of its repeats has a verdict. One that the harness has put down
+    without a verdict (its judge did not answer) was asked for all the same.
+    """
+    facts = spec.facts
+    if not facts.samples and not facts.reader:
+        return known, ()
+    verdicts: dict[tuple[str | None, str], bool] = {}
+    for sample in own_samples(work, facts):
+        place = sample.part, sample.id
+        has_verdict = all(score is not None for score in sample.scores.values())
+        verdicts[place] = verdicts.get(place, True) and has_verdict
+    if not verdicts:
+        return known, (f"its single samples are not where {facts.version} has them",)
+    scored = sum(verdicts.values())
+    expected = _expected(Counter(part for part, _ in verdicts), spec)
+    if expected is None and scored < len(verdicts):
+        expected = len(verdicts)
+    return replace(known, expected=expected, scored=scored), ()
+
+
+def _expected(found: Counter[str | None], spec: Spec) -> int | None:
+    """How many samples were asked for; None where the benchmark's size is not known."""
+    facts, limit = spec.facts, spec.limit_samples
+    of_part = bool(facts.reader) or bool(facts.samples and facts.samples.of_part)
+    if of_part:
+        asked = [spec.asked(facts.sizes.get(str(part))) for part in found]
+        if facts.size is not None and limit is None:
+            return facts.size
+        return sum(filter(None, asked)) if asked and None not in asked else None
+    size = spec.samples or facts.size
+    if size is None and limit is not None and sum(found.values()) >= limit:
+        return limit
+    return spec.asked(size)
+
+
+# ---------------------------------------------------------------- files
+
+
+def _records(work: Path, name: Path, under: str | None) -> Iterator[Record]:
+    try:
+        yield from (record for record in _read(work, name, under) if isinstance(record, dict))
+    except hostile.Refused as refused:
+        raise CheckFailed(f"the samples file {name.name} is not read: {refused}") from None
+    except (ValueError, csv.Error):
+        raise CheckFailed(f"the samples file {name.name} is truncated") from None
+
+
+def _read(work: Path, name: Path, under: str | None) -> Iterator[Any]:
+    if name.suffix == ".csv":
+        csv.field_size_limit(LARGEST_FIELD)
+        yield from csv.DictReader(io.StringIO(hostile.text(work, name)))
+    elif name.suffix == ".jsonl":
+        for line in filter(str.strip, hostile.lines(work, name)):
+            yield hostile.parse_json(line)
+    else:
+        yield from _listed(hostile.load_json(work, name), under)
+
+
+def _listed(content: Any, under: str | None) -> Iterator[Any]:
+    if under:
+        content = _at(content, under.split(".")) if isinstance(content, dict) else None
+    if isinstance(content, dict):  # by the samples' names
+        for key, value in content.items():
+            yield {"#key": key, **value} if isinstance(value, dict) else {"#key": key, "#": value}
+    elif isinstance(content, list):
+        yield from content
+
+
+# ---------------------------------------------------------------- records
+
+
+def _samples(record: Record, number: int, shape: SampleFiles, name: Path) -> Iterator[OwnSample]:
+    if shape.only_with and _field(record, shape.only_with) is _NOTHING:
+        return
+    sample = str(number) if shape.id == "#" else _plain(record, shape.id)
+    part = _plain(record, shape.part) if shape.part else None
+    own = _number(_plain(record, shape.repeat)) if shape.repeat else None
+    for repeat in range(_repeats(record, shape)):
+        yield OwnSample(
+            None if part is None else str(part),
+            str(sample),
+            int(own) if own is not None else repeat,
+            _plain(record, shape.prompt, repeat),
+            _plain(record, shape.expected, repeat),
+            _plain(record, shape.answer, repeat),
+            _plain(record, shape.extracted, repeat),
+            {
+                metric: _number(_plain(record, path, repeat))
+                for metric, path in shape.scores.items()
+            },
+        )
+
+
+def _repeats(record: Record, shape: SampleFiles) -> int:
+    """How many repeats one record holds."""
+    repeated = [
+        path for path in (*shape.scores.values(), shape.answer) if path and "{repeat}" in path
+    ]
+    if not repeated:
+        return 1
+    number = 0
+    while number < MOST_REPEATS and any(
+        _field(record, path, number) is not _NOTHING for path in repeated
+    ):
+        number += 1
+    return number
+
+
+_NOTHING = object()
+
+
+def _plain(record: Record, path: str | None, repeat: int = 0) -> Any:
+    found = _field(record, path, repeat) if path else None
+    return None if found is _NOTHING else found
+
+
+def _field(record: Record, path: str, repeat: int = 0) -> Any:
+    """What stands at a path, or `_NOTHING`."""
+
+    def filled(match: re.Match[str]) -> str:
+        return str(repeat) if match[1] == "repeat" else str(_plain(record, match[1]))
+
+    return _at(record, re.sub(r"\{([^{}]+)\}", filled, path).split("."))
+
+
+def _at(found: Any, path: list[str]) -> Any:
+    for step in path:
+        if isinstance(found, dict) and step in found:
+            found = found[step]
+        elif isinstance(found, list) and step.isdecimal() and int(step) < len(found):
+            found = found[int(step)]
+        else:
+            return _NOTHING
+    return found
+
+
+def _number(value: Any) -> float | None:
+    """A score: a number, a truth value, a word for one, or the mean of a list of them."""
+    if isinstance(value, list):
+        parts = [_number(item) for item in value]
+        known = [part for part in parts if part is not None]
+        return sum(known) / len(known) if known and len(known) == len(parts) else None
+    if isinstance(value, str):
+        word = value.strip().lower()
+        try:
+            value = WORDS.get(word) if word in WORDS else float(word)
+        except ValueError:
+            return None
+    if not isinstance(value, (bool, int, float)):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+# ---------------------------------------------------------------- readers of their own
+
+
+def _bfcl(work: Path) -> Iterator[OwnSample]:
+    """BFCL writes the wrong ones into its score files; what is only in its results is right."""
+    wrong = {
+        (name.stem.replace("_score", ""), str(record.get("id"))): record
+        for name in sample_files(work, "score/*/*_score.json")
+        for record in _lines(work, name)
+        if "id" in record
+    }
+    for name in sample_files(work, "result/*/*_result.json"):
+        part = name.stem.replace("_result", "")
+        for record in _lines(work, name):
+            sample = str(record.get("id"))
+            judged = wrong.get((part, sample), {})
+            prompt = judged.get("prompt")
+            yield OwnSample(
+                part.replace("BFCL_v3_", ""),
+                sample,
+                0,
+                prompt.get("question") if isinstance(prompt, dict) else None,
+                judged.get("possible_answer"),
+                record.get("result"),
+                judged.get("decoded_result") or judged.get("model_result_decoded"),
+                {"accuracy": 0.0 if judged else 1.0},
+            )
+
+
+def _lines(work: Path, name: Path) -> Iterator[Record]:
+    """JSON lines in a file that is called .json."""
+    try:
+        for line in filter(str.strip, hostile.lines(work, name)):
+            record = hostile.parse_json(line)
+            if isinstance(record, dict):
+                yield record
+    except hostile.Refused as refused:
+        raise CheckFailed(f"the samples file {name.name} is not read: {refused}") from None
+    except ValueError:
+        raise CheckFailed(f"the samples file {name.name} is truncated") from None
+
+
+OWN_READERS: dict[str, Callable[[Path], Iterator[OwnSample]]] = {"bfcl": _bfcl}
