@@ -11,108 +11,183 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from answers import JUDGE
+from answers import JUDGE, USER
 
 from rig.endpoint import Fault, ScriptedEndpoint
-from rig.pipeline import MODEL, Project
+from rig.pipeline import BEHIND_THE_GATEWAY, MODEL, Project
 
 KEYS = {"MY_KEY": "sk-model", "JUDGE_API_KEY": "sk-judge", "USER_API_KEY": "sk-user"}
+
+TOKENIZER = """python - <<'EOF'
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+words.pre_tokenizer = pre_tokenizers.Whitespace()
+PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained("/tmp/words")
+EOF"""
+"""For RULER, which builds its prompts of so many tokens: a token is a word."""
 
 
 @dataclass(frozen=True)
 class Case:
     """A benchmark of a harness, small.
 
-    samples  that it has then
-    asked    requests to the model that it takes
-    mean     whether its headline is the mean of its samples' scores, times this (0: it is not)
+    limit    of samples
+    samples  that it has then; None: that is not known before
+    asked    requests to the model that it takes; None: they differ from attempt to attempt
+    mean     its headline is the mean of its samples' scores, times this; 0: it is none
+    fails    whether it ends when requests fail; RULER asks for ever
     """
 
     harness: str
     task: str
     headline: str
-    samples: int
-    asked: int
+    limit: int
+    samples: int | None
+    asked: int | None
+    extra: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     mean: float = 1.0
-
-    def __str__(self) -> str:
-        return self.harness
-
-
-CASES = {
-    "AA-LCR": Case("AA-LCR", "aa_lcr", "accuracy", 3, 6, {"extra": {"n_samples": 2}}),
-    "bfcl": Case("bfcl", "bfclv3_ast", "non_live_overall_acc", 6, 6, {"task": "irrelevance"}, 100),
-    "ifbench": Case("ifbench", "ifbench", "loose:prompt-level", 6, 6),
-    "mmath": Case("mmath", "mmath_en", "accuracy", 6, 6, {"extra": {"n_samples": 2}}),
-}
+    fails: bool = True
+    pre_cmd: str = ""
 
 
-def project_of(case: Case, image: str, endpoint: ScriptedEndpoint, folder: Path) -> Project:
-    judge = {"url": endpoint.chat_url, "model_id": JUDGE, "api_key": "JUDGE_API_KEY"}
-    extra = {
-        **case.params.get("extra", {}),
-        **({"judge": judge} if case.harness == "AA-LCR" else {}),
+LIGHT = [
+    Case("AA-LCR", "aa_lcr", "accuracy", 3, 3, 6, {"n_samples": 2}),
+    Case(
+        *("bfcl", "bfclv3_ast", "non_live_overall_acc", 6, 6, 6),
+        params={"task": "irrelevance"},
+        mean=100.0,
+    ),
+    Case("ifbench", "ifbench", "loose:prompt-level", 6, 6, 6),
+    Case("mmath", "mmath_en", "accuracy", 6, 6, 6, {"n_samples": 2}),
+]
+
+HEAVY = [
+    Case(
+        *("tau2_bench", "tau2_bench_airline", "pass@1", 3, 3, None),
+        {"n_samples": 1, "max_steps": 8},
+    ),
+    Case("scicode", "scicode", "problems_pass@1", 1, None, None, mean=0.0),
+    Case(
+        *("ruler", "ruler-chat", "accuracy", 4, 4, 4),
+        {"max_seq_length": 1000, "tokenizer": "/tmp/words", "subtasks": "vt"},
+        fails=False,
+        pre_cmd=TOKENIZER,
+    ),
+]
+
+CASES = [
+    *(pytest.param(case, id=case.harness) for case in LIGHT),
+    *(pytest.param(case, id=case.harness, marks=pytest.mark.long) for case in HEAVY),
+]
+
+
+def project_of(
+    case: Case, image: str, endpoint: ScriptedEndpoint, folder: Path, gateway: bool = False
+) -> Project:
+    extra = dict(case.extra)
+    if case.harness == "AA-LCR":
+        extra["judge"] = {"url": endpoint.chat_url, "model_id": JUDGE, "max_retries": 1}
+    if case.harness == "tau2_bench":
+        extra["user"] = {"url": endpoint.chat_url, "model_id": USER}
+    params = {"limit_samples": case.limit, "parallelism": 4, "max_retries": 1, "extra": extra}
+    task = {
+        "name": f"{case.harness}.{case.task}",
+        "container": image,
+        "nemo_evaluator_config": {"config": {"params": {**params, **case.params}}},
+        **({"pre_cmd": case.pre_cmd} if case.pre_cmd else {}),
     }
-    params = {
-        "limit_samples": case.samples,
-        "parallelism": 4,
-        "max_retries": 1,
-        "request_timeout": 60,
-        **case.params,
-        **({"extra": extra} if extra else {}),
-    }
+    endpoint_with_key = {"url": endpoint.chat_url, "model_id": MODEL, "api_key_name": "MY_KEY"}
+    execution = {"output_dir": "out", "min_free_gb": 0, **BEHIND_THE_GATEWAY}
     project = Project(folder, endpoint.chat_url, KEYS)
     project.write(
-        tasks=[
-            {
-                "name": f"{case.harness}.{case.task}",
-                "container": image,
-                "nemo_evaluator_config": {"config": {"params": params}},
-            }
-        ],
-        target={
-            "api_endpoint": {
-                "url": endpoint.chat_url,
-                "model_id": MODEL,
-                "api_key_name": "MY_KEY",
-            }
-        },
+        tasks=[task],
+        target={"api_endpoint": endpoint_with_key},
+        execution={**execution, "gateway": True} if gateway else execution,
     )
     return project
 
 
-def asked_of(endpoint: ScriptedEndpoint, model: str) -> list[Any]:
-    return [body for body in endpoint.bodies if body.get("model") == model]
+def answers_of(endpoint: ScriptedEndpoint) -> int:
+    """Answers that the model under evaluation has given, without those of a judge."""
+    judged = sum(n for prompt, n in endpoint.answers.items() if "CORRECT or INCORRECT" in prompt)
+    return endpoint.answers.total() - judged
+
+
+def check_what_is_published(project: Project, case: Case) -> None:
+    rows = project.rows()
+    (headline,) = [row for row in rows if row["headline"]]
+    assert rows[0] == headline and headline["metric"] == case.headline
+    assert (headline["better"], headline["unit"]) == (
+        "higher",
+        "percent" if case.mean == 100 else "fraction",
+    )
+    assert (headline["lowest"], headline["highest"]) == (0.0, 100.0 if case.mean == 100 else 1.0)
+
+    samples = pd.read_parquet(project.run_folder / "results" / "samples.parquet")
+    found = samples.groupby(["subtask", "sample"], dropna=False)
+    assert headline["scored"] == len(found) > 0
+    if case.samples:
+        assert (headline["scored"], headline["expected"]) == (case.samples, case.samples)
+    if case.mean:
+        assert headline["value"] == pytest.approx(case.mean * found["score"].mean().mean())
+        assert samples["answer"].notna().all()
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("case", CASES.values(), ids=str)
+@pytest.mark.parametrize("case", CASES)
 def test_what_is_missing_is_refused_then_asked_and_the_score_is_right(
     case: Case, tmp_path: Path, endpoint: ScriptedEndpoint, image_of: Callable[[str], str]
 ) -> None:
     project = project_of(case, image_of(case.harness), endpoint, tmp_path)
-    endpoint.fault = Fault("status", every=3, model=MODEL)
+    answered = 0
+    if case.fails:
+        endpoint.fault = Fault("status", every=3, model=MODEL)
+        assert project.snakemake("--retries", "0").code != 0
+        assert project.status(case.task)["state"] == "failed"
+        answered = answers_of(endpoint)
+        endpoint.fault = None
 
-    project.snakemake("--retries", "0").refused()
-    assert project.status(case.task)["state"] == "failed"
-    answered = endpoint.answers.total()
+    project.snakemake("--retries", "0").check()
+
+    check_what_is_published(project, case)
+    if case.asked is not None:
+        assert answered < case.asked == answers_of(endpoint)
+
+
+@pytest.mark.docker
+@pytest.mark.long
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.harness) for case in LIGHT])
+def test_behind_the_gateway_nothing_is_asked_twice_and_the_score_is_the_same(
+    case: Case, tmp_path: Path, endpoint: ScriptedEndpoint, image_of: Callable[[str], str]
+) -> None:
+    project = project_of(case, image_of(case.harness), endpoint, tmp_path, gateway=True)
+    endpoint.fault = Fault("status", status=400, every=3, model=MODEL)
+    assert project.snakemake("--retries", "0").code != 0
+    endpoint.fault = None
+
+    project.snakemake("--retries", "0").check()
+
+    check_what_is_published(project, case)
+    assert answers_of(endpoint) == case.asked
+
+
+@pytest.mark.docker
+@pytest.mark.long
+def test_a_judge_that_does_not_answer_gives_no_score(
+    tmp_path: Path, endpoint: ScriptedEndpoint, image_of: Callable[[str], str]
+) -> None:
+    """AA-LCR published the mean of what its judge had left: 'Judged 2/3 responses'."""
+    (case,) = [case for case in LIGHT if case.harness == "AA-LCR"]
+    project = project_of(case, image_of(case.harness), endpoint, tmp_path)
+    endpoint.fault = Fault("status", every=3, model=JUDGE)
+
+    assert project.snakemake("--retries", "0").code != 0
+
+    assert "of 3 samples were scored" in project.status(case.task)["cause"]
 
     endpoint.fault = None
     project.snakemake("--retries", "0").check()
-
-    rows = project.rows()
-    (headline,) = [row for row in rows if row["headline"]]
-    assert rows[0] == headline and headline["metric"] == case.headline
-    assert headline["better"] == "higher" and headline["unit"] in ("fraction", "percent")
-    assert (headline["lowest"], headline["highest"]) == (0.0, 100.0 if case.mean == 100 else 1.0)
-    assert (headline["scored"], headline["expected"]) == (case.samples, case.samples)
-
-    samples = pd.read_parquet(project.run_folder / "results" / "samples.parquet")
-    assert samples["sample"].nunique() == case.samples
-    assert samples["answer"].notna().all()
-    per_sample = samples.groupby("sample")["score"].mean()
-    assert headline["value"] == pytest.approx(case.mean * per_sample.mean())
-
-    if case.harness != "AA-LCR":  # its judge is asked again about what the model has said before
-        assert answered < case.asked and endpoint.answers.total() == case.asked
+    check_what_is_published(project, case)
+    assert answers_of(endpoint) == case.asked

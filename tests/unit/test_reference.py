@@ -14,7 +14,7 @@ from referencing import Registry, Resource
 from snakeval.reference import schema as reference
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_OURS = ("custom_executor", "own_executor", "benchmarks", "lm_eval_tasks", "defaults")
+NOT_OURS = ("custom_executor", "own_executor", "benchmarks", "lm_eval_tasks", "defaults", "facts")
 """Folders with task files of lm-eval, or with what a command writes."""
 
 EDITED = [

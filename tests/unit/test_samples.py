@@ -196,9 +196,9 @@ def test_only_changed_tasks_are_read_again(run: Run, monkeypatch: pytest.MonkeyP
     read: list[Path] = []
     plain = samples.read_samples
 
-    def noted(kind: str, work: Path, declared: str | None) -> Any:
+    def noted(kind: str, work: Path, *more: Any) -> Any:
         read.append(work)
-        return plain(kind, work, declared)
+        return plain(kind, work, *more)
 
     monkeypatch.setattr(samples, "read_samples", noted)
 

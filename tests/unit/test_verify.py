@@ -283,7 +283,7 @@ def test_scores_are_read_with_filters_groups_stderr_and_n(recall: Recall) -> Non
 def test_a_task_that_is_its_own_group_is_one_row(recall: Recall) -> None:
     (score,) = recall("nemo_lm_eval").check().scores
     assert score == Score(
-        "sums", None, "exact_match", "exact_match", 0.9, score.stderr, 20, "higher"
+        "sums", None, "exact_match", "exact_match", 0.9, score.stderr, 20, "higher", headline=True
     )
     names = [(s.task, s.group) for s in recall("nemo_group").check().scores]
     assert names == [("sums", None), ("sums_dup", None), (None, "sums_group")]

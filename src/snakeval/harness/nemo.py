@@ -151,6 +151,8 @@ def caching(task: Task) -> bool:
     As the config has it, but never to repeats that look alike: what a harness sends decides, not
     the name of a parameter. The gateway knows repeats apart, and keeps answers as well.
     """
+    if task.benchmark.facts.get("cache") is False:  # it measures how fast answers come
+        return False
     if not _wants_caching(task.adapter_config) or task.benchmark.harness in OWN_SEEDS:
         return _wants_caching(task.adapter_config)
     return not task.gateway and repeats(task) == 1
@@ -162,6 +164,13 @@ def check(task: Task) -> None:
         lm_eval_arguments.check(task)
     else:
         argument_words(task)
+
+
+def _given(task: Task, name: str) -> Any:
+    found: Any = task.params
+    for key in name.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
 def _caching_dir(task: Task) -> list[str]:
@@ -180,7 +189,16 @@ def _cache_dir_of(interceptor: Mapping[str, Any]) -> Any:
 
 def hints(task: Task) -> Iterator[Problem]:
     """What a person should know before the task starts."""
-    switched_off = _wants_caching(task.adapter_config) and not caching(task)
+    for name, what in task.benchmark.facts.get("required", {}).items():
+        if not _given(task, name):
+            yield Problem(
+                f"{task.where}: params.{name}",
+                f"'{task.benchmark.id}' is known to end at once without it",
+                f"write {what}",
+                warning=True,
+            )
+    measured = task.benchmark.facts.get("cache") is False
+    switched_off = _wants_caching(task.adapter_config) and not caching(task) and not measured
     if switched_off and not task.gateway:
         yield Problem(
             task.where,
@@ -190,6 +208,12 @@ def hints(task: Task) -> Iterator[Problem]:
             "set execution.gateway to true: it keeps the answers of each repeat",
             warning=True,
         )
+
+
+def _without_key(task: Task) -> dict[str, str]:
+    """What stands in a variable that the harness must have, where the endpoint has no key."""
+    known: dict[str, str] = task.benchmark.facts.get("environment", {})
+    return {} if task.endpoint.api_key_name else known
 
 
 def recipe(task: Task) -> Recipe:
@@ -205,5 +229,5 @@ def recipe(task: Task) -> Recipe:
         repeats=repeats(task),
         cached=caching(task),
         seeded=task.benchmark.harness in OWN_SEEDS,
-        environment={"NEMO_EVALUATOR_TELEMETRY_LEVEL": "0"},
+        environment={"NEMO_EVALUATOR_TELEMETRY_LEVEL": "0", **_without_key(task)},
     )

@@ -23,6 +23,7 @@ ANY_TASK = "<any task>"
 
 def described(benchmark: Benchmark) -> dict[str, Any]:
     """A benchmark as plain data."""
+    facts = benchmark.facts
     return {
         "name": benchmark.id,
         "harness": benchmark.harness,
@@ -32,7 +33,10 @@ def described(benchmark: Benchmark) -> dict[str, Any]:
         "needs": benchmark.details.needs or None,
         "variables": benchmark.details.variables,
         "gated_dataset": benchmark.details.gated_dataset or None,
-        "samples": benchmark.details.samples,
+        "samples": benchmark.details.samples or facts.get("size"),
+        "headline": (facts.get("headline") or [None])[0],
+        "required": list(facts.get("required", {})),
+        "checked_version": facts.get("version"),
         "image": benchmark.definition.image,
         "eval_type": benchmark.eval_type,
         "description": benchmark.details.description or benchmark.definition.description or None,
@@ -115,6 +119,12 @@ def _in_words(row: dict[str, Any], benchmark: Benchmark) -> dict[str, str]:
         f" with {row['needs']}" if row["needs"] else ""
     )
     shown["samples"] = str(row["samples"] or "unknown")
+    if benchmark.definition.kind == "nemo":
+        shown["headline"] = row["headline"] or "unknown"
+        version = row["checked_version"]
+        shown["run here as"] = f"{version} (docs/harnesses.md)" if version else "never"
+    for name, what in benchmark.facts.get("required", {}).items():
+        shown[f"{name}"] = f"must be in params: {what}"
     variables, dataset = row["variables"], row["gated_dataset"]
     from_an_image = benchmark.definition.kind == "nemo"
     if from_an_image or variables is not None:

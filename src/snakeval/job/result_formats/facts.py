@@ -19,11 +19,13 @@ class SampleFiles:
 
     files      pattern of their names below the work folder; `*`: any text but `/`, `**/`: folders
     under      the field that holds the records, where a file is one object
+    by_name    a file is one object, with a record for each sample's name (`#name`)
     id         field that tells samples apart within a part; `#`: their place in the file
     part       field with the name of the part (subtask)
     repeat     field with the number of the repeat, where each is a record of its own
     only_with  field that a record has when its sample was asked; the others are left out
-    scores     field of each metric's score
+    no_verdict field that is true where the sample was not scored, whatever its scores say
+    scores     field of each metric's score; `none_is` is what stands there for none
     of_part    the limit of samples holds for each part, not for all together
 
     A field is a path (`a.b.0`). `{name}` in it stands for another field of the record, and
@@ -32,10 +34,13 @@ class SampleFiles:
 
     files: str
     under: str | None = None
+    by_name: bool = False
     id: str = "#"
     part: str | None = None
     repeat: str | None = None
     only_with: str | None = None
+    no_verdict: str | None = None
+    none_is: float | None = None
     prompt: str | None = None
     expected: str | None = None
     answer: str | None = None

@@ -55,8 +55,8 @@ def own_samples(work: Path, facts: Facts) -> Iterator[OwnSample]:
         yield from OWN_READERS[facts.reader](work)
     elif facts.samples:
         for name in sample_files(work, facts.samples.files):
-            for number, record in enumerate(_records(work, name, facts.samples.under)):
-                yield from _samples(record, number, facts.samples, name)
+            for number, record in enumerate(_records(work, name, facts.samples)):
+                yield from _samples(record, number, facts.samples)
 
 
 def sample_files(work: Path, pattern: str) -> list[Path]:
@@ -110,16 +110,16 @@ def _expected(found: Counter[str | None], spec: Spec) -> int | None:
 # ---------------------------------------------------------------- files
 
 
-def _records(work: Path, name: Path, under: str | None) -> Iterator[Record]:
+def _records(work: Path, name: Path, shape: SampleFiles) -> Iterator[Record]:
     try:
-        yield from (record for record in _read(work, name, under) if isinstance(record, dict))
+        yield from (record for record in _read(work, name, shape) if isinstance(record, dict))
     except hostile.Refused as refused:
         raise CheckFailed(f"the samples file {name.name} is not read: {refused}") from None
     except (ValueError, csv.Error):
         raise CheckFailed(f"the samples file {name.name} is truncated") from None
 
 
-def _read(work: Path, name: Path, under: str | None) -> Iterator[Any]:
+def _read(work: Path, name: Path, shape: SampleFiles) -> Iterator[Any]:
     if name.suffix == ".csv":
         csv.field_size_limit(LARGEST_FIELD)
         yield from csv.DictReader(io.StringIO(hostile.text(work, name)))
@@ -127,23 +127,26 @@ def _read(work: Path, name: Path, under: str | None) -> Iterator[Any]:
         for line in filter(str.strip, hostile.lines(work, name)):
             yield hostile.parse_json(line)
     else:
-        yield from _listed(hostile.load_json(work, name), under)
+        yield from _listed(hostile.load_json(work, name), shape)
 
 
-def _listed(content: Any, under: str | None) -> Iterator[Any]:
-    if under:
-        content = _at(content, under.split(".")) if isinstance(content, dict) else None
-    if isinstance(content, dict):  # by the samples' names
-        for key, value in content.items():
-            yield {"#key": key, **value} if isinstance(value, dict) else {"#key": key, "#": value}
-    elif isinstance(content, list):
+def _listed(content: Any, shape: SampleFiles) -> Iterator[Any]:
+    if shape.under:
+        content = _at(content, shape.under.split("."))
+    if isinstance(content, list):
         yield from content
+    elif isinstance(content, dict) and shape.by_name:
+        yield from (
+            {**each, "#name": name} for name, each in content.items() if isinstance(each, dict)
+        )
+    else:
+        yield content
 
 
 # ---------------------------------------------------------------- records
 
 
-def _samples(record: Record, number: int, shape: SampleFiles, name: Path) -> Iterator[OwnSample]:
+def _samples(record: Record, number: int, shape: SampleFiles) -> Iterator[OwnSample]:
     if shape.only_with and _field(record, shape.only_with) is _NOTHING:
         return
     sample = str(number) if shape.id == "#" else _plain(record, shape.id)
@@ -158,11 +161,15 @@ def _samples(record: Record, number: int, shape: SampleFiles, name: Path) -> Ite
             _plain(record, shape.expected, repeat),
             _plain(record, shape.answer, repeat),
             _plain(record, shape.extracted, repeat),
-            {
-                metric: _number(_plain(record, path, repeat))
-                for metric, path in shape.scores.items()
-            },
+            {metric: _score(record, path, repeat, shape) for metric, path in shape.scores.items()},
         )
+
+
+def _score(record: Record, path: str, repeat: int, shape: SampleFiles) -> float | None:
+    if shape.no_verdict and _plain(record, shape.no_verdict, repeat):
+        return None
+    score = _number(_plain(record, path, repeat))
+    return None if score == shape.none_is else score
 
 
 def _repeats(record: Record, shape: SampleFiles) -> int:
@@ -216,8 +223,9 @@ def _number(value: Any) -> float | None:
         return sum(known) / len(known) if known and len(known) == len(parts) else None
     if isinstance(value, str):
         word = value.strip().lower()
+        first = re.match("[a-z]*", word)
         try:
-            value = WORDS.get(word) if word in WORDS else float(word)
+            value = WORDS[first[0]] if first and first[0] in WORDS else float(word)
         except ValueError:
             return None
     if not isinstance(value, (bool, int, float)):
@@ -270,4 +278,47 @@ def _lines(work: Path, name: Path) -> Iterator[Record]:
         raise CheckFailed(f"the samples file {name.name} is truncated") from None
 
 
-OWN_READERS: dict[str, Callable[[Path], Iterator[OwnSample]]] = {"bfcl": _bfcl}
+def _ruler(work: Path) -> Iterator[OwnSample]:
+    """RULER writes predictions a file per part, and all scores, in percent, into another file."""
+    for scores_file in sample_files(work, "**/pred/per_sample_scores.json"):
+        scores = hostile.load_json(work, scores_file)
+        for name in sample_files(work, f"{scores_file.parent}/*.jsonl"):
+            of_part = scores.get(name.stem) if isinstance(scores, dict) else None
+            for number, record in enumerate(_lines(work, name)):
+                in_percent = _at(of_part, [str(number)])
+                yield OwnSample(
+                    name.stem,
+                    str(record.get("index", number)),
+                    0,
+                    record.get("input"),
+                    record.get("outputs"),
+                    record.get("pred"),
+                    None,
+                    {"accuracy": None if in_percent is _NOTHING else in_percent / 100},
+                )
+
+
+def _scicode(work: Path) -> Iterator[OwnSample]:
+    """SciCode writes a log for each step of a problem (`13.6_0.txt`), with its verdict alone."""
+    for name in sample_files(work, "logs/**/*.txt"):
+        found = re.fullmatch(r"((\d+)\.\d+)_(\d+)", name.stem)
+        if found:
+            verdict = hostile.text(work, name).strip()
+            passed = 1.0 if verdict == "pass" else 0.0
+            yield OwnSample(
+                found[2],
+                found[1],
+                int(found[3]),
+                None,
+                None,
+                None,
+                verdict,
+                {"steps_pass@1": passed},
+            )
+
+
+OWN_READERS: dict[str, Callable[[Path], Iterator[OwnSample]]] = {
+    "bfcl": _bfcl,
+    "ruler": _ruler,
+    "scicode": _scicode,
+}

@@ -1,0 +1,198 @@
+"""What the catalogue knows of NVIDIA's harnesses: each file can be used, and what a harness leaves
+is read as it says. With the real harnesses: tests/harnesses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from snakeval.job.result_formats import CheckFailed, Coverage, Results, Score, Spec
+from snakeval.job.result_formats.facts import Facts
+from snakeval.job.result_formats.own_samples import (
+    OWN_READERS,
+    OwnSample,
+    counted_in_samples,
+    own_samples,
+)
+from snakeval.job.scores import judged
+from snakeval.plan.catalogue import shipped
+from snakeval.results.sample_formats import read_samples
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
+FILES = sorted((CATALOGUE / "facts").glob("*.yaml"))
+BESIDE = {"higher_is_better", "score_range", "tasks", "required", "environment", "cache"}
+"""Keys of a facts file that others read than the check."""
+
+
+def facts_of(harness: str) -> Facts:
+    content = yaml.safe_load((CATALOGUE / "facts" / f"{harness}.yaml").read_text())
+    return Facts.of(content)
+
+
+def spec_of(harness: str, **more: Any) -> Spec:
+    return Spec(format="nemo", facts=facts_of(harness), **more)
+
+
+def left(work: Path, name: str, content: Any) -> None:
+    path = work / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not isinstance(content, str):
+        lines = content if name.endswith(".jsonl") else [content]
+        content = "".join(json.dumps(line) + "\n" for line in lines)
+    path.write_text(content)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_facts_are_of_a_harness_of_the_catalogue_and_all_of_them_are_read(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+
+    assert path.stem in shipped(CATALOGUE).harnesses
+    assert set(content) <= {field.name for field in fields(Facts)} | BESIDE
+    known = Facts.of(content)  # TypeError for a key of samples that is none
+    assert known.version.endswith(" 26.3")
+    assert known.reader is None or known.reader in OWN_READERS
+    assert set(content.get("tasks", {})) <= set(shipped(CATALOGUE).harnesses[path.stem].tasks)
+
+
+def test_a_tasks_own_facts_replace_those_of_its_harness(tmp_path: Path) -> None:
+    (benchmark,) = [each for each in shipped(CATALOGUE).benchmarks if each.id == "ifbench.ifbench"]
+
+    assert benchmark.facts["version"] == "nvidia-ifbench 26.3" and "tasks" not in benchmark.facts
+
+
+# --- samples -------------------------------------------------------------------------------------
+
+
+def test_what_the_judge_left_open_was_asked_and_is_not_scored(tmp_path: Path) -> None:
+    """AA-LCR takes the mean of the others: 'Judged 2/3 responses' was published."""
+    rows = ["question,answer,responses_0,judgements_0,responses_1,judgements_1,average_judgement"]
+    rows += ["q1,a,x,1,y,0,0.5", "q2,a,x,1.0,y,,1.0", "q3,a,x,0,y,1,0.5"]
+    left(tmp_path, "m_results.csv", "\n".join([*rows, ""]))
+
+    coverage, notes = counted_in_samples(tmp_path, spec_of("AA-LCR", limit_samples=3), Coverage())
+
+    assert (coverage.scored, coverage.expected, notes) == (2, 3, ())
+    samples = list(own_samples(tmp_path, facts_of("AA-LCR")))
+    assert [(each.id, each.repeat, each.scores["accuracy"]) for each in samples] == [
+        *(("0", 0, 1.0), ("0", 1, 0.0), ("1", 0, 1.0)),
+        *(("1", 1, None), ("2", 0, 0.0), ("2", 1, 1.0)),
+    ]
+
+
+def test_a_question_that_was_not_asked_is_no_sample(tmp_path: Path) -> None:
+    """MMATH writes all of its questions, whatever the limit."""
+    asked = {"gid": 0, "final_prompt": "p", "prediction_0": "x", "correct_0": True, "answer": "x"}
+    left(tmp_path, "org/model/en.json", [{**asked, "data_source": "CNMO"}, {"gid": 1}])
+
+    (sample,) = own_samples(tmp_path, facts_of("mmath"))
+
+    assert sample == OwnSample("CNMO", "0", 0, "p", "x", "x", None, {"accuracy": 1.0})
+
+
+def test_only_wrong_ones_are_in_bfcls_score_files(tmp_path: Path) -> None:
+    answers = "".join(json.dumps({"id": f"simple_{n}", "result": "r"}) + "\n" for n in range(3))
+    wrong = {"id": "simple_1", "valid": False, "prompt": {"question": "q"}, "possible_answer": "p"}
+    left(tmp_path, "result/m/BFCL_v3_simple_result.json", answers)
+    summary = json.dumps({"accuracy": 0.67})
+    left(tmp_path, "score/m/BFCL_v3_simple_score.json", f"{summary}\n{json.dumps(wrong)}\n")
+
+    samples = list(own_samples(tmp_path, facts_of("bfcl")))
+    coverage, _ = counted_in_samples(tmp_path, spec_of("bfcl", limit_samples=4), Coverage())
+
+    assert [each.scores["accuracy"] for each in samples] == [1.0, 0.0, 1.0]
+    assert (coverage.scored, coverage.expected) == (3, 4)  # the limit is of each category
+
+
+def test_what_hles_judge_did_not_answer_has_no_verdict(tmp_path: Path) -> None:
+    verdict = {"correct": "no", "api_error": True, "correct_answer": "a", "model_answer": "API"}
+    judged = {"q1": {"response": "x", "judge_response": verdict}}
+    judged["q2"] = {"response": "y", "judge_response": {**verdict, "api_error": False}}
+    left(tmp_path, "judged_hle_m.json", judged)
+
+    coverage, _ = counted_in_samples(tmp_path, spec_of("hle", limit_samples=2), Coverage())
+
+    assert (coverage.scored, coverage.expected) == (1, 2)
+    assert [each.id for each in own_samples(tmp_path, facts_of("hle"))] == ["q1", "q2"]
+
+
+def test_mtbenchs_missing_judgements_are_no_scores(tmp_path: Path) -> None:
+    lines = [{"question_id": n, "turn": 1, "score": -1 if n else 7} for n in range(2)]
+    left(tmp_path, "judgements/gpt-4_single.jsonl", lines)
+
+    scores = [each.scores["average_score"] for each in own_samples(tmp_path, facts_of("mtbench"))]
+
+    assert scores == [7.0, None]
+
+
+def test_rulers_scores_stand_beside_its_predictions(tmp_path: Path) -> None:
+    left(tmp_path, "4096/pred/per_sample_scores.json", {"niah_single_1": [100.0, 50.0]})
+    lines = [{"index": n, "pred": "x", "input": "i", "outputs": ["o"]} for n in range(2)]
+    left(tmp_path, "4096/pred/niah_single_1.jsonl", lines)
+
+    samples = list(read_samples("nemo", tmp_path, None, facts_of("ruler")))
+
+    assert [(each.subtask, each.score, each.answer) for each in samples] == [
+        ("niah_single_1", 1.0, "x"),
+        ("niah_single_1", 0.5, "x"),
+    ]
+
+
+def test_samples_that_are_elsewhere_in_another_version_are_told_and_decide_nothing(
+    tmp_path: Path,
+) -> None:
+    known = Coverage(None, 5, 0)
+
+    coverage, notes = counted_in_samples(tmp_path, spec_of("ifbench"), known)
+
+    assert coverage == known
+    assert notes == ("its single samples are not where nvidia-ifbench 26.3 has them",)
+
+
+def test_a_samples_file_that_was_cut_is_a_failed_check(tmp_path: Path) -> None:
+    left(tmp_path, "eval_results_loose.jsonl", '{"prompt": "p", "resp')
+
+    with pytest.raises(CheckFailed, match=r"eval_results_loose\.jsonl is truncated"):
+        counted_in_samples(tmp_path, spec_of("ifbench"), Coverage())
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+def test_the_headline_comes_first_and_counters_are_no_scores() -> None:
+    names = {"Physics": 40.0, "Overall": 50.0, "prompt_tokens": 4000.0}
+    scores = [Score("report_generation", None, name, name, value) for name, value in names.items()]
+
+    result = judged(Results(scores, Coverage()), spec_of("profbench"))
+
+    assert [(each.metric, each.headline, each.unit) for each in result.scores] == [
+        ("Overall", True, "percent"),
+        ("Physics", False, "percent"),
+    ]
+    assert result.totals == {"prompt_tokens": 4000.0}
+
+
+def test_the_headline_is_of_the_whole_rather_than_of_a_part() -> None:
+    scores = [Score("AIME2024", None, "accuracy", "accuracy", 0.2)]
+    scores += [Score(None, "MMATH", "accuracy", "accuracy", 0.5)]
+
+    result = judged(Results(scores, Coverage()), spec_of("mmath"))
+
+    assert [(each.group, each.headline) for each in result.scores] == [
+        ("MMATH", True),
+        (None, False),
+    ]
+
+
+def test_empty_predictions_of_ruler_count_as_lost() -> None:
+    scores = [Score("niah", None, "accuracy", "accuracy", 0.5, None, 4)]
+    scores += [Score("niah", None, "accuracy", "num_nulls", 2.0)]
+
+    result = judged(Results(scores, Coverage(4, 4, 0)), spec_of("ruler"))
+
+    assert [each.score for each in result.scores] == ["accuracy"]
+    assert result.coverage.unanswered == 2
