@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from snakeval.cli.entry import COMPARED, compared_runs, entry, parsed
+from snakeval.cli.entry import COMPARED, SUITES, compared_runs, entry, parsed
 from snakeval.compare.comparison import compare, write
+from snakeval.compare.suite import read_suite
+from snakeval.compare.suited import with_suites
 from snakeval.compare.table import print_comparison
 
 
 def main() -> int:
-    base, candidate = compared_runs(parsed(__doc__, *COMPARED))
-    comparison = compare(base, candidate)
+    arguments = parsed(__doc__, *COMPARED)
+    suites = [read_suite(arguments.suite, SUITES)] if arguments.suite else []
+    base, candidate = compared_runs(arguments)
+    comparison = with_suites(compare(base, candidate), suites)
     print_comparison(comparison)
     write(comparison, candidate)
     print(f"Comparison: {candidate.paths.comparison(base.paths.id)}")

@@ -10,10 +10,12 @@ import sys
 import traceback
 from pathlib import Path
 
-from snakeval.cli.entry import COMPARED, compared_runs, parsed
+from snakeval.cli.entry import COMPARED, SUITES, compared_runs, parsed
 from snakeval.compare.comparison import compare
 from snakeval.compare.comparison import write as write_comparison
 from snakeval.compare.policy import read_policy
+from snakeval.compare.suite import read_suite
+from snakeval.compare.suited import with_suites
 from snakeval.compare.verdict import decide, write
 from snakeval.compare.verdict_table import print_verdict
 from snakeval.errors import InputError
@@ -26,8 +28,10 @@ def main() -> int:
     arguments = parsed(__doc__, *COMPARED, "--policy")
     file = arguments.policy or DEFAULT
     policy = read_policy(file)
+    named = dict.fromkeys([*policy.suites, *([arguments.suite] if arguments.suite else [])])
+    suites = [read_suite(name, SUITES) for name in named]
     base, candidate = compared_runs(arguments)
-    comparison = compare(base, candidate)
+    comparison = with_suites(compare(base, candidate), suites)
     verdict = decide(policy, comparison)
     print_verdict(verdict, file.name, policy.description)
     write_comparison(comparison, candidate)

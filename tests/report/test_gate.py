@@ -13,6 +13,8 @@ import yaml
 from rig.built_runs import built_run, records
 from snakeval.compare.comparison import compare
 from snakeval.compare.policy import Policy, read_policy
+from snakeval.compare.suite import Suite, SuiteFile
+from snakeval.compare.suited import with_suites
 from snakeval.compare.verdict import Verdict, decide
 from snakeval.errors import InputError
 from snakeval.plan.run import Run
@@ -241,3 +243,29 @@ def test_command_ends_with_0_1_2_and_with_3_where_nothing_was_decided(tmp_path: 
     assert (code, "--config base: is not given" in output) == (3, True), output
     assert "there is no run '2020'" in output
     assert gate(*both, "--polcy", "x")[0] == 3
+
+
+def suite(**content: Any) -> Suite:
+    return Suite("core", SuiteFile.model_validate({"version": 2, **content}))
+
+
+def test_policy_decides_by_the_number_of_a_suite(tmp_path: Path) -> None:
+    pair = runs(tmp_path, lost=40, won=5)
+    compared = with_suites(compare(*pair), [suite(benchmarks={"quiz": {"range": [0.5, 1]}})])
+
+    [row] = compared.suites
+    assert row.difference.value == pytest.approx(-0.07), "3.5 points of the half that counts"
+    wide = decide(Policy.model_validate({"suites": {"core": {"max_drop": 0.2}}}), compared)
+    narrow = decide(Policy.model_validate({"suites": {"core": {"max_drop": 0.01}}}), compared)
+    assert (wide.decision, narrow.decision) == ("GO", "NO-GO")
+    assert narrow.reasons[0].startswith("suite core v2: drop +0.0700, allowed 0.0100")
+
+
+def test_suite_without_one_of_its_benchmarks_is_inconclusive(tmp_path: Path) -> None:
+    pair = runs(tmp_path, lost=1)
+    compared = with_suites(compare(*pair), [suite(benchmarks={"quiz": {}, "other": {}})])
+
+    found = decide(Policy.model_validate({"suites": {"core": {"max_drop": 0.2}}}), compared)
+
+    assert found.decision == "INCONCLUSIVE"
+    assert found.reasons == ("suite core: no number, without other",)

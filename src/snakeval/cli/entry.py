@@ -64,7 +64,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
 
 RUNS = ("--run", "--folder", "--output-dir")
 """They choose runs: see `runs_of`."""
-COMPARED = ("--base", "--candidate", "--output-dir")
+COMPARED = ("--base", "--candidate", "--output-dir", "--suite")
 """They name two runs: see `compared_runs`."""
 CONFIG = ("--configfile", "--values")
 """They give a config as the Snakefile has it: see `config_of`."""

@@ -147,6 +147,7 @@ class Comparison:
     refused: tuple[Refused, ...]
     changed: tuple[Changed, ...]
     notes: tuple[str, ...] = ()
+    suites: tuple[Compared, ...] = ()
 
     @property
     def headline(self) -> str:

@@ -56,13 +56,19 @@ class Policy(Section):
         description="A rule per benchmark, by the name of its folder in the run. One that cannot "
         "be compared makes the verdict INCONCLUSIVE, if it is critical.",
     )
+    suites: dict[str, Rule] = Field(
+        default_factory=dict,
+        description="A rule per suite, by the name of its file in config/suites: about its one "
+        "number.",
+    )
     others: Rule | None = Field(
         None, description="The rule of all benchmarks that are not named; null: they do not count."
     )
 
     @model_validator(mode="after")
     def _decides_something(self) -> Policy:
-        rules = [*self.benchmarks.values(), *([self.others] if self.others else [])]
+        rules = [*self.benchmarks.values(), *self.suites.values()]
+        rules += [self.others] if self.others else []
         if not any(rule.level == "critical" for rule in rules):
             raise fixable(
                 "has no critical rule, so it could refuse nothing",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Kind = Literal["mcnemar", "bootstrap", "clusters", "unpaired", "cautious"]
+Kind = Literal["mcnemar", "bootstrap", "clusters", "unpaired", "cautious", "suite"]
 Interval = tuple[float, float]
 
 CONFIDENCE = 0.95

@@ -19,6 +19,7 @@ TESTS = {
     "unpaired": "from stderr",
     "clusters": "bootstrap of questions",
     "cautious": "cautious error",
+    "suite": "from its benchmarks",
 }
 
 
@@ -43,7 +44,7 @@ def print_comparison(comparison: Comparison) -> None:
     ):
         left = heading in ("task", "metric", "test", "")
         table.add_column(heading, justify="left" if left else "right", overflow="fold")
-    for score in comparison.scores:
+    for score in (*comparison.scores, *comparison.suites):
         table.add_row(
             score.task,
             score.name,

@@ -21,6 +21,7 @@ from snakeval.compare import statistics
 from snakeval.compare.comparison import Compared, Comparison
 from snakeval.compare.policy import Policy, Rule
 from snakeval.compare.statistics import CONFIDENCE
+from snakeval.compare.suited import row_name
 from snakeval.errors import count
 from snakeval.job.files import now, write_atomically
 from snakeval.plan.run import Run
@@ -90,6 +91,9 @@ def _ruled(policy: Policy, comparison: Comparison) -> Iterator[tuple[Rule, Compa
         rule = policy.benchmarks.get(score.task, policy.others)
         if rule and rule.metric in (None, score.metric) and rule.filter in (None, score.filter):
             yield rule, score
+    for score in comparison.suites:
+        named = [rule for name, rule in policy.suites.items() if row_name(name) == score.task]
+        yield from ((rule, score) for rule in named)
 
 
 def _finding(rule: Rule, score: Compared, p: float | None) -> Finding:
@@ -155,6 +159,11 @@ def _needed(score: Compared, drop: float, limit: float, high: float) -> str:
 
 def _not_compared(policy: Policy, comparison: Comparison, found: set[str]) -> Iterator[Finding]:
     """Benchmarks with a rule and nothing to apply it to."""
+    for name, asked in policy.suites.items():
+        if row_name(name) not in found:
+            said = [note for note in comparison.notes if note.startswith(f"{row_name(name)}: ")]
+            reason = said[0].partition(": ")[2] if said else "was not compared"
+            yield Finding(row_name(name), None, asked.level, "unclear", reason)
     refused = {each.task: each.reason for each in comparison.refused}
     names = [*policy.benchmarks, *(refused if policy.others else ())]
     compared = {score.task for score in comparison.scores}

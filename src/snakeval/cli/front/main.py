@@ -34,6 +34,7 @@ VERBS = {
     "show": Entry("what a config comes to, with every command", "snakeval.cli.front.listing:SHOW"),
     "report": Entry("a run as one page", "snakeval.cli.front.runs:REPORT"),
     "compare": Entry("two runs on the same samples", "snakeval.cli.front.compared:COMPARE"),
+    "leaderboard": Entry("models side by side", "snakeval.cli.front.compared:LEADERBOARD"),
     "gate": Entry("whether a candidate may be released", "snakeval.cli.front.compared:GATE"),
     "export": Entry("send results elsewhere", "snakeval.cli.front.runs:EXPORT"),
     "samples": Entry("write the table of single samples", "snakeval.cli.front.runs:SAMPLES"),
