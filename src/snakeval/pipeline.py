@@ -17,6 +17,7 @@ from snakeval.cli.arguments import Arguments
 from snakeval.errors import InputError
 from snakeval.executors.profile import of_all_jobs
 from snakeval.start import snakemake_internals as snakemake
+from snakeval.start.words import Shorter
 
 if TYPE_CHECKING:
     from snakeval.plan.run import Run
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from snakeval.start.server_jobs import ServerJobs
 
 Wildcards = Any
+
+AT_ONCE = 4
+"""Benchmarks at once where no profile and no `--cores` says it: as `profiles/local` has it."""
 
 NAMES_A_RUN = {"run", "runs", "base", "candidate"}
 """Keys of `--config` that name finished runs: no config is read then."""
@@ -49,6 +53,8 @@ class Pipeline:
                 SNAKEVAL_PYTHON=sys.executable,
                 SNAKEVAL_ROOT=str(self.root),  # not in the rules' params: a clone is the same
             )
+            snakemake.filter_log(Shorter(lambda: snakemake.targets(workflow)))
+            snakemake.limit_cores(workflow, AT_ONCE)
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
             for name, cap in self._caps.limits.items() if self.runs else ():
                 snakemake.limit_resource(workflow, name, cap)

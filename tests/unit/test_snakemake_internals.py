@@ -37,6 +37,7 @@ NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
     ("snakemake.workflow.Workflow", "scheduler", internals.executor_of),
     ("snakemake.scheduling.job_scheduler.JobScheduler", "get_executor", internals.executor_of),
     ("snakemake.logging", "logger", internals.log),
+    ("snakemake.logging", "logger", internals.filter_log),
 ]
 """Class or module, its attribute, and the function that needs it."""
 
@@ -71,9 +72,14 @@ def _class(module: str, name: str) -> Any:
 
 SNAKEFILE = """
 import json
+import sys
 from pathlib import Path
 from snakeval.executors.profile import of_all_jobs
 from snakeval.start import snakemake_internals as internals
+
+class Unsaid:
+    def filter(self, record):
+        return "not to be told" not in str(record.msg)
 
 found = {"dry": internals.is_dry_run(workflow)}
 found["folder"] = str(internals.folder_of_snakefile(workflow))
@@ -86,6 +92,11 @@ found["none"] = internals.resource_limit(workflow, "nothing")
 found["defaults"] = of_all_jobs(internals.default_resources(workflow))
 internals.limit_resource(workflow, "seats", 3)
 found["seats"] = internals.resource_limit(workflow, "seats")
+said, sys.argv = sys.argv, ["snakemake"]
+internals.limit_cores(workflow, 7)
+sys.argv = said
+found["cores"] = internals.resource_limit(workflow, "_cores")
+internals.filter_log(Unsaid())
 
 def done(_):
     internals.force(workflow, ["done"])
@@ -106,6 +117,8 @@ onstart:
     found["retries"] = internals.retries(workflow)
     found["executor"] = internals.executor_plugin(workflow).name
     found["runs it"] = hasattr(internals.executor_of(workflow, jobs[0]), "run_job")
+    found["targets"] = internals.targets(workflow)
+    internals.log().info("not to be told")
     internals.log().info("told by Snakemake's logger")
     Path("found.json").write_text(json.dumps(found))
 """
@@ -143,6 +156,8 @@ EXPECTED: dict[str, tuple[Any, Callable[..., Any]]] = {
     "seats": (3, internals.limit_resource),
     "defaults": ({"container_runtime": "podman", "mem_mb": 10}, internals.default_resources),
     "dry": (False, internals.is_dry_run),
+    "cores": (7, internals.limit_cores),
+    "targets": (["all", "evaluate"], internals.targets),
     "planned": (["done"], internals.planned),
     "runtime": ("podman", internals.resource_of),
     "retries": (2, internals.retries),
@@ -167,6 +182,7 @@ def test_a_real_workflow_runs_what_is_forced_and_logs_where_snakemake_does(
     assert found["files"] == [str(folder / "my.yaml")]
     assert found["folder"] == str(folder)
     assert "told by Snakemake's logger" in output, broken("does not show it", internals.log)
+    assert "not to be told" not in output, broken("filters nothing", internals.filter_log)
 
 
 def test_every_function_is_tried() -> None:

@@ -211,3 +211,35 @@ def test_endpoint_without_a_model_list_is_a_recorded_warning(
     assert warning in looked.output
     assert "would be refused" not in looked.output
     assert row(project, "quiz")["state"] == "published"
+
+
+def test_mistakes_that_snakemake_meets_first_are_told_in_our_words(project: Project) -> None:
+    project.write([{"name": "lm_eval.gsm8kk"}])
+    project.config.with_name("tab.yaml").write_text("target:\n\tx: 1\n")
+
+    gone = project.run_warm(*_with(project, "nothere.yaml")).refused()
+    tab = project.run_warm(*_with(project, "tab.yaml")).refused()
+    target = project.snakemake("--config", "run=zzz", "--", "statu").refused()
+    task = project.snakemake("-n").check()
+
+    assert "nothere.yaml: cannot be read: No such file or directory" in gone.output
+    assert "tab.yaml, line 2, column 1: is a tab" in tab.output
+    assert "there is no target 'statu': did you mean 'status'?" in target.output
+    assert "lm-eval has no task 'gsm8kk'" in task.output
+    assert "did you mean 'gsm8k'" in task.output
+
+
+def test_mistake_in_a_target_is_told_without_snakemakes_exceptions(project: Project) -> None:
+    project.write()
+
+    told = project.snakemake("--config", "run=zzz", "--", "status").refused()
+
+    assert "there is no run 'zzz'" in told.output or "there is no run yet" in told.output
+    assert "RuleException" not in told.output
+    assert "CalledProcessError" not in told.output
+
+
+def _with(project: Project, config: str) -> list[str]:
+    """The command with another config file."""
+    own = str(project.config)
+    return [config if word == own else word for word in project.command("-n")]

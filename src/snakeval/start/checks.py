@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from snakeval.errors import InputError, Problem
-from snakeval.harness import check, hints, recipe_for
+from snakeval.harness import check, hints, lm_eval_index, recipe_for
 from snakeval.job.endpoint import CA_VARIABLES
 from snakeval.plan.run import Endpoint, Run, Task
 from snakeval.runtime import archives
@@ -29,13 +29,19 @@ def against(start: ThisStart) -> list[Problem]:
     found = [warning for run in start.runs for warning in run.warnings]
     found += [*variables(pending, provided), *space(start.runs), *paths(start.runs)]
     found += [*certificates(), *needs.unmet(pending, provided), *servers.against(start)]
-    found += [*runtimes(start), *mounts(pending)]
+    found += [*runtimes(start), *mounts(pending), *_unknown_tasks(start)]
     found += [hint for task in pending for hint in hints(task)]
     for endpoint, task in {task.endpoint: task for task in pending}.items():
         answers = list(endpoints(endpoint, task.place("target", "api_endpoint", "model_id")))
         # Jobs that see another network, and have another key, know better.
         found += [replace(each, warning=True) for each in answers] if task in provided else answers
     return list(dict.fromkeys(found))
+
+
+def _unknown_tasks(start: ThisStart) -> Iterable[Problem]:
+    """Tasks that lm-eval here does not have; elsewhere there may be another one."""
+    for problem in lm_eval_index.unknown(start.pending):
+        yield replace(problem, warning=problem.warning or start.executor.elsewhere)
 
 
 def runtimes(start: ThisStart) -> Iterable[Problem]:

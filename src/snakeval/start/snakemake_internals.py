@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,29 @@ def resource_limit(workflow: Workflow, name: str) -> int | None:
 def limit_resource(workflow: Workflow, name: str, value: int) -> None:
     """As `--resources NAME=N`: endpoints, and caps for them, are known from the config only."""
     workflow.register_resource(name, value)
+
+
+def limit_cores(workflow: Workflow, most: int) -> None:
+    """As `--cores`, where nobody has said how many: `profiles/default` has 100 `jobs` for clusters,
+    and without a profile Snakemake takes that for cores of this machine."""
+    given = {word.partition("=")[0] for word in sys.argv}
+    said = given & {"--profile", "--cores", "--jobs", "--executor", "-e", "--local-cores"}
+    said |= {word for word in given if word[:2] in ("-c", "-j") and word[2:].isdigit()}
+    if not (said or given & {"-c", "-j"} or os.environ.get("SNAKEMAKE_PROFILE")):
+        workflow.register_resource("_cores", most)
+
+
+def targets(workflow: Workflow) -> list[str]:
+    """What can be asked for by name."""
+    return [rule.name for rule in workflow.rules]
+
+
+def filter_log(shorter: Any) -> None:
+    """A filter over everything that Snakemake's log says, on the screen and in its file."""
+    logger = log()
+    for each in [each for each in logger.filters if type(each) is type(shorter)]:
+        logger.removeFilter(each)  # of an earlier workflow in this process
+    logger.addFilter(shorter)
 
 
 def default_resources(workflow: Workflow) -> dict[str, object]:

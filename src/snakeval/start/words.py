@@ -1,0 +1,46 @@
+"""What Snakemake says of failures, in words for the person who waits.
+
+A job of ours has told its cause itself; the exception that Snakemake makes of it adds nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from logging import LogRecord
+
+from snakeval.errors import nearest
+
+OF_JOBS = (
+    "At least one job did not complete successfully",
+    "Exiting because a job execution failed",
+)
+NO_RULE = re.compile(r"No rule to produce (?P<target>\S+)|Missing input files? for rule")
+
+
+class Shorter:
+    """A filter of Snakemake's log: drops what a failed command of ours has said already, and tells
+    a target that there is none of.
+
+    targets  gives the names of rules: there are none yet when the Snakefile begins
+    """
+
+    def __init__(self, targets: Callable[[], Sequence[str]]) -> None:
+        self._targets = targets
+
+    def filter(self, record: LogRecord) -> bool:
+        said, kind = str(record.msg or ""), getattr(record, "exception", "")
+        if kind == "RuleException" and "CalledProcessError" in said:
+            return False
+        if any(words in said for words in OF_JOBS):
+            return False
+        unknown = NO_RULE.search(said) if kind == "MissingRuleException" else None
+        if unknown and unknown["target"]:
+            record.msg = self._no_target(unknown["target"])
+        return True
+
+    def _no_target(self, target: str) -> str:
+        near = nearest(target, list(self._targets()))
+        if target.endswith((".yaml", ".yml")):
+            near = f"a config is given with --configfile {target}"
+        return f"there is no target '{target}': {near or '`snakemake --list` shows them'}"

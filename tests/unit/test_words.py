@@ -1,0 +1,92 @@
+"""What a person reads of Snakemake: no traceback of its own, no banner, the near word."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from snakemake_logger_plugin_snakeval import config_files, is_told, mistakes
+from snakeval.harness import lm_eval_index
+from snakeval.start.words import Shorter
+
+
+def record(said: str, **extra: Any) -> logging.LogRecord:
+    made = logging.LogRecord("snakemake.logging", logging.ERROR, "", 0, said, (), None)
+    made.__dict__.update(extra)
+    return made
+
+
+@pytest.fixture
+def shorter() -> Shorter:
+    return Shorter(lambda: ["status", "logs", "kill"])
+
+
+@pytest.mark.parametrize(
+    ("said", "exception"),
+    [
+        ("RuleException:\nCalledProcessError in file x, line 29:\nCommand 'bash'", "RuleException"),
+        ("WorkflowError:\nAt least one job did not complete successfully.", "WorkflowError"),
+        ("Exiting because a job execution failed. Look above for error messages", ""),
+    ],
+)
+def test_failed_job_that_has_told_its_cause_is_not_told_again(
+    shorter: Shorter, said: str, exception: str
+) -> None:
+    assert not shorter.filter(record(said, exception=exception))
+
+
+def test_other_failures_are_told(shorter: Shorter) -> None:
+    said = "WorkflowError:\nFailed to submit the job"
+
+    assert shorter.filter(record(said, exception="WorkflowError"))
+
+
+def test_misspelt_target_is_told_with_the_near_one(shorter: Shorter) -> None:
+    for target, words in (
+        ("statu", "there is no target 'statu': did you mean 'status'?"),
+        ("my.yaml", "a config is given with --configfile my.yaml"),
+    ):
+        said = f"MissingRuleException:\nNo rule to produce {target} (if you use input functions"
+        unknown = record(said, exception="MissingRuleException")
+        assert shorter.filter(unknown)
+        assert words in unknown.getMessage()
+
+
+def test_banner_is_left_to_the_log_file() -> None:
+    assert not is_told(record("", event=LogEvent.WORKFLOW_STARTED))
+    assert not is_told(record("Provided cores: 4"))
+    assert is_told(record("to be evaluated: ifeval"))
+
+
+def test_config_files_are_found_on_the_command_line() -> None:
+    words = ["-n", "--configfile", "a.yaml", "b.yaml", "--config", "x=y", "--configfiles=c.yaml"]
+
+    assert [str(file) for file in config_files(words)] == ["a.yaml", "b.yaml", "c.yaml"]
+
+
+def test_config_file_that_cannot_be_read_is_told_before_snakemake_meets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text("target:\n\tapi_endpoint: {}\n")
+
+    told = "\n".join(mistakes(["--configfile", "my.yaml", "nothere.yaml", "status"]))
+
+    assert "my.yaml, line 2, column 1: is a tab" in told
+    assert "nothere.yaml: cannot be read: No such file or directory" in told
+    assert "a target is written before --configfile" in told
+
+
+def test_names_of_lm_evals_tasks_are_read_from_its_files_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    names = lm_eval_index.names()
+
+    assert {"gsm8k", "gsm8k_cot", "ifeval", "mmlu", "math_word_problems"} <= names
+    (kept,) = (tmp_path / "snakeval").iterdir()
+    kept.write_text('["only"]')
+    assert lm_eval_index.names() == {"only"}
