@@ -98,7 +98,8 @@ value_of JUDGE_MODEL_ID
 """
     )
     ended = subprocess.run(["bash", "-c", body], capture_output=True, text=True, check=True)
-    lines = ended.stdout.splitlines()
+    folder, *lines = ended.stdout.splitlines()
+    assert folder == 'cd "$SNAKEVAL_RESULTS" || exit'
     assert lines[0].endswith(" http://10.0.0.7:4321/v1/chat/completions")
     assert lines[1] == "http://10.0.0.7:4321/v1/chat/completions"
     assert {"JUDGE_CHAT_URL", "JUDGE_MODEL_ID"} <= set(lines[2].split())

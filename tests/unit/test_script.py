@@ -105,7 +105,7 @@ def test_placeholders_are_single_words_whatever_is_in_them(tmp_path: Path) -> No
     bash(f"{settings_of(script)}\nhere={tmp_path}\nrecord={tmp_path}/own\nwrite_files")
 
     said = bash(f"sh {tmp_path}/own/command.sh", SNAKEVAL_MODEL_ID=NASTY, shell_variable="mine",
-                SNAKEVAL_RESULTS="r", SNAKEVAL_ENDPOINT_URL="u")  # fmt: skip
+                SNAKEVAL_RESULTS=str(tmp_path), SNAKEVAL_ENDPOINT_URL="u")  # fmt: skip
 
     assert said == f"{NASTY}|{NASTY}|quiz|3||mine|"
 

@@ -1,7 +1,8 @@
 """How each kind of harness is started and where its results are; one file per kind.
 
 A recipe is what `run.sh` needs to know of a harness. Its command is a `sh` script that runs in the
-work folder, in a container or in the pipeline's environment alike, with these variables:
+work folder (a NeMo image's in the image's working directory), in a container or in the pipeline's
+environment alike, with these variables:
 
 SNAKEVAL_RESULTS        the work folder, as the harness sees it (`/results` in a container)
 SNAKEVAL_RECORD         the folder with what the harness is given (this command, a run config)

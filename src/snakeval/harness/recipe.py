@@ -29,6 +29,7 @@ class Recipe:
     cached       whether equal requests are answered from a cache
     repeats      how often each sample is asked
     seeded       whether repeats differ in what they send
+    own_folder   it starts in the image's working directory, and is told where the work folder is
     """
 
     command: str
@@ -43,6 +44,7 @@ class Recipe:
     cached: bool = True
     repeats: int = 1
     seeded: bool = False
+    own_folder: bool = False
 
 
 def words(value: Any) -> str:

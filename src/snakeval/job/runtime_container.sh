@@ -64,14 +64,24 @@ own_folder() {
     printf %s "$folder"
 }
 
+# What the user has said in `extra_docker_args` is taken over, and nothing added to it: an engine
+# refuses a second network. The working directory is the image's own.
 start_harness() {
-    local options
-    options=(-w /results "${confined[@]}")
+    local options shell=(--entrypoint sh "$image" -c)
+    options=("${confined[@]}")
     endpoint_url=$(seen_by_harness "$endpoint_url")
-    if asks_this_machine; then
-        # Adapters on the host's network would answer each other's requests.
-        options+=(--network host -e "ADAPTER_PORT=$(attempt port)")
+    if asks_this_machine && ! says --network --net; then
+        options+=(--network host)
     fi
+    # Adapters on the host's network would answer each other's requests.
+    case " ${options[*]} ${extra_args[*]-} " in
+        *' --network host '* | *' --network=host '* | *' --net host '* | *' --net=host '*)
+            options+=(-e "ADAPTER_PORT=$(attempt port)")
+            ;;
+    esac
+    # As much as the launcher gives; what is not used is not taken.
+    says --shm-size --ipc || options+=(--shm-size=100g)
+    ! says --entrypoint || shell=("$image" sh -c)
     furnish
     # What root adds to the cache from now on is given to the caller, also after a crash.
     [ -z "$cache" ] || [ -e "$record/cache-since" ] || : >"$record/cache-since"
@@ -80,11 +90,22 @@ start_harness() {
         --label "snakeval.run=$run" --label "snakeval.task=$run/$task" \
         --label "snakeval.folder=$folder" \
         "${options[@]}" "${extra_args[@]+"${extra_args[@]}"}" \
-        --entrypoint sh "$image" -c "$in_container$(named)
+        "${shell[@]}" "$in_container$(named)
 $in_container_at_last" sh /snakeval/record/command.sh \
         <"$scratch/lifeline" >"$scratch/output" 2>&1 9>&- &
     harness_pid=$!
     set +m
+}
+
+# Whether the user's words for the engine have one of these options.
+says() {
+    local word option
+    for word in "${extra_args[@]+"${extra_args[@]}"}"; do
+        for option in "$@"; do
+            case $word in "$option" | "$option"=*) return 0 ;; esac
+        done
+    done
+    return 1
 }
 
 add_mount() { options+=(-v "$1:$2${3:+:$3}"); }

@@ -38,7 +38,7 @@ start_harness() {
         unset PYTHONPATH PYTHONHOME
         export "${values[@]}"
         exec srun "${options[@]}" --container-image "$image" --container-mounts "$list" \
-            --container-env "$names" --container-workdir /results sh -c "$in_step$(named)
+            --container-env "$names" sh -c "$in_step$(named)
 $in_step_at_last" sh /snakeval/record/command.sh
     ) <"$scratch/lifeline" >"$scratch/output" 2>&1 9>&- &
     harness_pid=$!

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from snakeval.config.execution import READY_TIMEOUT
 from snakeval.config.model import Config, EndpointType, TaskResources
 from snakeval.config.secrets import written_in
 from snakeval.config.source import Source
@@ -16,7 +18,7 @@ from snakeval.errors import Problem
 from snakeval.plan.auxiliary import Auxiliary
 from snakeval.plan.catalogue import Benchmark
 from snakeval.plan.identity import digest
-from snakeval.plan.server import READY_TIMEOUT, Server
+from snakeval.plan.server import Server
 from snakeval.run_folder.layout import RunPaths, TaskPaths
 
 Keys = tuple[int | str, ...]
@@ -114,6 +116,16 @@ class Task:
     def where(self) -> str:
         """Its entry in the config, for messages: `my.yaml: evaluation.tasks.0`."""
         return self.place("evaluation", "tasks", self.number)
+
+    @property
+    def network(self) -> str:
+        """The network that the user's words for the engine put its container into; else empty."""
+        words = iter(shlex.split(self.extra_docker_args))
+        for word in words:
+            option, _, value = word.partition("=")
+            if option in ("--network", "--net"):
+                return value or next(words, "")
+        return ""
 
     @property
     def published(self) -> bool:

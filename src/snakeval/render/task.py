@@ -208,9 +208,11 @@ def _known(facts: dict[str, Any], definition: HarnessDefinition, key: str) -> ob
 
 def _commands(task: Task, recipe: Recipe) -> dict[str, str]:
     """`command.sh`, which the runtime starts; with a pre_cmd or post_cmd it calls the harness."""
+    start = "" if recipe.own_folder else 'cd "$SNAKEVAL_RESULTS" || exit\n'
     if not task.pre_cmd and not task.post_cmd:
-        return {"command.sh": recipe.command}
+        return {"command.sh": start + recipe.command}
     around = [
+        start.rstrip(),
         task.pre_cmd or "",
         '(. "$SNAKEVAL_RECORD/harness.sh")',
         "code=$?",

@@ -33,8 +33,9 @@ def against(start: ThisStart) -> list[Problem]:
     found += [hint for task in pending for hint in hints(task)]
     for endpoint, task in {task.endpoint: task for task in pending}.items():
         answers = list(endpoints(endpoint, task.place("target", "api_endpoint", "model_id")))
-        # Jobs that see another network, and have another key, know better.
-        found += [replace(each, warning=True) for each in answers] if task in provided else answers
+        # Jobs that see another network, or have another key, know better.
+        elsewhere = task in provided or task.network not in ("", "host")
+        found += [replace(each, warning=True) for each in answers] if elsewhere else answers
     return list(dict.fromkeys(found))
 
 
