@@ -56,6 +56,7 @@ def _task(task: Task) -> dict[str, Any]:
         "key": task.endpoint.api_key_name,
         "mounts": [f"{source}:{target}" for source, target in task.mounts],
         "docker": task.extra_docker_args,
+        "network": task.network,
         "pre_cmd": task.pre_cmd or "",
         "post_cmd": task.post_cmd or "",
         "mount_home": task.mount_home,
@@ -79,6 +80,7 @@ def _server(server: Server) -> dict[str, Any]:
         ],
         "docker": server.extra_docker_args,
         "ready_timeout": server.ready_timeout,
+        "check_model": server.check_model,
         "shape": [server.nodes, server.instances],
     }
 

@@ -1,5 +1,5 @@
 """Configs in the shapes that people bring from the launcher: `configs.yaml`, each with what is to
-become of it. `expect` are values at dotted keys of what would be run (`ours.rendered`), `told` are
+become of it. `refused` is a part of what it is refused for, `expect` are values at dotted keys of what would be run (`ours.rendered`), `told` are
 parts of what is said about it, `env` are variables of the machine.
 """
 
@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from launcher.ours import planned, rendered
+from snakeval.errors import InputError
 from snakeval.harness import hints
 
 CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("configs.yaml").read_text())
@@ -33,6 +34,11 @@ def test_a_config_in_the_launchers_shape_becomes(
         monkeypatch.setenv(name, value)
     file = tmp_path / "my.yaml"
     file.write_text(case["file"])
+    if refused := case.get("refused"):
+        with pytest.raises(InputError) as told:
+            planned(file)
+        assert refused in str(told.value)
+        return
     run = planned(file)
     shown = rendered(run)
     found = {key: at(shown, key) for key in case.get("expect", {})}
@@ -56,5 +62,5 @@ def at(shown: Any, key: str) -> Any:
 
 
 def test_there_are_at_least_forty() -> None:
-    assert len(CASES) > 0
+    assert len(CASES) >= 40
     assert len({case["name"] for case in CASES}) == len(CASES)

@@ -44,8 +44,8 @@ def server(**deployment: Any) -> Server:
         (
             {"type": "trtllm", "checkpoint_path": "/weights"},
             (
-                "mpirun --allow-run-as-root --oversubscribe trtllm-serve serve /checkpoint "
-                "--tp_size=4 --pp_size=1 --host {host} --port {port} --backend pytorch"
+                "mpirun --allow-run-as-root --oversubscribe -n 1 trtllm-serve serve /checkpoint "
+                "--tp_size=8 --pp_size=1 --host {host} --port {port} --backend pytorch"
             ),
         ),
         (
@@ -77,7 +77,7 @@ def test_a_script_has_mounts_variables_and_what_comes_before_the_command() -> No
         "docker",
         "vllm@sha256:1",
     )
-    assert "-v /weights:/checkpoint:ro -v /cache-here:/cache --shm-size 64g" in script
+    assert "-v /weights:/checkpoint:ro -v /cache-here:/cache --shm-size=100g" in script
     assert "gpus=0,1" in script
     assert "cat <<'END'\npip install x\nvllm serve /checkpoint" in script
     assert "--port $SNAKEVAL_PORT" in script

@@ -3,16 +3,17 @@ together with what the model objects to."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
 
-from snakeval.config.deployment import BROUGHT_UP, OF_WEIGHTS
+from snakeval.config.deployment import BROUGHT_UP, DEFAULT_SIZES, OF_WEIGHTS
 from snakeval.config.layers import Layers, dig, where
 from snakeval.config.model import TaskEntry
 from snakeval.config.sections import NAME, Ignored, prefix_of
-from snakeval.errors import Problem, nearest
+from snakeval.errors import Problem, count, nearest
 
 
 def older(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
@@ -93,6 +94,7 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
         )
     yield from _harnesses(raw, layers)
     yield from _two_models(("deployment",), raw.get("deployment"), layers)
+    yield from _few_gpus(("deployment",), raw.get("deployment"), layers)
     yield from _auxiliary(raw, layers)
     if not isinstance(endpoint, dict):
         return
@@ -151,6 +153,33 @@ def _two_models(keys: tuple[str, ...], deployment: Any, layers: Layers) -> Itera
         )
 
 
+def _few_gpus(keys: tuple[str, ...], deployment: Any, layers: Layers) -> Iterable[Problem]:
+    """A server that is to be spread over more GPUs than it is given."""
+    given = dig(deployment, "gpus")
+    number = (
+        len(given.split(","))
+        if isinstance(given, str) and "," in given
+        else int(str(given))
+        if str(given).isdigit()
+        else 0
+    )
+    kind = dig(deployment, "type")
+    own = any(dig(deployment, key) for key in ("command", "command_template", "base_command"))
+    if not number or kind not in DEFAULT_SIZES or own:
+        return
+    sizes = {key: dig(deployment, key) for key in ("pipeline_parallel_size", "data_parallel_size")}
+    sizes["tensor_parallel_size"] = dig(deployment, "tensor_parallel_size") or DEFAULT_SIZES[kind]
+    wanted = math.prod(size for size in sizes.values() if isinstance(size, int))
+    if wanted > number:
+        said = " x ".join(f"{key} {size or 1}" for key, size in reversed(sizes.items()))
+        yield Problem(
+            where((*keys, "gpus"), layers),
+            f"gives the server {count(number, 'GPU')}, and its command spreads it over {wanted} "
+            f"({said})",
+            f"write tensor_parallel_size: {number}, or give it more GPUs",
+        )
+
+
 def _harnesses(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
     """Names of harnesses that no benchmark could be asked for by."""
     given = raw.get("harnesses")
@@ -182,6 +211,7 @@ def _auxiliary(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
                 "write the name under which the server is to serve its model",
             )
         yield from _two_models(place, content, layers)
+        yield from _few_gpus(place, content, layers)
         if not NAME.match(str(name)):
             yield Problem(
                 where(place, layers),

@@ -42,6 +42,12 @@ BROUGHT_UP = get_args(ServerType)
 OF_WEIGHTS = ("vllm", "vllm_ray", "sglang", "trtllm")
 """Types whose command names the weights: a folder, or the model's name on the hub."""
 
+CHECKPOINT = "/checkpoint"
+"""Where a server's container sees its weights."""
+
+DEFAULT_SIZES = {"vllm": 8, "vllm_ray": 8, "sglang": 8, "trtllm": 8}
+"""The launcher's default of `tensor_parallel_size`."""
+
 GPUS = re.compile(r"(all|none|[0-9]+(,[0-9]+)*)?\Z")
 
 
@@ -50,8 +56,12 @@ class Endpoints(Section):
 
     chat: str | None = Field("/v1/chat/completions", description="Chat requests.")
     completions: str | None = Field("/v1/completions", description="Completion requests.")
-    embedding: str | None = Field(None, description="Embedding requests.")
-    ranking: str | None = Field(None, description="Ranking requests.")
+    embedding: str | None = Field(
+        None, description="Embedding requests (default of vllm and nim: /v1/embeddings)."
+    )
+    ranking: str | None = Field(
+        None, description="Ranking requests (default of vllm and nim: /v1/ranking)."
+    )
     health: str | None = Field(
         "/health",
         description="Answers 200 when the server is ready (default of nim: /v1/health/ready).",
@@ -191,7 +201,19 @@ class ServerDeployment(Section):
     env_vars: EnvVars = Field(default_factory=dict, description="Variables of the server.")
     cache_path: HostPath | None = Field(None, description="Host folder, mounted at /cache.")
     pre_cmd: Script = Field(None, description="Shell command before the server's.")
-    base_command: Script = Field(None, description="The server's program.")
+    data_parallel_size_local: Positive | None = Field(
+        None,
+        description="Replicas on each node: for `${deployment.data_parallel_size_local}` in a "
+        "`command` of one's own; no type's command has it.",
+    )
+    distributed_executor_backend: str | None = Field(
+        None, description="vllm_ray: what starts the workers; null: ray."
+    )
+    base_command: Script = Field(
+        None,
+        description="vllm and vllm_ray: the command where there is no `command`, and what "
+        "`${deployment.base_command}` stands for in one; null: that of the type.",
+    )
     command: Script = Field(
         None,
         description="The server's whole command; {port} and {host} are filled in where it runs.",

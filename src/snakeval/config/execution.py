@@ -30,11 +30,15 @@ from snakeval.config.sections import (
     check_host_path,
     empty_if_null,
     fixable,
+    seconds_of,
     section_of_type,
 )
 
 IMAGE_PREFIX = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?(/[a-z0-9._-]+)*\Z")
 
+
+READY_TIMEOUT = 600
+"""Seconds that a server may take until it is healthy, where nothing says so."""
 
 EXPORTS_RUN_HERE = Ignored("exports run in the pipeline's own environment")
 
@@ -169,6 +173,11 @@ class Execution(Section):
     )
 
     @property
+    def ready_timeout(self) -> float:
+        """Seconds that a deployed server may take until it is healthy."""
+        return float(self.endpoint_readiness_timeout or READY_TIMEOUT)
+
+    @property
     def umask(self) -> str:
         """For files of `file_mode` and their folders, as octal digits; empty: the caller's."""
         if self.file_mode is None:
@@ -293,9 +302,16 @@ class SlurmExecution(Execution):
     proxy: Annotated[Proxy, BeforeValidator(empty_if_null)] = Field(
         default_factory=Proxy, description="A proxy in front of several server instances."
     )
-    evaluation_gpu_visible: bool | None = Field(
-        None, description="Whether benchmarks beside the server see its GPUs."
+    evaluation_gpu_visible: bool | str | None = Field(
+        None,
+        description="Whether benchmarks beside the server see its GPUs; a text (`0,1`) counts as "
+        "true.",
     )
+
+    @property
+    def ready_timeout(self) -> float:
+        """As with the launcher: the time that its job has, where nothing else is written."""
+        return float(self.endpoint_readiness_timeout or seconds_of(self.walltime))
 
 
 class EvaluationTasks(Section):

@@ -99,6 +99,24 @@ def field_at(model: type[BaseModel], loc: Loc) -> FieldInfo | None:
     return fields[-1] if fields else None
 
 
+def first_unknown(model: type[BaseModel], loc: Loc) -> Loc | None:
+    """The beginning of a path up to the first key that the model does not know; None: all known."""
+    here: list[Any] = [model]
+    is_name = False  # of a section in a mapping of sections
+    for depth, part in enumerate(loc):
+        if isinstance(part, int) or part.isdigit() or is_name:
+            is_name = False
+            continue
+        fields = [found for each in here if (found := _field_of(each, part))]
+        if not fields:
+            return loc[: depth + 1]
+        here = [each for field in fields for each in _models_in(field.annotation)]
+        if not here:  # a value, or a mapping whose keys others know
+            return None
+        is_name = any(_suffix(field.annotation) == ".NAME" for field in fields)
+    return None
+
+
 def _at(model: type[BaseModel], loc: Loc) -> Any:
     """The model of the section at a place; the last one on the way where there is none."""
     return [model, *(section for _, section in _way(model, loc))][-1]

@@ -22,6 +22,7 @@ from snakeval.config.explain import as_meant, invalid
 from snakeval.config.layers import Layers, where
 from snakeval.config.model import Config, Swept
 from snakeval.config.overrides import Overrides, assign, merge, parse_overrides
+from snakeval.config.own_keys import own_keys, with_base_commands, without_keys
 from snakeval.config.read import read_mapping
 from snakeval.config.secrets import inline
 from snakeval.config.sweep import Overlay, overlays
@@ -155,8 +156,11 @@ def _loaded(
     interpolate: bool,
 ) -> Loaded:
     if interpolate:
+        own = own_keys(raw, Config)
+        raw = with_base_commands(raw)
         raw, unresolved = resolved(raw, Config, lambda loc: where(loc, layers))
         problems = [*problems, *unresolved]
+        raw = without_keys(raw, own)
     problems = [*problems, *texts(raw, layers)]
     config = _checked(raw, layers, problems)
     told_ones = tuple(warnings(config, layers))

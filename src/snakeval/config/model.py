@@ -27,6 +27,7 @@ from snakeval.config.sections import (
     EnvVars,
     Free,
     HostPath,
+    Ignored,
     Image,
     InsidePath,
     Instead,
@@ -49,8 +50,10 @@ EndpointType = Literal["chat", "completions", "vlm", "embedding"]
 class Params(Section):
     """What a benchmark is run with. `extra` belongs to the harness."""
 
-    limit_samples: Annotated[int, Field(gt=0)] | None = Field(
-        None, description="Evaluate only the first N samples of each benchmark."
+    limit_samples: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Evaluate only the first N samples of each benchmark; below 1, that share of "
+        "them.",
     )
     max_new_tokens: Annotated[int, Field(gt=0)] | None = Field(
         None, description="Longest answer, in tokens."
@@ -74,6 +77,15 @@ class Params(Section):
     extra: Free = Field(
         default_factory=dict, description="Parameters that only this harness knows."
     )
+
+    @field_validator("limit_samples")
+    @classmethod
+    def _is_a_number_of_samples_or_a_share(cls, value: float | None) -> float | None:
+        if value is None or value < 1:
+            return value
+        if value != int(value):
+            raise fixable("is neither a number of samples nor a share", "write 10, or 0.1")
+        return int(value)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -115,6 +127,10 @@ class NemoEvaluatorConfig(Section):
     target: Annotated[HarnessTarget, BeforeValidator(empty_if_null)] = Field(
         default_factory=HarnessTarget, description="How the harness talks to the endpoint."
     )
+    env_vars: Annotated[
+        Free,
+        Ignored("nothing reads variables here, with the launcher neither; see tasks[].env_vars"),
+    ] = Field(default_factory=dict)
 
 
 def _is_http(url: str) -> bool:
@@ -372,6 +388,9 @@ class Config(Swept):
         description="Training step of the model, for curves over checkpoints (ours); null: the "
         "number in the name of its folder or of the model, as in step-1000.",
     )
+    user_config_path: Annotated[
+        str | None, Ignored("the launcher notes there where a config was read from")
+    ] = None
     allow_inline_secrets: bool = Field(
         False,
         description="true: keys and passwords may stand in this file. The run folder is then "

@@ -96,6 +96,19 @@ def check_names(value: Any) -> Any:
     return value
 
 
+def seconds_of(walltime: str) -> int:
+    """Slurm's notations: `90` (minutes), `30:00`, `01:30:00`, `2-12`, `2-12:00:00`."""
+    days, dash, clock = walltime.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if dash:
+        hours, minutes, rest = [*parts, 0, 0][:3]
+    elif len(parts) == 3:
+        hours, minutes, rest = parts
+    else:
+        hours, (minutes, rest) = 0, [*parts, 0][:2]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + rest
+
+
 def _check_walltime(value: str) -> str:
     if not WALLTIME.match(value):
         raise fixable("is not a time", "write it as 01:30:00 or 2-12:00:00")

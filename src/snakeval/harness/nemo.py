@@ -198,6 +198,14 @@ def hints(task: Task) -> Iterator[Problem]:
                 warning=True,
             )
     measured = task.benchmark.facts.get("cache") is False
+    if task.benchmark.unlisted:
+        yield Problem(
+            task.where,
+            f"no list has '{task.benchmark.id}': the image {task.image} is asked for it by that "
+            "name",
+            "correct the name if its image does not know it",
+            warning=True,
+        )
     switched_off = _wants_caching(task.adapter_config) and not caching(task) and not measured
     if switched_off and not task.gateway:
         yield Problem(
@@ -229,5 +237,6 @@ def recipe(task: Task) -> Recipe:
         repeats=repeats(task),
         cached=caching(task),
         seeded=task.benchmark.harness in OWN_SEEDS,
+        own_folder=True,
         environment={"NEMO_EVALUATOR_TELEMETRY_LEVEL": "0", **_without_key(task)},
     )

@@ -17,6 +17,7 @@ from snakeval.config.deployment import AuxiliaryDeployment
 from snakeval.config.model import Config
 from snakeval.config.sections import prefix_of
 from snakeval.errors import Problem, nearest
+from snakeval.plan.server import paths_of
 
 REFERENCE = re.compile(r"\bauxiliary_deployments\.([A-Za-z0-9_+-]+)\.([A-Za-z_]+)")
 ENDPOINTS = ("chat", "completions", "embedding", "ranking")
@@ -86,8 +87,7 @@ def auxiliaries_of(config: Config, identity: Sequence[str]) -> tuple[Auxiliary, 
 
 
 def _path(given: AuxiliaryDeployment, endpoint: str) -> str | None:
-    path: str | None = getattr(given.endpoints, endpoint)
-    return path
+    return paths_of(given)[endpoint]
 
 
 def used_by_all(auxiliaries: Iterable[Auxiliary], config: Config) -> frozenset[str]:

@@ -8,6 +8,7 @@ and the `harnesses` of the user's own config. Plain lm-eval takes any task it kn
 from __future__ import annotations
 
 import csv
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,8 @@ PLAIN_LM_EVAL = "lm_eval"
 
 FACTS = "facts"
 """Folder of the catalogue with what is known of each harness's results."""
+TRUST_UNLISTED = "NEMO_EVALUATOR_TRUST_UNLISTED_TASKS"
+"""The launcher's variable for tasks that no list has."""
 
 CUSTOM = "custom"
 """The harness of a task that is not in the catalogue and brings its own `container`."""
@@ -42,6 +45,8 @@ class Benchmark:
     base: Path
     own: bool = False
     """Defined in the user's config: its definition is part of what decides the result."""
+    unlisted: bool = False
+    """Of a harness that is known, which is not known to have it."""
 
     @property
     def id(self) -> str:
@@ -110,8 +115,7 @@ class Catalogue:
             if task in definition.tasks or harness == PLAIN_LM_EVAL:
                 return self._benchmark(harness, task)
             if not entry.container:
-                what = f"harness '{harness}' has no task '{task}'"
-                raise _unknown(where, what, nearest(task, sorted(definition.tasks)))
+                return self._unlisted(entry, where, harness, task)
         found = self._by_task.get(entry.name, []) if not dot else []
         if len(found) == 1:
             return self._benchmark(found[0], entry.name)
@@ -121,10 +125,24 @@ class Catalogue:
             raise _unknown(where, what, f"write one of {names}")
         if entry.container:
             definition = HarnessDefinition(kind="nemo", image=entry.container)
-            details = TaskDefinition(endpoint_type=entry.endpoint_type or "chat")
+            details = _of_an_image(entry)
             return Benchmark(harness or CUSTOM, task, definition, details, Path())
         near = self._near(entry.name, harness if dot else "")
         raise _unknown(where, f"there is no benchmark '{entry.name}'", near)
+
+    def _unlisted(self, entry: TaskEntry, where: str, harness: str, task: str) -> Benchmark:
+        """A task that a harness is not known to have: its image may know it, by `harness.task`.
+
+        One that looks like a slip has to be insisted on, by the launcher's own variable.
+        """
+        definition, base, own = self._harnesses[harness]
+        near = nearest(task, sorted(definition.tasks))
+        if definition.kind == "nemo" and (not near or os.environ.get(TRUST_UNLISTED) == "1"):
+            return Benchmark(harness, task, definition, _of_an_image(entry), base, own, True)
+        what = f"harness '{harness}' has no task '{task}'"
+        if near and definition.kind == "nemo":
+            near += f" (if its image has this one, too: export {TRUST_UNLISTED}=1)"
+        raise _unknown(where, what, near)
 
     def _near(self, name: str, harness: str) -> str:
         if harness:
@@ -143,6 +161,12 @@ class Catalogue:
         definition, base, own = self._harnesses[harness]
         details = definition.tasks.get(task) or TaskDefinition()
         return Benchmark(harness, task, definition, details, base, own)
+
+
+def _of_an_image(entry: TaskEntry) -> TaskDefinition:
+    """A task that only its image knows. The core takes `harness.task` for any task of a harness,
+    and fills in that harness's defaults; a bare name it looks for among its own."""
+    return TaskDefinition(endpoint_type=entry.endpoint_type or "chat", eval_type=entry.name)
 
 
 def _unknown(where: str, what: str, fix: str) -> InputError:

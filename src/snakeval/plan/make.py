@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from snakeval.config.execution import READY_TIMEOUT
 from snakeval.config.layers import Layers, dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load_all, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry
@@ -35,19 +36,23 @@ from snakeval.plan.identity import (
     without_files,
 )
 from snakeval.plan.run import PATHS_OF_TYPES, Endpoint, Keys, Run, Task
-from snakeval.plan.server import MODEL, READY_TIMEOUT, Server, hf_home_of, servers_of
+from snakeval.plan.server import MODEL, Server, hf_home_of, servers_of
 from snakeval.run_folder import forms
 from snakeval.run_folder.layout import RunPaths, TaskPaths, runs_in
 
 _KNOWN_PATH = re.compile(r"/(chat/completions|completions|embeddings)/?$")
 
 
-_BASE_URL = re.compile(r"https?://[^/?#@${]+(/v1)?$")
+_BASE_URL = re.compile(r"https?://[^/?#@${]+(/[^?#${]*)?$")
+_BASE_PATH = re.compile(r"^/?$|/(openai|api|compatible-mode|v[0-9]+(beta[0-9]*|alpha[0-9]*)?)/?$")
+"""Ends of paths below which services have their endpoints; nothing is asked at them."""
 
 
 def endpoint_url(url: str, endpoint_type: EndpointType) -> str:
-    """The URL with the path that a benchmark of this type asks, where the URL allows telling."""
-    return _KNOWN_PATH.sub(PATHS_OF_TYPES[endpoint_type], url)
+    """The URL with the path that a benchmark of this type asks, where the URL allows telling.
+    A query (`?api-version=...`) stays."""
+    path, mark, query = url.partition("?")
+    return _KNOWN_PATH.sub(PATHS_OF_TYPES[endpoint_type], path) + mark + query
 
 
 def plan(files: Sequence[Path], values: Mapping[str, Any], catalogue_dir: Path) -> tuple[Run, ...]:
@@ -355,7 +360,7 @@ def _harness_config(config: Config, entry: TaskEntry) -> dict[str, Any]:
     )
     merged: dict[str, Any] = {"config": {"params": {}}, "target": {"api_endpoint": given}}
     for layer in (config.evaluation.nemo_evaluator_config, entry.nemo_evaluator_config):
-        merge(merged, layer.model_dump(exclude_unset=True, exclude_none=True))
+        merge(merged, layer.model_dump(exclude_unset=True, exclude_none=True, exclude={"env_vars"}))
     return merged
 
 
@@ -388,7 +393,7 @@ def _endpoint(
             key,
             path=path,
             of_place=server.key_is_made,
-            check_model=given.check_model,
+            check_model=server.check_model,
         )
     assert given.url and given.model_id, "checked by config.load"
     # A chat endpoint serves vlm benchmarks too.
@@ -418,11 +423,15 @@ def _ends_early(
     """A URL without the path: harnesses ask exactly it; a command of one's own may add to it."""
     if benchmark.definition.kind == "command" or not isinstance(url, str):
         return None
-    if not _BASE_URL.match(url := url.rstrip("/")):
+    path, mark, query = url.partition("?")
+    base = _BASE_URL.match(path)
+    if not base or not _BASE_PATH.search(base[1] or ""):
         return None
-    whole = url + ("" if url.endswith("/v1") else "/v1") + PATHS_OF_TYPES[endpoint_type]
+    path = path.rstrip("/")
+    bare = path.count("/") == 2  # the host alone
+    whole = path + ("/v1" if bare else "") + PATHS_OF_TYPES[endpoint_type] + mark
     place = where(("target", "api_endpoint", "url"), layers)
-    return Problem(place, "is not the whole path", f"write {whole}")
+    return Problem(place, "is not the whole path", f"write {whole}{'...' if query else ''}")
 
 
 def _repeated(tasks: Sequence[Task]) -> Iterable[Problem]:

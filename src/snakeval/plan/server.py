@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snakeval.config.deployment import AuxiliaryDeployment, ServerDeployment
+from snakeval.config.deployment import (
+    CHECKPOINT,
+    DEFAULT_SIZES,
+    AuxiliaryDeployment,
+    ServerDeployment,
+)
 from snakeval.config.execution import PER_RUN, READ_ONLY, Execution, Hosting, Proxy
 from snakeval.config.model import Config, EndpointType
-from snakeval.config.source import Source
+from snakeval.config.source import Source, written
 
 MODEL = "model"
 """The name of the deployment that serves the model under evaluation."""
 
-CHECKPOINT = "/checkpoint"
 CACHE = "/cache"
-READY_TIMEOUT = 600
-_SIZES = {"vllm": 8, "vllm_ray": 8, "sglang": 8, "trtllm": 4}
-"""The launcher's default of `tensor_parallel_size`."""
 OF_GPUS = ("vllm", "vllm_ray", "sglang", "trtllm", "nim")
 """Types whose servers share memory between the processes of several GPUs."""
 
@@ -32,6 +33,18 @@ IMAGES = {
     "vllm_ray": "vllm/vllm-openai:latest",
     "sglang": "lmsysorg/sglang:latest",
     "trtllm": "nvcr.io/nvidia/tensorrt-llm/release:1.0.0",
+}
+MORE_PATHS = {
+    name: {"embedding": "/v1/embeddings", "ranking": "/v1/ranking"}
+    for name in ("vllm", "vllm_ray", "nim")
+}
+"""Paths that these types have beside those of all."""
+
+TYPE_VARIABLES = {
+    "vllm_ray": {
+        "VLLM_ENGINE_READY_TIMEOUT_S": "3600",  # large weights are loaded on every node
+        "VLLM_USE_RAY_COMPILED_DAG_CHANNEL_TYPE": "shm",
+    }
 }
 HEALTH = {"nim": "/v1/health/ready"}
 """Types whose server is not asked at `/health` where the config does not say."""
@@ -136,20 +149,20 @@ def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeplo
         # 8000 is the launcher's default, not somebody's wish: a process then gets a free port.
         port=_port(given),
         health=_health(given),
-        paths=given.endpoints.model_dump(include={"chat", "completions", "embedding"}),
+        paths=paths_of(given),
         gpus="" if given.gpus is None else str(given.gpus),
         mounts=tuple(mounts),
-        env_vars={**config.env_vars, **given.env_vars} if host else dict(given.env_vars),
+        env_vars={**config.env_vars, **_of_type(given), **given.env_vars},
         hf_model=bool(given.hf_model_handle),
         checkpoint=bool(given.checkpoint_path),
         own_command=bool(given.command or _from_template(given)),
         extra_docker_args=config.execution.extra_docker_args,
         idle_timeout=given.idle_timeout,
-        ready_timeout=float(config.execution.endpoint_readiness_timeout or READY_TIMEOUT),
+        ready_timeout=config.execution.ready_timeout,
         environment=_environment(given),
         several=_several(config, given),
         gpu_count=_gpu_count(given),
-        check_model=config.target.api_endpoint.check_model,
+        check_model=config.target.api_endpoint.check_model and not _names_its_folder(given),
         hf_home=hf_home_of(config.execution),
         umask=config.umask,
         **_shape(config, given),
@@ -164,7 +177,7 @@ def _gpu_count(given: ServerDeployment) -> int | None:
         return len(gpus.split(","))
     if gpus == "none":
         return 0
-    sizes = _SIZES.get(given.type)
+    sizes = DEFAULT_SIZES.get(given.type)
     if gpus or not sizes:
         return None
     return (
@@ -216,7 +229,7 @@ def _hosted(
         pre_cmd=given.pre_cmd or "",
         port=given.port or 8000,
         health=_health(given),
-        paths=given.endpoints.model_dump(include={"chat", "completions", "embedding"}),
+        paths=paths_of(given),
         gpus="",
         mounts=(),
         env_vars={},
@@ -233,6 +246,26 @@ def _hosted(
         check_model=config.target.api_endpoint.check_model,
         several=_several(config, given),
     )
+
+
+def _names_its_folder(given: ServerDeployment) -> bool:
+    """Whether it lists its model by the name of the weights' folder, and answers to any name:
+    `trtllm-serve`, which has a flag for the name since 1.3 only (its pull request 11711)."""
+    return given.type == "trtllm" and not given.command and not _from_template(given)
+
+
+def paths_of(given: ServerDeployment) -> dict[str, str | None]:
+    """The path of each type of endpoint; None where the server has none."""
+    found: dict[str, str | None] = given.endpoints.model_dump(exclude={"health"})
+    for name, path in MORE_PATHS.get(given.type, {}).items():
+        if name not in given.endpoints.model_fields_set:
+            found[name] = path
+    return found
+
+
+def _of_type(given: ServerDeployment) -> dict[str, Source]:
+    """Variables that the launcher's group of a type sets; `env_vars` wins over them."""
+    return {name: written(text) for name, text in TYPE_VARIABLES.get(given.type, {}).items()}
 
 
 def _health(given: ServerDeployment) -> str:
@@ -281,7 +314,7 @@ def _environment(given: ServerDeployment) -> dict[str, str]:
 
 def command(given: ServerDeployment) -> str:
     """The server's command: the config's own, else that of its type."""
-    own = given.command or _from_template(given)
+    own = given.command or _from_template(given) or _base_command(given)
     if own:  # it may have several lines, and has the extra words by itself
         return own.strip()
     words = f"{_COMMANDS.get(given.type, _none)(given)} {given.extra_args or ''}"
@@ -308,10 +341,22 @@ def _name(given: ServerDeployment) -> str:
     return shlex.quote(str(given.served_model_name))
 
 
+def _base_command(given: ServerDeployment) -> str:
+    """What the config has in place of a type's command. In run folders of version 0.1 the
+    program alone stands there."""
+    own = given.base_command or ""
+    return own if given.type in ("vllm", "vllm_ray") and own.strip() != "vllm serve" else ""
+
+
+def _vllm_ray(given: ServerDeployment) -> str:
+    backend = given.distributed_executor_backend or "ray"
+    return f"{_vllm(given)} --distributed-executor-backend {shlex.quote(backend)}"
+
+
 def _vllm(given: ServerDeployment) -> str:
     return (
-        f"{given.base_command or 'vllm serve'} {_weights(given)}"
-        f" --tensor-parallel-size={given.tensor_parallel_size or _SIZES[given.type]}"
+        f"vllm serve {_weights(given)}"
+        f" --tensor-parallel-size={given.tensor_parallel_size or DEFAULT_SIZES[given.type]}"
         f" --pipeline-parallel-size={given.pipeline_parallel_size or 1}"
         f" --data-parallel-size={given.data_parallel_size or 1}"
         " --port {port}"
@@ -325,7 +370,7 @@ def _sglang(given: ServerDeployment) -> str:
         f"python3 -m sglang.launch_server --model-path {_weights(given)}"
         " --host {host} --port {port}"
         f" --served-model-name {_name(given)}"
-        f" --tp-size {given.tensor_parallel_size or _SIZES[given.type]}"
+        f" --tp-size {given.tensor_parallel_size or DEFAULT_SIZES[given.type]}"
         f" --dp-size {given.data_parallel_size or 1}"
         f" --pp-size {given.pipeline_parallel_size or 1}"
     )
@@ -333,8 +378,9 @@ def _sglang(given: ServerDeployment) -> str:
 
 def _trtllm(given: ServerDeployment) -> str:
     return (
-        f"mpirun --allow-run-as-root --oversubscribe trtllm-serve serve {_weights(given)}"
-        f" --tp_size={given.tensor_parallel_size or _SIZES[given.type]}"
+        "mpirun --allow-run-as-root --oversubscribe -n 1"
+        f" trtllm-serve serve {_weights(given)}"
+        f" --tp_size={given.tensor_parallel_size or DEFAULT_SIZES[given.type]}"
         f" --pp_size={given.pipeline_parallel_size or 1}"
         " --host {host} --port {port} --backend pytorch"
     )
@@ -346,7 +392,7 @@ def _nim(_: ServerDeployment) -> str:
 
 _COMMANDS: dict[str, Callable[[ServerDeployment], str]] = {
     "vllm": _vllm,
-    "vllm_ray": _vllm,
+    "vllm_ray": _vllm_ray,
     "sglang": _sglang,
     "trtllm": _trtllm,
     "nim": _nim,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from snakeval.plan.server import OF_GPUS, Server
+from snakeval.plan.server import Server
 from snakeval.render.bash import assigned, comment, here_document
 from snakeval.render.lib import job_file
 from snakeval.render.variables import variables
@@ -135,9 +135,10 @@ def _arguments(server: Server) -> list[str]:
     words = []
     for source, target, writable in server.mounts:
         words += ["-v", f"{source}:{target}{'' if writable else ':ro'}"]
-    if server.type in OF_GPUS:
-        words += ["--shm-size", "64g"]  # an upper limit; what is not used is not taken
-    return [*words, *shlex.split(server.extra_docker_args)]
+    own = shlex.split(server.extra_docker_args)
+    if not any(word.partition("=")[0] in ("--shm-size", "--ipc") for word in own):
+        words.append("--shm-size=100g")  # as the launcher; what is not used is not taken
+    return [*words, *own]
 
 
 def _command(server: Server, runtime: str) -> str:

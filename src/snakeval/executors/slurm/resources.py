@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snakeval.config.execution import SlurmExecution
+from snakeval.config.sections import seconds_of
 from snakeval.plan.run import Run, Task
 
 Resource = int | str
@@ -39,17 +40,7 @@ OWNED = {
 """Flags of sbatch that are set here, and the key of the config that sets them (None: nobody's)."""
 
 
-def seconds(walltime: str) -> int:
-    """Slurm's notations: `90` (minutes), `30:00`, `01:30:00`, `2-12`, `2-12:00:00`."""
-    days, dash, clock = walltime.rpartition("-")
-    parts = [int(part) for part in clock.split(":")]
-    if dash:
-        hours, minutes, rest = [*parts, 0, 0][:3]
-    elif len(parts) == 3:
-        hours, minutes, rest = parts
-    else:
-        hours, (minutes, rest) = 0, [*parts, 0][:2]
-    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + rest
+seconds = seconds_of
 
 
 def elapsed(shown: str) -> float | None:

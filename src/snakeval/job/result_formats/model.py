@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +89,7 @@ class Spec:
     format: str
     benchmark: str | None = None
     results: str | None = None
-    limit_samples: int | None = None
+    limit_samples: int | float | None = None
     samples: int | None = None
     max_unanswered: float = 0.0
     repeats: int = 1
@@ -115,5 +116,8 @@ class Spec:
 
     def asked(self, size: int | None) -> int | None:
         """How many samples of a dataset of this size were asked for."""
-        sizes = [n for n in (size, self.limit_samples) if n is not None]
+        limit = self.limit_samples
+        if limit is not None and limit < 1:  # a share, which lm-eval rounds up
+            limit = None if size is None else math.ceil(size * limit)
+        sizes = [int(n) for n in (size, limit) if n is not None]
         return min(sizes) if size is not None else None

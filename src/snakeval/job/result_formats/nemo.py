@@ -200,9 +200,9 @@ def _nemo_coverage(
     scored = _counted(scores, spec)
     expected = spec.asked(spec.samples or spec.facts.size)
     failures = sum(traffic.failed.values()) if traffic else 0
-    if expected is None and spec.limit_samples and failures:
+    if expected is None and spec.limit_samples and spec.limit_samples >= 1 and failures:
         # Size unknown: fewer than the limit is all there was, unless requests failed.
-        expected = spec.limit_samples
+        expected = int(spec.limit_samples)
     if expected is not None and scored is not None and scored > expected:
         scored = None  # `count` is not the number of samples in this harness
     return Coverage(expected, scored, _unanswered(traffic, expected or scored))
