@@ -1,6 +1,10 @@
 """Configs in the shapes that people bring from the launcher: `configs.yaml`, each with what is to
-become of it. `refused` is a part of what it is refused for, `expect` are values at dotted keys of what would be run (`ours.rendered`), `told` are
-parts of what is said about it, `env` are variables of the machine.
+become of it.
+
+refused  a part of what it is refused for
+expect   values at dotted keys of what would be run (`ours.rendered`)
+told     parts of what is said about it; without any, nothing is
+env      variables of the machine
 """
 
 from __future__ import annotations
