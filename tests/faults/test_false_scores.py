@@ -22,7 +22,7 @@ from false_scores.endpoint import EndpointByTask
 
 from rig.endpoint import Fault, ScriptedEndpoint, answer_sums
 from rig.image import BENCHMARK, NEMO_IMAGE
-from rig.pipeline import Finished, Project
+from rig.pipeline import BEHIND_THE_GATEWAY, Finished, Project
 from rig.waiting import PATIENCE, wait_until
 from snakeval.job import verify
 
@@ -101,7 +101,7 @@ def write(
     if "too_few" in defined.get("sums", {}).get("tasks", {}):
         defined["sums"]["tasks"]["too_few"]["samples"] = 300
     project.write(
-        execution=execution or {"output_dir": "out", "min_free_gb": 0},
+        execution={"output_dir": "out", "min_free_gb": 0, **BEHIND_THE_GATEWAY, **(execution or {})},
         harnesses=defined,
         evaluation={
             "tasks": tasks,

@@ -148,6 +148,39 @@ def test_a_model_that_is_swapped_in_the_middle_gives_no_score(
     named = account_of(project, "blind").other_models.total()
     assert 0 < named < SAMPLES
     assert f"{named} of {SAMPLES} answers name another model" in refused.output
+    endpoint.answer, endpoint.models = None, [MODEL]
+    project.snakemake("--retries", "0").check()
+    assert endpoint.requests.total() == SAMPLES + named, "only those were asked again"
+    (row,) = project.rows()
+    assert (row["requests"], row["replayed"]) == (SAMPLES + named, SAMPLES - named)
+
+
+def test_a_harness_that_takes_failures_for_done_asks_again_in_the_next_attempt(
+    tmp_path: Path, endpoint: ScriptedEndpoint
+) -> None:
+    """It marks itself done, and would ask nothing: what it has left is put aside."""
+    endpoint.fault = Fault("status", status=400, every=2)
+    project = through_the_gateway(
+        Project(tmp_path, endpoint.chat_url), {"name": "own.blind"}, harnesses=asking(8)
+    )
+    project.snakemake("--retries", "0").refused()
+    endpoint.fault = None
+    project.snakemake("--retries", "0").check()
+    assert endpoint.requests.total() == 12 and account_of(project, "blind").replayed == 4
+    assert (project.task("blind") / "logs" / "left-before-2" / "done").exists()
+
+
+def test_what_was_answered_without_a_gateway_stays_where_the_harness_has_it(
+    tmp_path: Path, endpoint: ScriptedEndpoint
+) -> None:
+    project = Project(tmp_path, endpoint.chat_url)
+    params = {"limit_samples": SAMPLES, "parallelism": 1}
+    project.write(tasks=[SUMS], params=params)
+    endpoint.fault = Fault("status", status=400, every=5)
+    project.snakemake("--retries", "0").refused()
+    endpoint.fault, answered = None, endpoint.answers.total()
+    through_the_gateway(project, params={"parallelism": 1}).snakemake("--retries", "0").check()
+    assert endpoint.answers.total() == SAMPLES and answered > 0, "nothing is paid for twice"
 
 
 def test_what_the_nemo_image_asks_goes_through_it(

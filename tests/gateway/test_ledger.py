@@ -185,7 +185,7 @@ def test_what_never_got_an_answer_is_counted_once_over_all_attempts(
         {"text": json.dumps(completion("x", error={"message": "overloaded"}))},
     ],
 )
-def test_errors_in_a_200_are_never_kept_and_the_harness_is_told(
+def test_errors_in_a_200_pass_as_they_are_and_are_never_kept(
     start: Start, reply: dict[str, str]
 ) -> None:
     bad = [True]
@@ -196,14 +196,27 @@ def test_errors_in_a_200_are_never_kept_and_the_harness_is_told(
     with Service(script) as service:
         first = start(service.url)
         given = first.ask(question("a"))
-        assert given.status_code == 502 and given.text == reply["text"]
+        assert given.status_code == 200 and given.text == reply["text"]
         assert given.headers["X-Snakeval-Gateway"].startswith("not an answer")
         assert first.account().unanswered == 1 and first.account().failures == {"no answer": 1}
+        assert len(service.requests) == 2, "what may be a page of a moment is asked once more"
         first.kill()
         bad.clear()
         second = start(service.url, attempt=2)
         assert text_of(second.ask(question("a"))) == "hello"
     assert second.account().unanswered == 0
+
+
+def test_a_page_of_a_moment_in_a_200_costs_the_harness_nothing(start: Start) -> None:
+    async def script(service: Service, *_: object) -> web.StreamResponse:
+        if len(service.requests) == 1:
+            return web.Response(text="<html>back in a moment</html>", content_type="text/html")
+        return web.json_response(completion("hello"))
+
+    with Service(script) as service:
+        gateway = start(service.url)
+        assert text_of(gateway.ask(question("a"))) == "hello"
+    assert gateway.outcomes() == ["answered"] and gateway.rows()[0]["tries"] == 2
 
 
 def test_a_stream_is_replayed_as_a_stream(start: Start) -> None:
@@ -332,6 +345,19 @@ def test_answers_by_another_model_than_the_rest_are_asked_again(tmp_path: Path) 
         True, True, False,
     ]  # fmt: skip
     assert Answers(tmp_path, of_one_model=False).take(b"\xcc", 0) is not None
+
+
+def test_a_result_stands_on_what_was_asked_since_it_began_anew(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    line = {"time": 100.0, "endpoint": "model", "seconds": 2.0, "occurrence": 0, "model": "m"}
+    ledger.add({**line, "attempt": 1, "key": "a1", "outcome": "refused", "status": 500})
+    ledger.add({**line, "attempt": 1, "key": "b1", "outcome": "answered", "named": "other"})
+    assert accounts(tmp_path, since=2)["model"].unanswered == 1, "the second has asked nothing"
+    ledger.add({**line, "attempt": 2, "key": "a2", "outcome": "answered"})
+    ledger.add({**line, "attempt": 2, "key": "b2", "outcome": "replayed"})
+    now, ever = accounts(tmp_path, since=2)["model"], accounts(tmp_path)["model"]
+    assert (now.unanswered, now.is_mixed, now.requests) == (0, False, 4)
+    assert (ever.unanswered, ever.is_mixed, ever.requests) == (1, True, 4)
 
 
 def test_sums_are_told_while_it_runs(start: Start, endpoint: ScriptedEndpoint) -> None:

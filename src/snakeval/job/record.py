@@ -5,6 +5,8 @@
     check.json          what the check has found, and the files it has read
     complete            the mark of a finished result, with the digests of those files
     forgotten           since when poisoned answers are forgotten
+    from_empty          the last attempt that began in an empty work folder
+    behind_gateway      the attempts whose requests went through a gateway
     cache-since         since when root may have added files to a shared cache
     stands_for          the digest that this spec has by now, where it was made with an earlier form
     version_1           a mark that an earlier version left in the work folder, not checked yet
@@ -26,6 +28,7 @@ from .files import read_json, write_atomically
 
 CHECK, SPEC, COMPLETE, FORGOTTEN = "check.json", "check_spec.json", "complete", "forgotten"
 VERSION_1, STANDS_FOR = "version_1", "stands_for"
+FROM_EMPTY, BEHIND = "from_empty", "behind_gateway"
 
 LAYOUT = 2
 """Of a run folder: the number `layout` in run.json; folders of version 1 have none."""
@@ -88,11 +91,38 @@ def _is_as_known(work: Path, name: str, known: Any) -> bool:
         return False
 
 
-def begin_anew(record: Path) -> None:
+def begin_anew(record: Path, attempt: int = 0) -> None:
     """For a work folder in which nothing is left: what was found in it counts no more, and what an
-    earlier attempt had poisoned there is forgotten."""
+    earlier attempt had poisoned there is forgotten.
+
+    attempt  the one that begins there: its requests are all that its result stands on
+    """
     for name in (COMPLETE, CHECK):
         with contextlib.suppress(FileNotFoundError):
             (record / name).unlink()
     record.mkdir(parents=True, exist_ok=True)
     (record / FORGOTTEN).touch()
+    (record / FROM_EMPTY).write_text(f"{attempt}\n", encoding="utf-8")
+
+
+def from_empty(record: Path) -> int:
+    """The last attempt that began in an empty folder; 0: none is known."""
+    return max(_numbers(record / FROM_EMPTY), default=0)
+
+
+def note_gateway(record: Path, attempt: int) -> None:
+    """Notes an attempt that is behind a gateway. Raises OSError."""
+    with (record / BEHIND).open("a", encoding="utf-8") as file:
+        file.write(f"{attempt}\n")
+
+
+def behind_gateway(record: Path) -> set[int]:
+    """The attempts whose every request went through a gateway."""
+    return set(_numbers(record / BEHIND))
+
+
+def _numbers(file: Path) -> list[int]:
+    try:
+        return [int(word) for word in file.read_text(encoding="utf-8").split()]
+    except (OSError, ValueError):
+        return []

@@ -270,7 +270,7 @@ def judge(
         cause = one_line(f"the specification {record.SPEC} cannot be read: {error}")
         return cause, content(cause, None)
     forgotten, lasting = _since(record_dir / record.FORGOTTEN), False
-    asked = accounts(record_dir) if has_gateway else {}
+    asked = accounts(record_dir, record.from_empty(record_dir)) if has_gateway else {}
     try:
         with hostile.noting() as names:
             results = check(work_dir, spec, exit_code, logs, forgotten, asked)

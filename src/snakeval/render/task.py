@@ -12,6 +12,7 @@ from snakeval.config.execution import PER_RUN
 from snakeval.config.model import HarnessDefinition
 from snakeval.config.source import host
 from snakeval.harness import Recipe, recipe_for
+from snakeval.job.attempt import EMPTY
 from snakeval.job.result_formats.facts import Facts
 from snakeval.plan.lm_eval_files import FILES_MOUNT
 from snakeval.plan.run import PATHS_OF_TYPES, Task
@@ -110,7 +111,7 @@ def _settings(
         "umask": task.umask,
         "hf_home": task.hf_home,
         "hf_token": "yes" if _names_the_hubs_token(task) else "no",
-        "stale": recipe.stale,
+        "stale": (*recipe.stale, *([EMPTY] if task.gateway else [])),
         "mounts": [f"{source}:{target}" for source, target in task.mounts],
         "mount_home": "yes" if task.mount_home else "no",
         "extra_args": shlex.split(task.extra_docker_args),

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..files import read_json, write_atomically
+from ..record import note_gateway
 from .accounts import accounts
 from .budget import Budget
 from .pace import private_folder
@@ -101,6 +102,7 @@ async def listen(options: argparse.Namespace, token: str) -> None:
             site = web.TCPSite(runner, options.bind, options.port, backlog=4096)
             await site.start()
             ports.append(f"{name} {runner.addresses[0][1]}\n")
+        note_gateway(options.record, options.attempt)
         write_atomically(options.port_file, "".join(ports))
         threading.Thread(target=end_with_stdin, args=(tallies,), daemon=True).start()
         budget.look()

@@ -36,7 +36,7 @@ class Account:
     latency       seconds from request to answer: mean, median, p90, p99, max; first_byte the same
     seconds       from the first request to the last answer, summed over attempts
     finish        answers by the reason why they end
-    as_asked      answers that name no other model than the one asked for
+    as_asked      answers, replayed ones too, that name no other model than the one asked for
     other_models  answers in use (the last to a request) that name another: 'asked -> named': number
     empty         answers that say nothing
     all_equal     whether there are two answers or more, and all say the same
@@ -85,16 +85,33 @@ class Account:
         return {**vars(self), **speed}
 
 
-def accounts(record: Path) -> dict[str, Account]:
-    """The account of each endpoint that was asked for answers; none without a ledger."""
+def accounts(record: Path, since: int = 0) -> dict[str, Account]:
+    """The account of each endpoint that was asked for answers; none without a ledger.
+
+    since  attempts before this one count for what was paid, not for what is unanswered and by which
+           model: it has begun in an empty folder, and the result stands on what it has asked. One
+           that has asked nothing is not believed to have begun so.
+    """
     ledger = record / LEDGER
+    found = _accounts(ledger, since)
+    return found if found is not None else _accounts(ledger, 0) or {}
+
+
+def _accounts(ledger: Path, since: int) -> dict[str, Account] | None:
+    """The same; None where nothing was asked since."""
     drafts: dict[str, _Draft] = {}
     failed: set[Identity] = set()
+    has_asked = not since
     for row in rows(ledger):
-        if "key" in row:
-            drafts.setdefault(str(row.get("endpoint")), _Draft()).add(row)
-            if not _is_answer(row):
-                failed.add(_identity(row))
+        if "key" not in row:
+            continue
+        is_now = row.get("attempt", 0) >= since
+        has_asked = has_asked or is_now
+        drafts.setdefault(str(row.get("endpoint")), _Draft()).add(row, is_now)
+        if is_now and not _is_answer(row):
+            failed.add(_identity(row))
+    if not has_asked:
+        return None
     for endpoint, left in _never_answered(ledger, failed).items():
         drafts[endpoint].account.unanswered = left
     return {endpoint: draft.finished() for endpoint, draft in drafts.items()}
@@ -133,12 +150,15 @@ class _Draft:
         self._texts: set[Any] = set()
         self._others: dict[Identity, str] = {}
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: dict[str, Any], is_now: bool = True) -> None:
+        """is_now: whether the result stands on it"""
         if row.get("unsent"):
             return
         self.account.requests += 1
         self.account.held += row.get("held", 0.0)
         outcome = row.get("outcome")
+        if is_now and _is_answer(row):
+            self._model(row)
         if outcome != REPLAYED:  # an answer that is none may have been paid for
             self.account.tokens.update(row.get("tokens", {}))
         if outcome == ANSWERED:
@@ -155,14 +175,16 @@ class _Draft:
         account.uncounted += "completion" not in row.get("tokens", {})
         account.finish[row.get("finish") or "unknown"] += 1
         account.empty += bool(row.get("empty"))
-        if row.get("named"):
-            self._others[_identity(row)] = f"{row.get('model')}{ARROW}{row['named']}"
-        else:
-            account.as_asked += 1
-            self._others.pop(_identity(row), None)
         if len(self._texts) < 2:  # more would be no news
             self._texts.add(row.get("text"))
         self._time(row)
+
+    def _model(self, row: dict[str, Any]) -> None:
+        if row.get("named"):
+            self._others[_identity(row)] = f"{row.get('model')}{ARROW}{row['named']}"
+        else:
+            self.account.as_asked += 1
+            self._others.pop(_identity(row), None)
 
     def _time(self, row: dict[str, Any]) -> None:
         began, seconds = float(row["time"]), float(row["seconds"])

@@ -93,6 +93,9 @@ class Answers:
                 as_asked.add(row.get("model", ""))
         for place in _of_others(named, as_asked) if of_one_model else ():
             del self._at[place]
+        self._named = {
+            self._at[place]: name for place, (_, name) in named.items() if place in self._at
+        }
 
     @property
     def is_empty(self) -> bool:
@@ -115,6 +118,10 @@ class Answers:
         at = self._at.pop(_place(key, occurrence), None)
         stored = None if at is None else self.read(at)
         return None if at is None or stored is None else (at, stored)
+
+    def named(self, at: int) -> str | None:
+        """The model that an earlier attempt's answer names, where it is not the one asked for."""
+        return self._named.get(at)
 
     def read(self, at: int) -> Stored | None:
         """The answer that begins at a byte; None where it is not whole."""

@@ -35,6 +35,8 @@ VERDICT_HEADER = "X-Snakeval-Gateway"
 BIGGEST_BODY = 1 << 30
 LOOKED_AGAIN = 0.2
 """Seconds between two looks at a budget that is used up."""
+NOT_AN_ANSWER = 0.25
+"""Seconds until what is no answer is asked once more: a page of a service that is just away."""
 LAST_EVENT = b"data: [DONE]"
 LONGEST = 200
 """Characters of what others have written, in a line of the ledger."""
@@ -107,6 +109,7 @@ class Reply:
         self.status, self.reason, self.headers = status, reason, headers
         self.body: bytes | None = None
         self.coming: aiohttp.ClientResponse | None = None
+        self.verdict: Verdict | None = None
         self.trouble = ""
         self.is_hopeless = False
 
@@ -215,6 +218,8 @@ class Gate:
         if found is None:
             return None
         exchange.row["at"], stored = found
+        if named := self.record.answers.named(found[0]):
+            exchange.row["named"] = named
         given = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stored.given))
         headers = {"Content-Type": stored.content_type, REPLAYED_HEADER: given}
         response = web.StreamResponse(headers=headers)
@@ -294,7 +299,7 @@ class Gate:
             if reply.status < 400:
                 self.pace.faster()
                 self._patience.back()
-            return None
+            return NOT_AN_ANSWER if tries == 1 and self._is_none(exchange, reply) else None
         # A kept connection that the server has just closed is no sign of trouble.
         if reply.trouble and tries == 1:
             return 0.0 if self._patience.pause(exchange.began, 0) is not None else None
@@ -302,6 +307,13 @@ class Gate:
         pause = self._patience.pause(exchange.began, tries, wanted)
         self.pace.slower(since, wanted or 0.0 if pause is not None else 0.0)
         return pause
+
+    def _is_none(self, exchange: Exchange, reply: Reply) -> bool:
+        """Whether a status 200 that is here as a whole is no answer."""
+        if reply.status != 200 or reply.body is None or not exchange.kind:
+            return False
+        reply.verdict = self._verdict(exchange, reply, reply.body)
+        return not reply.verdict.answered
 
     async def _once(self, exchange: Exchange) -> Reply:
         request, upstream = exchange.request, self.upstream
@@ -327,14 +339,14 @@ class Gate:
     async def _send(self, exchange: Exchange, reply: Reply, body: bytes) -> web.StreamResponse:
         """A reply that is here as a whole: judged and recorded before the harness has it."""
         outcome, verdict = self._judged(exchange, reply, body)
-        headers, status = CIMultiDict(reply.headers), reply.status
+        headers = CIMultiDict(reply.headers)
         if outcome == NO_ANSWER:
-            # A harness takes any 200 for an answer, and keeps it.
-            status, headers[VERDICT_HEADER] = 502, f"not an answer: {verdict.why}"
+            headers[VERDICT_HEADER] = f"not an answer: {verdict.why}"
         headers.popall("Content-Length", None)
         self._write(exchange, outcome, reply.status, reply.trouble or verdict.why)
-        reason = reply.reason if status == reply.status else None
-        response = web.Response(status=status, reason=reason, headers=headers, body=body)
+        response = web.Response(
+            status=reply.status, reason=reply.reason, headers=headers, body=body
+        )
         await response.prepare(exchange.request)
         await response.write_eof()
         exchange.delivered = outcome == ANSWERED
@@ -344,17 +356,20 @@ class Gate:
         """The outcome by the one rule; an answer is on disk afterwards."""
         if reply.trouble:
             return UNREACHABLE, Verdict(False, reply.trouble)
-        try:
-            text = decoded(body, reply.encoding)
-        except ValueError as error:
-            return NO_ANSWER, Verdict(False, str(error))
-        verdict = judge(str(exchange.kind), reply.status, reply.content_type, text)
+        verdict = reply.verdict or self._verdict(exchange, reply, body)
         exchange.note(verdict)
         if not verdict.answered:
             return (NO_ANSWER if reply.status == 200 else REFUSED), verdict
-        stored = Stored(reply.content_type, time.time(), text)
+        stored = Stored(reply.content_type, time.time(), decoded(body, reply.encoding))
         exchange.row["at"] = self.record.answers.keep(stored)
         return ANSWERED, verdict
+
+    def _verdict(self, exchange: Exchange, reply: Reply, body: bytes) -> Verdict:
+        try:
+            text = decoded(body, reply.encoding)
+        except ValueError as error:
+            return Verdict(False, str(error))
+        return judge(str(exchange.kind), reply.status, reply.content_type, text)
 
     async def _pass_on(self, exchange: Exchange, reply: Reply) -> web.StreamResponse:
         """A reply that is still coming: chunk by chunk, as they come."""
