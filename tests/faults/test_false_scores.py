@@ -100,8 +100,9 @@ def write(
     defined = harnesses(tasks)
     if "too_few" in defined.get("sums", {}).get("tasks", {}):
         defined["sums"]["tasks"]["too_few"]["samples"] = 300
+    around = {"output_dir": "out", "min_free_gb": 0, **BEHIND_THE_GATEWAY}
     project.write(
-        execution={"output_dir": "out", "min_free_gb": 0, **BEHIND_THE_GATEWAY, **(execution or {})},
+        execution={**around, **(execution or {})},
         harnesses=defined,
         evaluation={
             "tasks": tasks,
