@@ -102,7 +102,7 @@ def _expected(found: Counter[str | None], spec: Spec) -> int | None:
             return facts.size
         return sum(filter(None, asked)) if asked and None not in asked else None
     size = spec.samples or facts.size
-    if size is None and limit is not None and sum(found.values()) >= limit:
+    if size is None and isinstance(limit, int) and sum(found.values()) >= limit:
         return limit
     return spec.asked(size)
 
