@@ -16,7 +16,8 @@ from functools import cached_property
 from typing import Any
 
 from snakeval.compare import statistics
-from snakeval.compare.comparison import ANSWERS_NOT_QUESTIONS, flat
+from snakeval.compare.changes import flat
+from snakeval.compare.same import ANSWERS_NOT_QUESTIONS
 from snakeval.compare.statistics import Interval
 from snakeval.compare.suite import Suite
 from snakeval.errors import InputError, Problem, nearest

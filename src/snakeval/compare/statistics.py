@@ -228,6 +228,15 @@ def pooled(
     return mean, (mean - half, mean + half)
 
 
+def stderr_at_the_end(n: int) -> float:
+    """A standard error of a share of n answers that are all right, or all wrong.
+
+    What the harness says there is 0; Wilson's interval has a width there, too.
+    """
+    low, _ = wilson(1.0, n)
+    return (1.0 - low) / normal_quantile()
+
+
 def cautious_stderr(
     value: float, n: int | None, lowest: float | None, highest: float | None
 ) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from statistics import NormalDist
 
 from snakeval.compare import statistics
-from snakeval.compare.comparison import Compared, Comparison
+from snakeval.compare.model import Compared, Comparison
 from snakeval.compare.statistics import Difference
 from snakeval.compare.suite import Given, Member, Suite
 
@@ -56,6 +56,8 @@ def _compared(comparison: Comparison, suite: Suite) -> Compared | tuple[str, ...
     if found.interval:
         error = (found.interval[1] - found.interval[0]) / (2 * statistics.normal_quantile())
         p = 2 * NormalDist().cdf(-abs(found.value) / error) if error else 1.0
+    # A number that stands on a guessed error is guessed as well.
+    guessed = any(score.difference.kind == "cautious" for score in chosen.values())
     return Compared(
         row_name(suite.name),
         None,
@@ -65,7 +67,7 @@ def _compared(comparison: Comparison, suite: Suite) -> Compared | tuple[str, ...
         None,
         base.value,
         candidate.value,
-        Difference("suite", found.value, found.interval, p),
+        Difference("cautious" if guessed else "suite", found.value, found.interval, p),
         "higher",
         p_holm=p,
     )

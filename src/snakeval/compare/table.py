@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from snakeval.compare.comparison import Changed, Compared, Comparison
+from snakeval.compare.model import Changed, Compared, Comparison
 from snakeval.compare.statistics import CONFIDENCE
 from snakeval.errors import count
 from snakeval.terminal import Terminal

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from snakeval.compare import statistics
-from snakeval.compare.comparison import Compared, Comparison
+from snakeval.compare.model import Compared, Comparison
 from snakeval.compare.policy import Policy, Rule
 from snakeval.compare.statistics import CONFIDENCE
 from snakeval.compare.suited import row_name
@@ -136,6 +136,8 @@ def _outcome(
     said += f", 95% interval {low:+.4f} to {high:+.4f}"
     if drop > limit and p < 1 - CONFIDENCE:
         return "fail", f"{said}, p {p:.2g}"
+    if high <= limit and score.difference.kind == "cautious":
+        return "unclear", f"{said}; no standard error is known, and a guessed one releases nothing"
     if high <= limit:
         return "pass", said
     if drop > limit:
