@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -58,6 +59,7 @@ class Pipeline:
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
             for name, cap in self._caps.limits.items() if self.runs else ():
                 snakemake.limit_resource(workflow, name, cap)
+            snakemake.settle_default_resources(workflow, self._defaults)
 
     @property
     def arguments(self) -> Arguments:
@@ -174,8 +176,17 @@ class Pipeline:
         self._prepared = True
         executor(plugin.name).prepare(plugin)
 
+    @cached_property
+    def _by_folder(self) -> dict[str, Run]:
+        return {str(run.paths.dir): run for run in self.runs}
+
     def _run(self, wildcards: Wildcards) -> list[Run]:
-        return [run for run in self.runs if str(run.paths.dir) == wildcards.run]
+        found = self._by_folder.get(wildcards.run)
+        return [found] if found else []
+
+    @cached_property
+    def _defaults(self) -> dict[str, int | str]:
+        return of_all_jobs(snakemake.default_resources(self._workflow))
 
     # --- what jobs ask of Snakemake --------------------------------------------------------------
 
@@ -192,7 +203,7 @@ class Pipeline:
 
         return server_jobs.before(self._server_jobs, wildcards)
 
-    def server_resources(self) -> dict[str, Asked]:
+    def server_resources(self) -> Mapping[str, Asked]:
         """What the jobs hold that bring servers up."""
         if not any(run.servers for run in self.runs):
             return {}
@@ -227,8 +238,7 @@ class Pipeline:
             return {}
         from snakeval.start import benchmark_jobs
 
-        defaults = of_all_jobs(snakemake.default_resources(self._workflow))
-        return benchmark_jobs.cluster_resources(self.runs, defaults)
+        return benchmark_jobs.cluster_resources(self.runs, self._defaults)
 
     # --- hooks ---------------------------------------------------------------------------------
 

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import snakemake.api  # before its modules, which import each other
 
+from snakeval.executors.profile import of_all_jobs
 from snakeval.start import snakemake_internals as internals
 
 NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
@@ -24,6 +26,11 @@ NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
     ("snakemake.settings.types.ConfigSettings", "config_args", internals.command_line),
     ("snakemake.workflow.Workflow", "register_resource", internals.limit_resource),
     ("snakemake.settings.types.ResourceSettings", "default_resources", internals.default_resources),
+    (
+        "snakemake.settings.types.ResourceSettings",
+        "_parsed_default_resources",
+        internals.settle_default_resources,
+    ),
     ("snakemake.workflow.Workflow", "dryrun", internals.is_dry_run),
     ("snakemake.settings.types.ExecutionSettings", "use_threads", internals.executor_stood_for),
     ("snakemake.cli", "parse_args", internals.executor_stood_for),
@@ -74,6 +81,7 @@ SNAKEFILE = """
 import json
 import sys
 from pathlib import Path
+from snakeval.executors.profile import of_all_jobs
 from snakeval.executors.profile import of_all_jobs
 from snakeval.start import snakemake_internals as internals
 
@@ -204,3 +212,18 @@ def test_nothing_else_looks_into_snakemake() -> None:
                 r"^ *(?:from|import) snakemake\b.*|.*workflow\.\w.*", file.read_text(), re.M
             )
             assert not looks, f"{file}: {looks}"
+
+
+def test_defaults_that_no_job_changes_are_values_and_the_others_stay_expressions() -> None:
+    from snakemake.resources import Resources
+
+    given = ["container_runtime='docker'", "mem_mb=attempt * 1000", "runtime=240"]
+    parsed = Resources.parse(given, allow_expressions=True, defaults="full")
+    settings = SimpleNamespace(default_resources=parsed, _parsed_default_resources=parsed)
+    workflow = SimpleNamespace(resource_settings=settings)
+
+    internals.settle_default_resources(workflow, of_all_jobs(internals.default_resources(workflow)))
+
+    assert parsed["container_runtime"].value == "docker" and parsed["runtime"].value == 240
+    assert parsed["mem_mb"].is_evaluable() and parsed["tmpdir"].is_evaluable()
+    assert internals.default_resources(workflow)["container_runtime"] == "'docker'"

@@ -75,8 +75,8 @@ def contradictions(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
     entries = dig(raw, "evaluation", "tasks")
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
         key, *more = entry if isinstance(entry, dict) and entry else ("name",)
-        slip = nearest(str(key), list(TaskEntry.model_fields)).startswith("did")
-        if not more and not slip and key not in TaskEntry.model_fields:
+        known = list(TaskEntry.model_fields)
+        if not more and key not in known and not nearest(str(key), known).startswith("did"):
             yield Problem(
                 where(("evaluation", "tasks", index), layers),
                 f"this entry has the key '{key}' and no name",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel, Discriminator, Tag
@@ -95,6 +96,12 @@ def choices_at(model: type[BaseModel], loc: Loc) -> list[str]:
 def field_at(model: type[BaseModel], loc: Loc) -> FieldInfo | None:
     """The field that a place in a config belongs to: the last one on the way there that the model
     knows. None where it knows none."""
+    return _field_at(model, tuple(part for part in loc if not isinstance(part, int)))
+
+
+@lru_cache(maxsize=10_000)
+def _field_at(model: type[BaseModel], loc: tuple[str, ...]) -> FieldInfo | None:
+    """Kept, as each model of a sweep has the same places."""
     fields = [field for field, _ in _way(model, loc)]
     return fields[-1] if fields else None
 

@@ -83,6 +83,13 @@ class Catalogue:
         self._harnesses: dict[str, tuple[HarnessDefinition, Path, bool]] = {}
         self._by_task: dict[str, list[str]] = defaultdict(list)
 
+    def copy(self) -> Catalogue:
+        """One that is added to without changing this one."""
+        other = Catalogue()
+        other._harnesses = dict(self._harnesses)
+        other._by_task = defaultdict(list, {task: [*has] for task, has in self._by_task.items()})
+        return other
+
     def add(self, name: str, definition: HarnessDefinition, base: Path, own: bool = False) -> None:
         """Adds a harness; one of the user's own takes the place of one of ours."""
         if name in self._harnesses:
@@ -213,7 +220,7 @@ def with_own(folder: Path, own: dict[str, HarnessDefinition], base: Path) -> Cat
     """The shipped catalogue and the harnesses of a config file that lies in `base`."""
     if not own:
         return shipped(folder)
-    catalogue = shipped.__wrapped__(folder)
+    catalogue = shipped(folder).copy()
     for name, definition in own.items():
         catalogue.add(name, definition, base, own=True)
     return catalogue

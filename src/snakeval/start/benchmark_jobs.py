@@ -12,8 +12,9 @@ from snakeval.plan.identity import digest
 from snakeval.plan.run import Run, Task
 
 Wildcards = Any
-Asked = Callable[[Wildcards], Any]
-"""An input function of Snakemake for a resource."""
+Asked = Callable[[Wildcards], Any] | int | str
+"""A value of a resource, or an input function of Snakemake that says it for a job. Snakemake calls
+one several times for each job, so a value that all share is better said."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ def cluster_resources(runs: Sequence[Run], defaults: Mapping[str, int | str]) ->
     asked = {key_of(run, task): _asked(run, task) for run in runs for task in run.tasks}
 
     def of(name: str) -> Asked:
+        values = {each.get(name, defaults.get(name)) for each in asked.values()}
+        value = values.pop() if len(values) == 1 else None
+        if isinstance(value, int | str):
+            return value
         return lambda wildcards: asked[wildcards.run, wildcards.task].get(name, defaults.get(name))
 
     return {name: of(name) for name in {name for each in asked.values() for name in each}}

@@ -54,6 +54,7 @@ def tokens(runs: Sequence[Run], name: str, start: str) -> list[str]:
     return [
         str(run.paths.server(server).up(start))
         for run in runs
+        if run.servers
         for task in run.tasks
         if task.name == name and is_pending(run, task)
         for server in task.servers

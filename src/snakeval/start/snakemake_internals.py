@@ -109,6 +109,20 @@ def default_resources(workflow: Workflow) -> dict[str, object]:
     return {name: resource.raw for name, resource in given.items()}
 
 
+def settle_default_resources(workflow: Workflow, known: Mapping[str, int | str]) -> None:
+    """Gives the rules values of `default-resources` in place of expressions that no job changes:
+    Snakemake evaluates those for each job.
+
+    known  the values, by name
+    """
+    from snakemake.resources import Resource
+
+    given = workflow.resource_settings._parsed_default_resources
+    for name, value in known.items():
+        if given[name].is_evaluable():
+            given[name] = Resource(name, value, raw=given[name].raw)
+
+
 # --- while the jobs are planned -------------------------------------------------------------------
 
 
