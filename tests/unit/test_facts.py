@@ -102,8 +102,9 @@ def test_only_wrong_ones_are_in_bfcls_score_files(tmp_path: Path) -> None:
     left(tmp_path, "score/m/BFCL_v3_simple_score.json", f"{summary}\n{json.dumps(wrong)}\n")
 
     samples = list(own_samples(tmp_path, facts_of("bfcl")))
-    coverage, _ = counted_in_samples(tmp_path, spec_of("bfcl", limit_samples=4), Coverage())
+    coverage, notes = counted_in_samples(tmp_path, spec_of("bfcl", limit_samples=4), Coverage())
 
+    assert len(notes) == 1 and notes[0].startswith("non_live_overall_acc counts 11 parts as 0")
     assert [each.scores["accuracy"] for each in samples] == [1.0, 0.0, 1.0]
     assert (coverage.scored, coverage.expected) == (3, 4)  # the limit is of each category
 

@@ -60,6 +60,7 @@ class Facts:
     counters  patterns of metrics that are no scores (tokens, times, costs)
     size      number of samples
     sizes     of the parts, by name
+    of_parts  the parts that a metric is made of, where one that was not run counts as 0
     reader    a reader of its own for the single samples, where `samples` cannot say how
     """
 
@@ -70,6 +71,7 @@ class Facts:
     counters: tuple[str, ...] = ()
     size: int | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
+    of_parts: Mapping[str, list[str]] = field(default_factory=dict)
     samples: SampleFiles | None = None
     reader: str | None = None
 

@@ -89,7 +89,22 @@ def counted_in_samples(work: Path, spec: Spec, known: Coverage) -> tuple[Coverag
     expected = _expected(Counter(part for part, _ in verdicts), spec)
     if expected is None and scored < len(verdicts):
         expected = len(verdicts)
-    return replace(known, expected=expected, scored=scored), ()
+    notes = _left_out({part for part, _ in verdicts}, facts)
+    return replace(known, expected=expected, scored=scored), notes
+
+
+def _left_out(found: set[str | None], facts: Facts) -> tuple[str, ...]:
+    """Metrics in which parts count as 0 because they were not run."""
+    missing = {
+        metric: [part for part in parts if part not in found]
+        for metric, parts in facts.of_parts.items()
+        if found & set(parts)
+    }
+    return tuple(
+        f"{metric} counts {len(parts)} parts as 0 that were not run ({', '.join(parts)})"
+        for metric, parts in missing.items()
+        if parts
+    )
 
 
 def _expected(found: Counter[str | None], spec: Spec) -> int | None:
