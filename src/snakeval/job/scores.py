@@ -44,9 +44,30 @@ BYPASS = "bypass"
 NEVER_RUN = -1.0
 """What RULER and others write for a part that was not run."""
 
+NEVER_SCORED = 999.0
+"""What lm-eval writes under --predict_only, whatever the metric is called."""
+
+MAY_BE_LARGE = re.compile(
+    r"ppl|perplexity|elo|rating|token|length|chars|latency|time|second|count|num|cost|loss|reward"
+    r"|point|throughput|score|^n_"
+)
+
 MAY_BE_NEGATIVE = re.compile(
     r"mcc|matthews|corr|pearson|spearman|kendall|kappa|reward|log|bleurt|comet|gain|diff|delta"
 )
+
+
+NO_QUALITY = re.compile(
+    r"(^|_)(tokens?|seconds|ms|time|latency|entries|samples|counts?|num|n|std|stddev|stdev|var"
+    r"|variance|stderr|width|chars|characters|nulls|cost)(_|$)"
+)
+"""Names of what is counted or measured beside a score: that more is better must be said of them by
+name, not by a pattern that fits many."""
+
+SUMMARY = re.compile(
+    r"(micro|macro|mean|avg|average|overall|total|all|value|score|weighted)\b|.*_of_"
+)
+"""Names of scores that say how a metric was summed up, and not what it is."""
 
 
 def judged(results: Results, spec: Spec) -> Results:
@@ -111,11 +132,17 @@ def _named(score: Score) -> str:
 def _no_score(score: Score, spec: Spec) -> str | None:
     if not math.isfinite(score.value):
         return "is not a finite number"
-    if score.metric == BYPASS:
+    if score.metric.partition("__")[0] == BYPASS:  # NeMo joins a metric and its filter so
         return "stands for 'nothing was scored' (--predict_only)"
     if score.value == NEVER_RUN and spec.format != "scores" and not _may_be_negative(score):
         return "is -1, which stands for 'not measured'"
+    if score.value == NEVER_SCORED and spec.format != "scores" and not _may_be_large(score):
+        return "is 999, which stands for 'nothing was scored'"
     return None
+
+
+def _may_be_large(score: Score) -> bool:
+    return bool(MAY_BE_LARGE.search(f"{score.metric} {score.score}".lower()))
 
 
 def _may_be_negative(score: Score) -> bool:
@@ -160,8 +187,25 @@ def _with_gap(coverage: Coverage, score: Score, spec: Spec) -> Coverage:
 def _directed(score: Score, spec: Spec) -> Score:
     if score.better != UNKNOWN:
         return score
-    found = _first(spec.higher_is_better, score)
-    return score if found is None else replace(score, better=HIGHER if found else LOWER)
+    pattern, found = _named_by(spec.higher_is_better, _deciding(score, spec))
+    if found is None or (found and _is_no_quality(score) and "*" in pattern):
+        return score
+    return replace(score, better=HIGHER if found else LOWER)
+
+
+def _deciding(score: Score, spec: Spec) -> tuple[str, ...]:
+    """The names that decide a direction. NeMo's harnesses put numbers of any kind under one metric
+    (`pass@1`: correct, no_answer, avg_tokens): there the number's own name does, where it has one.
+    """
+    own = score.score.lower()
+    if spec.format == "nemo" and own not in ("", score.metric.lower()) and not SUMMARY.match(own):
+        return (own,)
+    return score.metric.lower(), own
+
+
+def _is_no_quality(score: Score) -> bool:
+    names = score.metric.lower(), score.score.lower()
+    return any(NO_QUALITY.search(name) and "throughput" not in name for name in names)
 
 
 def _in_range(score: Score, spec: Spec) -> Score:
@@ -179,11 +223,16 @@ def _in_range(score: Score, spec: Spec) -> Score:
 
 def _first(patterns: Mapping[str, Any] | None, score: Score) -> Any:
     """What the first pattern says that fits the metric's or the score's name."""
-    names = (score.metric.lower(), score.score.lower())
+    return _named_by(patterns, (score.metric.lower(), score.score.lower()))[1]
+
+
+def _named_by(patterns: Mapping[str, Any] | None, names: Iterable[str]) -> tuple[str, Any]:
+    """The first pattern that fits one of the names, and what it says."""
+    names = tuple(names)
     for pattern, value in (patterns or {}).items():
         if any(fnmatchcase(name, pattern.lower()) for name in names):
-            return value
-    return None
+            return pattern, value
+    return "", None
 
 
 # ---------------------------------------------------------------- the declared samples

@@ -13,7 +13,6 @@ from .files import (
     load_json,
     mapping,
     number_or_nan,
-    optional_count,
     optional_number,
 )
 from .model import CheckFailed, Coverage, Results, Score, Spec
@@ -32,6 +31,8 @@ def read(work_dir: Path, spec: Spec, log: Log | None) -> Results:
         _declared_score(name, entry, spec.benchmark, counts["scored"])
         for name, entry in mapping(data.get("scores")).items()
     ]
+    for score in scores:
+        _check_count(score, counts["scored"])
     if counts["scored"] is None:
         counts["scored"] = max((s.n for s in scores if s.n is not None), default=None)
     size_known = spec.asked(spec.samples)
@@ -39,9 +40,21 @@ def read(work_dir: Path, spec: Spec, log: Log | None) -> Results:
     return Results(scores, Coverage(expected, counts["scored"], counts["unanswered"]))
 
 
+def _check_count(score: Score, scored: int | None) -> None:
+    """Raises CheckFailed for a score of more samples than were scored (repeats aside), and for an
+    error that is none."""
+    if score.n and scored and score.n > scored and score.n % scored:
+        raise CheckFailed(
+            f"the result file says that {score.metric} is of {score.n} samples, and that {scored} "
+            "were scored"
+        )
+    if score.stderr is not None and score.stderr < 0:
+        raise CheckFailed(f"the standard error of {score.metric} is {score.stderr:g}")
+
+
 def _declared_score(name: str, entry: Any, task: str | None, scored: int | None) -> Score:
     body = entry if isinstance(entry, dict) else {"value": entry}
-    n = optional_count(body.get("n"))
+    n = claimed(body.get("n"), f"n of {name}")
     given = body.get("range")
     ends = given if isinstance(given, list) and len(given) == 2 else [None, None]
     return Score(
