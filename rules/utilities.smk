@@ -10,8 +10,9 @@ rule status:
         ".snakemake/log/status.log",
     params:
         runs=PIPELINE.arguments.runs,
+        watch=PIPELINE.arguments.watch,
     shell:
-        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/status.py" {params.runs}'
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/status.py" {params.runs} {params.watch}'
         " 2> >(tee {log:q} >&2)"
 
 

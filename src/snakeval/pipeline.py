@@ -6,6 +6,7 @@ and only the main process reads the config at all. Jobs need nothing but their w
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import uuid
@@ -23,6 +24,7 @@ from snakeval.start.words import Shorter
 if TYPE_CHECKING:
     from snakeval.plan.run import Run
     from snakeval.run_folder.controller import Hold
+    from snakeval.runs.screen import Progress
     from snakeval.start.benchmark_jobs import Asked, Caps
     from snakeval.start.server_jobs import ServerJobs
 
@@ -48,6 +50,7 @@ class Pipeline:
         self._said = snakemake.command_line(workflow)
         self._warned = False
         self._prepared = False
+        self._progress: Progress | None = None
         if snakemake.is_main_process(workflow):
             os.environ.update(
                 SNAKEVAL_START=uuid.uuid4().hex[:12],  # tells attempts of this start from others
@@ -254,6 +257,16 @@ class Pipeline:
         except hooks.HandedOver as handed_over:
             snakemake.log().info(str(handed_over))
             raise SystemExit(0) from None
+        if self._holds:
+            self._show_progress()
+
+    def _show_progress(self) -> None:
+        from snakeval.runs import screen
+        from snakeval.runs.progress import Watch
+
+        selected = {run.paths.dir: [task.name for task in run.selected] for run in self.runs}
+        self._progress = screen.begin(Watch([run.paths for run in self.runs], selected))
+        atexit.register(self._progress.end)
 
     def finish(self) -> None:
         """`onsuccess` and `onerror`: the tables over what is published now, and the run given
@@ -262,6 +275,8 @@ class Pipeline:
             return
         from snakeval.start import hooks
 
+        if self._progress:
+            self._progress.end()
         hooks.take_servers_down(self.runs, os.environ["SNAKEVAL_START"])
         for run in self.runs:
             self._show(run)

@@ -100,6 +100,11 @@ class Arguments:
         return shlex.join(words)
 
     @property
+    def watch(self) -> str:
+        """`watch=`, for `status`."""
+        return "--watch" if str(self._given.get("watch", "")).lower() in ("true", "yes") else ""
+
+    @property
     def clean(self) -> str:
         """The arguments of `clean`; only a plain yes removes anything."""
         sure = str(self._given.get("yes", "")).lower() in ("true", "yes")

@@ -46,6 +46,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     # what is done, and shown
     "--yes": {**_FLAG, "help": "remove what is shown"},
     "--json": {**_FLAG, "help": "print JSON"},
+    "--watch": {**_FLAG, "help": "show it anew until nothing is at work"},
     "--lines": {"type": int, "default": 50, "help": "lines that are shown first"},
     "--no-follow": {**_FLAG, "help": "show what is there and end"},
     "--policy": {"type": Path, "help": "a policy's file; default: release.yaml"},

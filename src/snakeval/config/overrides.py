@@ -35,6 +35,7 @@ RESERVED = {
     "output": "folder that `update_catalogue` writes a changed copy of the catalogue into",
     "lines": "lines that `logs` shows first",
     "yes": "true: `clean` removes what it shows",
+    "watch": "true: `status` shows it anew until nothing is at work",
     "follow": "false: `logs` shows what is there and ends",
 }
 """Keys of `--config` that belong to the pipeline: outside validation and identity."""

@@ -17,7 +17,9 @@ from snakeval.run_folder.jobs import Job
 from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.records import STATES, TaskState, look_at, run_states, unreadable_of_run
 from snakeval.run_folder.servers import deployments_of, told
+from snakeval.runs import progress_view
 from snakeval.runs.jobs import live_jobs
+from snakeval.runs.progress import AT_REST, Line, Watch
 from snakeval.terminal import Terminal
 
 COLOURS = {
@@ -36,8 +38,9 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
     definitions_changed  tasks whose result is shown, and whose definition is another one by now
     """
     states = run_states(run, live_jobs(run))
+    speeds = {line.name: line for line in Watch([run]).of(states)}
     table = Table(title=run.id, title_justify="left")
-    for heading in ("task", "state", "attempt", "elapsed", "samples", "where", "log"):
+    for heading in ("task", "state", "attempt", "elapsed", "samples", "where"):
         table.add_column(heading, overflow="fold")
     for state in states:
         table.add_row(
@@ -45,9 +48,8 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
             Text(state.state, style=COLOURS.get(state.state, "")),
             str(state.attempts or "-"),
             duration(state.elapsed),
-            samples(state),
+            _progress(state, speeds[state.name]),
             _where(state),
-            str(state.log) if state.log else "-",
         )
     console = Terminal()
     console.print(table)
@@ -55,8 +57,10 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
         if state.job and not state.job.waiting:
             where = f"job {state.job.id} runs{_since(state.job)}"
             console.say(f"{state.name}: {where}")
-        if state.cause:
-            console.say(f"{state.name}: {state.cause}")
+        if said := state.cause or _waits_for(speeds[state.name]):
+            console.say(f"{state.name}: {said}")
+        if state.log and state.state not in AT_REST:  # a line of its own: no table folds the path
+            console.say(f"{state.name}: log {state.log}")
     for name in definitions_changed:
         console.say(f"{name}: {DEFINITION_CHANGED}")
     for paths in deployments_of(run):
@@ -102,11 +106,7 @@ def driver(run: RunPaths) -> str:
 
 def duration(seconds: float | None) -> str:
     """`1:02:03`, `2:03`; `-` for None."""
-    if seconds is None:
-        return "-"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return "-" if seconds is None else progress_view.clock(seconds)
 
 
 def samples(state: TaskState) -> str:
@@ -114,6 +114,16 @@ def samples(state: TaskState) -> str:
     if state.samples is None:
         return "-"
     return f"{state.samples} of {state.expected}" if state.expected else str(state.samples)
+
+
+def _waits_for(line: Line) -> str:
+    """A turn is waited for only while somebody drives the run, which the last line tells."""
+    return line.waits_for if line.state == "running" else ""
+
+
+def _progress(state: TaskState, line: Line) -> str:
+    """`93 of 100`; of a running one with its rate, and the time that is left."""
+    return progress_view.figures(line) if line.per_second else samples(state)
 
 
 def _since(job: Job) -> str:

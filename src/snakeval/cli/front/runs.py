@@ -17,7 +17,19 @@ from snakeval.cli.front.verb import (
 )
 from snakeval.config.export import DESTINATIONS
 
-STATUS = about_runs("status")
+
+def _takes_status(parser: Parser) -> None:
+    takes_runs(parser)
+    parser.add_argument(
+        "-w", "--watch", action="store_true", help="show it anew until nothing is at work"
+    )
+
+
+def _status(given: argparse.Namespace) -> int:
+    return for_each_run("status", given, *(["--watch"] if given.watch else []))
+
+
+STATUS = Verb(_takes_status, _status)
 REPORT = about_runs("report")
 SAMPLES = about_runs("samples")
 

@@ -1,0 +1,210 @@
+"""How far the benchmarks of some runs are, looked at again and again: what a live view shows."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from snakeval.job.gateway.tally import live
+from snakeval.job.gateway.told import MODEL
+from snakeval.run_folder.jobs import LiveJobs
+from snakeval.run_folder.layout import RunPaths, TaskPaths
+from snakeval.run_folder.records import TaskState, task_names, task_state
+from snakeval.run_folder.servers import deployments_of, record_of, supervisor_of
+from snakeval.runs.jobs import live_jobs
+
+WINDOW = 120.0
+"""Seconds over which a rate is taken."""
+
+ASK_QUEUE = 20.0
+"""Seconds between two questions to a cluster."""
+
+STARTS = 60.0
+"""Seconds in which a harness without an answer is said to start."""
+
+AT_REST = ("published", "changed")
+BAR = re.compile(r"(\d+)/(\d+) \[\d")
+"""The end of a bar of tqdm, as lm-eval and others write it: `12/200 [00:03<`."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One benchmark now.
+
+    done, expected  samples; None: not known
+    per_second      samples; None: not known yet
+    failures        requests without an answer so far
+    tokens          of prompts and answers so far
+    waits_for       in words; empty while it works
+    elapsed         seconds of this attempt
+    """
+
+    run: str
+    name: str
+    state: str
+    done: int | None = None
+    expected: int | None = None
+    per_second: float | None = None
+    failures: int = 0
+    tokens: int = 0
+    waits_for: str = ""
+    cause: str = ""
+    elapsed: float | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Of its samples that are done, 0 to 1."""
+        if self.state in AT_REST:
+            return 1.0
+        return min(1.0, self.done / self.expected) if self.done and self.expected else None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds, if it goes on like this."""
+        if self.state != "running" or not (self.expected and self.per_second):
+            return None
+        return max(0, self.expected - (self.done or 0)) / self.per_second
+
+
+class Watch:
+    """Of some runs; what is finished is not read again.
+
+    selected  names of the tasks by run folder; None: all of them
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[RunPaths],
+        selected: Mapping[Path, Sequence[str]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._runs, self._selected, self._clock = runs, selected, clock
+        self._finished: dict[Path, Line] = {}
+        self._seen: dict[Path, deque[tuple[float, int]]] = {}
+        self._jobs: dict[Path, tuple[float, LiveJobs]] = {}
+
+    def look(self) -> list[Line]:
+        """Every benchmark, in the order of the config."""
+        return [
+            line
+            for run in self._runs
+            if run.record.exists()
+            for line in self._of_run(run, self._names(run))
+        ]
+
+    def of(self, states: Sequence[TaskState]) -> list[Line]:
+        """The same, of states of the first run that were looked at already."""
+        run = self._runs[0]
+        loading = server_that_loads(run)
+        return [self._line(run, state, loading) for state in states]
+
+    def _names(self, run: RunPaths) -> Sequence[str]:
+        chosen = self._selected.get(run.dir) if self._selected else None
+        return chosen if chosen is not None else task_names(run)
+
+    def _of_run(self, run: RunPaths, names: Sequence[str]) -> list[Line]:
+        is_open = any(run.task(name).dir not in self._finished for name in names)
+        jobs = self._jobs_of(run) if is_open else None
+        loading = server_that_loads(run) if is_open else ""
+        return [self._of_task(run, run.task(name), jobs, loading) for name in names]
+
+    def _of_task(self, run: RunPaths, task: TaskPaths, jobs: LiveJobs | None, loading: str) -> Line:
+        if task.dir not in self._finished:
+            line = self._line(run, task_state(task, jobs=jobs), loading)
+            if line.state not in AT_REST:
+                return line
+            self._finished[task.dir] = line
+        return self._finished[task.dir]
+
+    def _jobs_of(self, run: RunPaths) -> LiveJobs:
+        asked, jobs = self._jobs.get(run.dir, (None, None))
+        if jobs is None or asked is None or self._clock() - asked > ASK_QUEUE:
+            jobs = live_jobs(run)
+            self._jobs[run.dir] = (self._clock(), jobs)
+        return jobs
+
+    def _line(self, run: RunPaths, state: TaskState, loading: str) -> Line:
+        paths = run.task(state.name)
+        told = live(paths.record(state.digest)) if state.digest else {}
+        failures, tokens = _asked(told)
+        return Line(
+            run.id,
+            state.name,
+            state.state,
+            state.samples,
+            state.expected or expected_in(state.log),
+            self._rate(paths.dir, state),
+            failures,
+            tokens,
+            _waits_for(state, loading),
+            state.cause or "",
+            state.elapsed,
+        )
+
+    def _rate(self, task: Path, state: TaskState) -> float | None:
+        """Over the last two minutes; at the first look over the attempt."""
+        if state.state != "running" or state.samples is None:
+            self._seen.pop(task, None)
+            return None
+        seen = self._seen.setdefault(task, deque())
+        now = self._clock()
+        if seen and state.samples < seen[-1][1]:  # another attempt
+            seen.clear()
+        seen.append((now, state.samples))
+        while len(seen) > 2 and now - seen[0][0] > WINDOW:
+            seen.popleft()
+        return rate_of(seen) or (state.samples / state.elapsed if state.elapsed else None)
+
+
+def rate_of(seen: Sequence[tuple[float, int]]) -> float | None:
+    """Samples a second between the first and the last look; None where nothing was added."""
+    seconds, samples = seen[-1][0] - seen[0][0], seen[-1][1] - seen[0][1]
+    return samples / seconds if seconds > 0 and samples > 0 else None
+
+
+def _asked(told: Mapping[str, object]) -> tuple[int, int]:
+    """Failures and tokens that a gateway tells of the model's endpoint."""
+    try:
+        found = told["endpoints"][MODEL]  # type: ignore[index]
+        tokens = found["tokens"]
+        return int(found["failed"]), int(tokens.get("prompt", 0)) + int(tokens.get("completion", 0))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return 0, 0
+
+
+def _waits_for(state: TaskState, loading: str) -> str:
+    if state.job and state.job.waiting:
+        return f"in the queue: {state.job.reason}"
+    if state.state in ("pending", "interrupted", "running") and loading and not state.samples:
+        return loading
+    if state.state == "pending":
+        return state.cause or "waits for its turn"
+    starts = state.state == "running" and not state.samples
+    return "starting" if starts and (state.elapsed or 0) < STARTS else ""
+
+
+def server_that_loads(run: RunPaths) -> str:
+    """The server of a run that is on its way, in words; empty where none is."""
+    for paths in deployments_of(run):
+        if record_of(paths).get("state") == "starting" and supervisor_of(paths):
+            return f"the server '{paths.dir.name}' is loading"
+    return ""
+
+
+def expected_in(log: Path | None) -> int | None:
+    """The samples that a harness's own bar counts up to, from the end of its log."""
+    if log is None:
+        return None
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 8192))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return None
+    found = BAR.findall(text)
+    return int(found[-1][1]) if found else None

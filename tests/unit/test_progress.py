@@ -1,0 +1,186 @@
+"""Progress: what a line says, at any width; rates; a live block that loses no line of a job."""
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.cells import cell_len
+
+from snakeval.job import attempt
+from snakeval.run_folder.layout import RunPaths
+from snakeval.run_folder.records import TaskState
+from snakeval.runs import progress, progress_view, screen
+from snakeval.runs.progress import Line, Watch
+
+RUNNING = Line("r", "ifeval", "running", 271, 541, 4.13, 3, 12_000)
+LINES = [
+    RUNNING,
+    replace(RUNNING, name="a_task_with_a_name_that_is_longer_than_any_column_of_it.7", done=0),
+    Line("r", "mmlu", "running", waits_for="the server 'model' is loading"),
+    Line("r", "gpqa", "pending", waits_for="in the queue: Resources"),
+    Line("r", "own", "running", elapsed=75),
+    Line("r", "gsm8k", "failed", cause="the harness ended with exit code 1: " + "x" * 300),
+    Line("r", "done", "published", 10, 10),
+]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    shown = progress_view.block(LINES, width, 40, 192).plain.splitlines()
+
+    assert len(shown) == len(LINES)  # all but what is finished, and the sums
+    assert all(cell_len(line) <= width for line in shown)
+
+
+def test_line_says_samples_share_rate_time_left_and_failures() -> None:
+    said = progress_view.row(RUNNING, 120).plain
+
+    assert "271 of 541  50%  4.1/s  1:05 left  3 failed" in said
+    assert "█" in said
+    assert "in the queue: Resources" in progress_view.row(LINES[3], 80).plain
+    assert "its harness tells no count" in progress_view.row(LINES[4], 80).plain
+
+
+def test_many_benchmarks_are_the_active_ones_and_sums() -> None:
+    many = [Line("r", f"t{number}", "pending", expected=10) for number in range(100)]
+    lines = [*many, replace(RUNNING, name="active")]
+
+    shown = progress_view.block(lines, 80, 12, 60).plain.splitlines()
+
+    assert len(shown) <= 12
+    assert shown[0].startswith("active")
+    assert shown[-2] == "and 92 more"
+    assert "0 of 101 published, 1 running, 100 pending; 271 of 1,541 samples" in shown[-1]
+
+
+def test_log_gets_one_line_with_everything() -> None:
+    said = progress_view.plain_line(LINES, 192)
+
+    assert said.startswith("1 of 7 published, 4 running, 1 failed, 1 pending; ")
+    assert "ifeval 271 of 541 50%" in said
+    assert "\n" not in said
+
+
+def test_samples_are_expected_that_a_harness_counts_up_to_in_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "evaluate.log"
+    log.write_text("Requesting API:  6%|▌ | 12/200 [00:03<00:50]\rRequesting API: 13/200 [00:04<")
+
+    assert progress.expected_in(log) == 200
+    assert progress.expected_in(tmp_path / "none") is None
+
+
+def test_rate_is_over_what_was_seen_and_begins_anew_with_an_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, now, samples = _run(tmp_path), [0.0], [100]
+    monkeypatch.setattr(progress, "task_state", lambda paths, jobs: _state(samples[0]))
+    watch = Watch([run], clock=lambda: now[0])
+
+    def at(seconds: float, count: int) -> float | None:
+        now[0], samples[0] = seconds, count
+        return watch.look()[0].per_second
+
+    assert at(0, 100) == 2.0  # over the attempt's 50 seconds
+    assert at(10, 150) == 5.0
+    assert at(20, 250) == 7.5
+    assert at(200, 250 + 180) == 1.0  # what is older than two minutes is forgotten
+    assert at(210, 5) == 0.1
+
+
+def test_finished_benchmark_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+
+    def state(paths: Any, jobs: Any) -> TaskState:
+        looks.append(paths)
+        return replace(_state(8), state="published")
+
+    monkeypatch.setattr(progress, "task_state", state)
+    watch = Watch([_run(tmp_path)])
+
+    assert [watch.look()[0].share for _ in range(3)] == [1.0, 1.0, 1.0]
+    assert len(looks) == 1
+
+
+def _state(samples: int) -> TaskState:
+    return TaskState("ifeval", "d", "running", None, 1, 50.0, samples, 500, None, None)
+
+
+def _run(folder: Path) -> RunPaths:
+    run = RunPaths(folder / "2026-01-02-03-04-05-0123abcd")
+    run.task("ifeval").dir.mkdir(parents=True)
+    run.task("ifeval").spec.write_text(yaml.safe_dump({"name": "ifeval", "digest": "d"}))
+    attempt.write(run.task("ifeval").dir, {"attempts": []})
+    run.record.write_text('{"tasks": ["ifeval"]}')
+    return run
+
+
+# --- in a terminal --------------------------------------------------------------------------------
+
+PROGRAM = """
+import subprocess, sys
+from snakeval.runs import screen
+from snakeval.runs.progress import Line
+
+class Watch:
+    def look(self):
+        return [Line("r", "ifeval", "running", 5, 10, 1.0)]
+
+shown = screen.begin(Watch())
+for number in range(300):
+    print("ours", number, "x" * 100)
+subprocess.run(["sh", "-c", "echo from a job; echo and its errors >&2"], check=True)
+while not shown.has_drawn:
+    pass
+shown.end()
+shown.end()
+print("after", sys.stdout.isatty())
+"""
+
+
+def test_live_block_loses_no_line_and_gives_the_terminal_back() -> None:
+    said = "".join(_in_a_terminal(PROGRAM, {screen.MODE: "", "TERM": "xterm"}))
+
+    assert all(f"ours {number} {'x' * 100}\r\n" in said for number in range(300))
+    assert "from a job" in said
+    assert "and its errors" in said
+    assert "5 of 10" in said
+    assert said.rstrip().endswith("after True")
+
+
+def test_progress_is_off_where_it_is_said_so() -> None:
+    program = PROGRAM.replace("while not shown.has_drawn:\n    pass\n", "")
+    said = "".join(_in_a_terminal(program, {screen.MODE: "off"}))
+
+    assert "5 of 10" not in said
+    assert said.rstrip().endswith("after True")
+
+
+def _in_a_terminal(program: str, variables: dict[str, str]) -> Iterator[str]:
+    """What a program writes that runs in a terminal of 80 columns."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env={**os.environ, **variables, "COLUMNS": "80", "LINES": "24"},
+        start_new_session=True,
+    )
+    os.close(its)
+    try:
+        while data := os.read(ours, 65536):
+            yield data.decode(errors="replace")
+    except OSError:  # Linux says so when the last writer has gone
+        pass
+    finally:
+        process.wait()
+        os.close(ours)
