@@ -25,6 +25,8 @@ RESERVED = {
     "limit_samples": "evaluate only the first N samples of each benchmark",
     "set": "[dotted.key=value, ...]: overrides any key of the config",
     "fresh": "start these tasks over and keep the old work folders",
+    "replay_from": "a run, or a digest of a spec, whose stored answers are scored anew: what it "
+    "has costs nothing, what it has not is asked",
     "new_run": "true: begin a fresh run folder",
     "update_images": "true: resolve image tags again",
     "controller": "job: on Slurm the pipeline itself runs as a job, too",
@@ -53,6 +55,7 @@ class Overrides:
     fresh: tuple[str, ...] = ()
     limit_samples: int | None = None
     assignments: tuple[tuple[str, Any], ...] = ()
+    replay_from: str = ""
     new_run: bool = False
     update_images: bool = False
 
@@ -124,6 +127,7 @@ def parse_overrides(values: Mapping[str, Any]) -> Overrides:
         fresh=tuple(_words(values.get("fresh"))),
         limit_samples=None if limit is None else int(limit),
         assignments=tuple(assignments),
+        replay_from=str(values.get("replay_from") or "").strip(),
         new_run=_truth(values.get("new_run")),
         update_images=_truth(values.get("update_images")),
     )

@@ -214,6 +214,18 @@ def _run_at(
     for key in ("tasks", "fresh"):
         with told(problems):
             picked[key] = _pick(tasks, getattr(loaded.overrides, key), key)
+    warnings = list(loaded.warnings)
+    if wanted := loaded.overrides.replay_from:
+        from snakeval.plan.replay import with_sources
+
+        with told(problems):
+            names = {key: [task.name for task in chosen] for key, chosen in picked.items()}
+            tasks, unknown = with_sources(tasks, paths, wanted, picked.get("fresh", ()))
+            warnings += unknown
+            picked = {
+                key: tuple(task for task in tasks if task.name in chosen)
+                for key, chosen in names.items()
+            }
     if problems:
         raise InputError(problems)
     return Run(
@@ -228,7 +240,7 @@ def _run_at(
         base=loaded.base,
         place=loaded.where,
         update_images=loaded.overrides.update_images,
-        warnings=loaded.warnings,
+        warnings=tuple(warnings),
         servers=servers,
     )
 

@@ -96,6 +96,8 @@ class Task:
     image_mirror: str | None = None
     gateway: bool = False
     """Whether a proxy of ours stands between the harness and its endpoints."""
+    replay_from: tuple[str, ...] = ()
+    """Records of others whose stored answers it may have, relative to the output folder."""
     budget: dict[str, Any] = field(repr=False, default_factory=dict)
     """What the gateway keeps: limits of the run and of the task, prices; empty: no limit."""
     max_in_flight: int | None = None

@@ -174,6 +174,8 @@ def patience(task: Task) -> float:
 def gateway_options(task: Task) -> dict[str, object]:
     """What the gateway is asked for beside its command line (`job/gateway`)."""
     options: dict[str, object] = {"check_model": task.endpoint.check_model}
+    if task.replay_from:
+        options["replay_from"] = list(task.replay_from)
     return {**options, "budget": task.budget} if task.budget else options
 
 

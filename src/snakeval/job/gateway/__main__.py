@@ -20,7 +20,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,12 +28,13 @@ from ..files import read_json, write_atomically
 from ..record import note_gateway
 from .accounts import accounts
 from .budget import Budget
+from .ledger import Answers
 from .pace import private_folder
 from .tally import Tallies
 
 OPTIONS = "gateway_options.json"
 """In the record: what is asked of the gateway beside the command line. check_model: whether answers
-must come from one model; budget: `Budget`'s."""
+must come from one model; budget: `Budget`'s; replay_from: records below the output folder."""
 UNPAID = "unpaid"
 NO_AIOHTTP = 3
 PATIENCE = 120.0
@@ -62,7 +63,7 @@ async def listen(options: argparse.Namespace, token: str) -> None:
     """Serves until standard input ends."""
     from aiohttp import web
 
-    from .ledger import Answers, Ledger
+    from .ledger import Ledger
     from .pace import Pace
     from .server import Gate, Record
     from .upstream import Upstream, session
@@ -75,7 +76,9 @@ async def listen(options: argparse.Namespace, token: str) -> None:
         tallies.add(row)
         budget.add(row)
 
-    answers = Answers(options.record, asked.get("check_model") is not False, seen)
+    of_one_model = asked.get("check_model") is not False
+    others = answers_of_others(options.record, asked.get("replay_from") or [], of_one_model)
+    answers = Answers(options.record, of_one_model, seen, others)
     record = Record(ledger, answers, options.attempt, tallies, budget)
     end = End(budget, options.port_file.with_name(UNPAID))
     folder = options.pace_folder or private_folder()
@@ -112,6 +115,18 @@ async def listen(options: argparse.Namespace, token: str) -> None:
             await asyncio.sleep(TOLD_EVERY)
             budget.look()
             end.look()
+
+
+def answers_of_others(
+    record: Path, sources: Iterable[str], of_one_model: bool
+) -> dict[str, Answers]:
+    """Stored answers of other records, by their places below the output folder."""
+    found = {}
+    for source in sources:
+        with contextlib.suppress(FileNotFoundError):  # it was cleaned up since
+            folder = record.parents[3] / source
+            found[source] = Answers(folder, of_one_model, is_read_only=True)
+    return found
 
 
 class End:

@@ -29,6 +29,8 @@ class Account:
 
     requests      for an answer, as the harness made them; not those that were never sent
     answered      by the endpoint; replayed: from those on disk
+    sources       replayed answers by the record that they were taken from, where it is another one
+    given         when the replayed ones were given: the first and the last, seconds since 1970
     unanswered    different requests (repeats count one by one) that never got an answer
     failures      requests without an answer, by status or by what happened instead
     tokens        sums of prompt, completion, cached, reasoning, of all that the endpoint has sent
@@ -47,6 +49,8 @@ class Account:
     requests: int = 0
     answered: int = 0
     replayed: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
+    given: tuple[float, float] | None = None
     unanswered: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
@@ -165,9 +169,19 @@ class _Draft:
             self._answered(row)
         elif outcome == REPLAYED:
             self.account.replayed += 1
+            if is_now:
+                self._replayed(row)
         else:
             status = row.get("status", 200)
             self.account.failures[str(outcome if status == 200 else status)] += 1
+
+    def _replayed(self, row: dict[str, Any]) -> None:
+        account = self.account
+        if row.get("source"):
+            account.sources[row["source"]] += 1
+        if "given" in row:
+            first, last = account.given or (row["given"], row["given"])
+            account.given = min(first, row["given"]), max(last, row["given"])
 
     def _answered(self, row: dict[str, Any]) -> None:
         account = self.account

@@ -60,9 +60,20 @@ class Ledger:
         _write_all(self._file, line.encode())
 
 
+class Found(NamedTuple):
+    """An answer from disk: the byte at which it begins, the model that it names where that is not
+    the one asked for, and whose record it was taken from, if not the task's own."""
+
+    at: int
+    stored: Stored
+    named: str | None
+    source: str | None
+
+
 class Answers:
     """The answers of earlier attempts, and those of this one that nobody has received.
 
+    others        records whose answers are taken where there is none, and kept here too; by names
     of_one_model  leaves out those that name another model than most: they are asked again
     seen          is shown every line of the ledger, which is read once
     """
@@ -72,10 +83,17 @@ class Answers:
         folder: Path,
         of_one_model: bool = True,
         seen: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        others: Mapping[str, Answers] | None = None,
+        is_read_only: bool = False,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = _appended(folder / ANSWERS)
+        if is_read_only:
+            self._file = os.open(folder / ANSWERS, os.O_RDONLY | os.O_CLOEXEC)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = _appended(folder / ANSWERS)
+        self._others = dict(others or {})
         self._at: dict[bytes, int] = {}
+        self._sources: dict[int, str] = {}
         named: dict[bytes, tuple[str, str]] = {}
         as_asked: set[str] = set()
         for row in rows(folder / LEDGER):
@@ -84,11 +102,11 @@ class Answers:
                 continue
             place = _place(bytes.fromhex(row["key"]), row["occurrence"])
             self._at[place] = row["at"]
-            if row.get("outcome") != "answered":
-                continue
+            if row.get("source"):
+                self._sources[row["at"]] = row["source"]
             if row.get("named"):
                 named[place] = row.get("model", ""), row["named"]
-            else:
+            elif row.get("outcome") == "answered":
                 named.pop(place, None)
                 as_asked.add(row.get("model", ""))
         for place in _of_others(named, as_asked) if of_one_model else ():
@@ -99,7 +117,7 @@ class Answers:
 
     @property
     def is_empty(self) -> bool:
-        return not self._at
+        return not self._at and all(other.is_empty for other in self._others.values())
 
     def keep(self, stored: Stored) -> int:
         """Writes an answer; the byte at which it begins."""
@@ -113,15 +131,16 @@ class Answers:
         """Whoever asks next gets this one."""
         self._at[_place(key, occurrence)] = at
 
-    def take(self, key: bytes, occurrence: int) -> tuple[int, Stored] | None:
-        """An answer that is there, and where; None: it is to be asked."""
+    def take(self, key: bytes, occurrence: int) -> Found | None:
+        """An answer that is there; None: it is to be asked."""
         at = self._at.pop(_place(key, occurrence), None)
         stored = None if at is None else self.read(at)
-        return None if at is None or stored is None else (at, stored)
-
-    def named(self, at: int) -> str | None:
-        """The model that an earlier attempt's answer names, where it is not the one asked for."""
-        return self._named.get(at)
+        if at is not None and stored is not None:
+            return Found(at, stored, self._named.get(at), self._sources.get(at))
+        for name, other in self._others.items():
+            if found := other.take(key, occurrence):
+                return Found(self.keep(found.stored), found.stored, found.named, name)
+        return None
 
     def read(self, at: int) -> Stored | None:
         """The answer that begins at a byte; None where it is not whole."""

@@ -217,9 +217,10 @@ class Gate:
         found = self.record.answers.take(exchange.key, exchange.occurrence)
         if found is None:
             return None
-        exchange.row["at"], stored = found
-        if named := self.record.answers.named(found[0]):
-            exchange.row["named"] = named
+        stored = found.stored
+        exchange.row.update(at=found.at, given=round(stored.given, 3))
+        told = {"named": found.named, "source": found.source}
+        exchange.row.update({name: value for name, value in told.items() if value})
         given = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stored.given))
         headers = {"Content-Type": stored.content_type, REPLAYED_HEADER: given}
         response = web.StreamResponse(headers=headers)

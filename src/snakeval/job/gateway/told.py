@@ -5,6 +5,7 @@ Pure functions of the accounts of a ledger. Standard library only.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 
 from ..text import one_line
@@ -66,6 +67,13 @@ def notes(name: str, account: Account) -> Iterator[str]:
     """
     of = "" if name == MODEL else f" of the server '{name}'"
     all_answers = account.answered
+    if account.sources:
+        whose = ", ".join(_most(account.sources))
+        count = sum(account.sources.values())
+        yield (
+            f"{count} answers{of} were not asked for again but taken from {whose}, given "
+            f"{_period(account.given)}; {account.requests - account.replayed} requests were made"
+        )
     if account.other_models:
         named = ", ".join(f"'{each.partition(ARROW)[2]}'" for each in _most(account.other_models))
         yield one_line(f"answers{of} name another model than the one asked for: {named}")
@@ -81,6 +89,12 @@ def notes(name: str, account: Account) -> Iterator[str]:
     if odd:
         told = ", ".join(f"'{end}': {odd[end]}" for end in _most(odd))
         yield one_line(f"answers{of} ended for unusual reasons ({told})")
+
+
+def _period(given: tuple[float, float] | None) -> str:
+    """`2026-11-20`, `2026-11-20 to 2026-11-22` (UTC)."""
+    days = [time.strftime("%Y-%m-%d", time.gmtime(each)) for each in given or ()]
+    return " to ".join(dict.fromkeys(days)) or "at an unknown time"
 
 
 def _is_usual(end: str) -> bool:
