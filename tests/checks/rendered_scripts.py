@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from snakeval.config.load import load
@@ -13,6 +14,7 @@ from snakeval.executors.lepton import server as lepton
 from snakeval.executors.slurm.server_job import batch_script, described
 from snakeval.plan.make import make_run
 from snakeval.plan.server import MODEL, servers_of
+from snakeval.render.server import ON_NODES
 from snakeval.render.server import render as render_server
 from snakeval.render.task import BODIES, render
 from snakeval.start.begin import run_all
@@ -37,6 +39,10 @@ def main() -> int:
         for runtime in ("docker", "podman", "process", "apptainer", "pyxis"):
             scripts.append(Path(folder) / f"server_{runtime}.sh")
             scripts[-1].write_text(render_server(server, runtime, "image"), encoding="utf-8")
+        for runtime in ON_NODES:
+            scripts.append(Path(folder) / f"server_on_nodes_{runtime}.sh")
+            text = render_server(replace(server, nodes=2, instances=2), runtime, "image")
+            scripts[-1].write_text(text, encoding="utf-8")
         scripts.append(Path(folder) / "server_lepton.sh")
         text = render_server(server, "lepton", "image", command="{}", body=lepton.body())
         scripts[-1].write_text(text, encoding="utf-8")

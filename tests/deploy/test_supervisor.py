@@ -12,7 +12,7 @@ from deployed import scripted, taken_port
 from supervised import Supervised
 
 from rig.waiting import PATIENCE, wait_until
-from snakeval.job import supervise
+from snakeval.job import server_process, supervise
 from snakeval.run_folder.layout import RunPaths
 
 
@@ -190,8 +190,10 @@ def test_a_free_port_that_somebody_takes_first_is_exchanged(
     with taken_port() as listening:
         # given a port that is taken between the choice and the server's start
         ports = iter([listening.getsockname()[1]])
-        choose = supervise.free_port
-        monkeypatch.setattr(supervise, "free_port", lambda host: next(ports, 0) or choose(host))
+        choose = server_process.free_port
+        monkeypatch.setattr(
+            server_process, "free_port", lambda host: next(ports, 0) or choose(host)
+        )
         monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its own
         words = [str(server.paths.dir), "--digest=1", "--model=test-model", "--health=/health"]
         options = supervise.parser().parse_args([*words, "--own-network", "--idle-timeout=1"])

@@ -52,13 +52,13 @@ case ${1:-} in
 esac
 """
 HURRIED = {
-    "LOOK_AGAIN": 0.2,
-    "FAILED_LOOKS": 2,
-    "LISTS_MODELS": 1.0,
-    "GRACE": 1.0,
-    "RESTARTS": 1,
-    "LARGEST_LOG": 10_000,
-    "KEPT_OF_LOG": 1_000,
+    "supervise.LOOK_AGAIN": 0.2,
+    "supervise.FAILED_LOOKS": 2,
+    "supervise.LISTS_MODELS": 1.0,
+    "server_process.GRACE": 1.0,
+    "supervise.RESTARTS": 1,
+    "server_process.LARGEST_LOG": 10_000,
+    "server_process.KEPT_OF_LOG": 1_000,
 }
 
 
@@ -76,10 +76,10 @@ def server(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def supervised(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """Its supervisor, an impatient one."""
-    settings = "; ".join(f"supervise.{name} = {value}" for name, value in HURRIED.items())
+    settings = "; ".join(f"{name} = {value}" for name, value in HURRIED.items())
     options = ["--digest=1", "--model=m", "--health=/health", "--own-network", *words]
     command = (
-        f"import sys; from snakeval.job import supervise; {settings}; "
+        f"import sys; from snakeval.job import server_process, supervise; {settings}; "
         "sys.exit(supervise.Supervisor(supervise.parser().parse_args(sys.argv[1:])).supervise())"
     )
     with (folder / "said").open("ab") as said:

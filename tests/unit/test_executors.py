@@ -35,6 +35,7 @@ MAY_NAME_THEM = {
     "render/lib.py": f"slurm_*.py in lib/: {ON_DISK}",
     "runtime/on_nodes.py": "pyxis is a plugin of Slurm, and says so where it is missing",
     "job/attempt.py": IN_JOBS,
+    "job/need.py": IN_JOBS,
     "job/server.py": IN_JOBS,
     "job/slurm_calls.py": IN_JOBS,
     "job/slurm_job.py": IN_JOBS,
@@ -42,8 +43,8 @@ MAY_NAME_THEM = {
     "job/run.sh": IN_JOBS,
     "job/runtime_pyxis.sh": IN_JOBS,
     "job/server_container.sh": IN_JOBS,
+    "job/server_nodes.sh": IN_JOBS,
     "job/server_process.sh": IN_JOBS,
-    "job/server_pyxis.sh": IN_JOBS,
 }
 """Files that may name an executor in code, each with the reason. The shorter the better."""
 

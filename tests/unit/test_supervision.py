@@ -19,13 +19,14 @@ import pytest
 from snakeval.config.model import Config
 from snakeval.errors import InputError
 from snakeval.executors.local import server as local
-from snakeval.job import cancelled, server, supervise
+from snakeval.job import cancelled, need, server, slurm_job, supervise
 from snakeval.job.endpoint import answers, served_models
 from snakeval.job.lease import boot_id, born, holder_of, host_id
-from snakeval.job.supervise import Start, Supervisor
+from snakeval.job.supervise import Supervisor
 from snakeval.plan.server import MODEL, servers_of
 from snakeval.render.lib import write_library
 from snakeval.render.server import render
+from snakeval.run_folder import servers
 from snakeval.run_folder.layout import RunPaths, ServerPaths
 
 LONG_AGO = (1_000_000_000, 1_000_000_000)
@@ -75,83 +76,119 @@ def test_a_pid_that_is_another_programs_by_now_holds_nothing(paths: ServerPaths)
     with process("something else") as other:
         held(paths, other.pid, began="1")
         assert holder_of(paths.lease) is None
-        assert supervisor(paths).take()
+        assert supervisor(paths).lease.take()
 
 
 def test_a_supervisor_that_is_busy_for_long_is_not_taken_over(paths: ServerPaths) -> None:
     with process() as busy:
         held(paths, busy.pid, silent=True, began=born(busy.pid))
         assert holder_of(paths.lease)
-        assert not supervisor(paths).take()
+        assert not supervisor(paths).lease.take()
 
 
 def test_who_takes_over_a_killed_ones_server_leaves_no_address_of_it(paths: ServerPaths) -> None:
     paths.endpoint.write_text('{"url": "http://127.0.0.1:1"}')
     paths.stop.write_text("now")
-    assert supervisor(paths).take()
+    assert supervisor(paths).lease.take()
     assert not paths.endpoint.exists() and not paths.stop.exists()
 
 
 # --- who needs it -------------------------------------------------------------------------------
 
 
-def beat(paths: ServerPaths, *names: str, of: str = "") -> None:
-    """Signs of life of benchmarks, and of the Snakemake that has started them."""
+def driven(paths: ServerPaths, of: str = "", start: str = "s1") -> Path:
+    """A Snakemake that lives, by the heartbeat of the run that it drives."""
     run = RunPaths(paths.dir.parents[2] / of) if of else RunPaths(paths.dir.parents[1])
-    files = [run.task(name).lease / "beat" for name in names]
-    for file in (run.controller, *files):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            file.write_text('{"start": "s1"}')
-            os.utime(file, LONG_AGO)
-        else:
-            os.utime(file)
+    run.dir.mkdir(exist_ok=True)
+    run.controller.write_text(json.dumps({"start": start}))
+    return run.controller
 
 
 @pytest.mark.parametrize("elsewhere", ["", "2026-01-01-00-00-01-0123abce"])
-def test_a_benchmark_that_waits_for_its_turn_keeps_its_server(
+def test_while_snakemake_has_benchmarks_to_run_their_server_waits(
     paths: ServerPaths, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a judge whose benchmark waits while another one runs, of this model or of another
-    monkeypatch.setattr(supervise, "LOOK_ROUND", 0)
-    paths.tasks.write_text('{"start": "s1", "tasks": {"judged": "d"}}')
-    start = Start(paths.dir)
-    beat(paths, "other", of=elsewhere)
-    assert not start.is_at_work()  # a first look tells nothing
-    beat(paths, "other", of=elsewhere)
-    assert start.is_at_work()
-    # when nothing moves any more
-    assert not start.is_at_work()
-    # when Snakemake lives and nothing runs
-    beat(paths, of=elsewhere)
-    assert not start.is_at_work()
-    # when another start needs the server
-    paths.tasks.write_text('{"start": "s2", "tasks": {}}')
-    beat(paths, "other", of=elsewhere)
-    assert not start.is_at_work()
+    # given two benchmarks in a queue, of whatever run the Snakemake drives
+    monkeypatch.setattr(need, "LOOK_ROUND", 0)
+    paths.tasks.write_text('{"start": "s1", "tasks": {"a": "d", "b": "d"}}')
+    coming = need.Coming(paths.dir)
+    assert coming.queued() == 0  # nobody drives a run
+    controller = driven(paths, elsewhere)
+    assert coming.queued() == 2
+    # when one of them needs it no more
+    task = RunPaths(paths.dir.parents[1]).task("a")
+    task.dir.mkdir()
+    cancelled.mark(task.dir, "s1")
+    assert coming.queued() == 1
+    # when the Snakemake is silent
+    monkeypatch.setattr(need, "SILENCE", 0)
+    assert coming.queued() == 0
+    monkeypatch.undo()
+    # when another start drives
+    monkeypatch.setattr(need, "LOOK_ROUND", 0)
+    controller.write_text('{"start": "s2"}')
+    assert need.Coming(paths.dir).queued() == 0
 
 
-def test_a_start_at_work_is_no_idle_time(
+def test_without_snakemake_jobs_in_slurms_queue_keep_their_server(
+    paths: ServerPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a server that is a job, and benchmarks whose jobs wait
+    monkeypatch.setattr(need, "LOOK_ROUND", 0)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    paths.tasks.write_text('{"start": "s1", "tasks": {"a": "d", "b": "e"}}')
+    said: list[int | None] = [2, 1, None, 0, None]
+    asked: list[set[str]] = []
+
+    def waiting(names: set[str]) -> int | None:
+        asked.append(names)
+        return said.pop(0)
+
+    monkeypatch.setattr(slurm_job, "waiting", waiting)
+    coming = need.Coming(paths.dir)
+    # then they count, by their jobs' names; and where Slurm does not answer, nobody is gone
+    assert [coming.queued() for _ in range(5)] == [2, 1, 1, 0, 2]
+    assert asked[0] == {"a.d", "b.e"}
+
+
+def test_while_benchmarks_are_queued_no_idle_time_counts(
     paths: ServerPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervise, "TICK", 0.01)
     given = supervisor(paths)
     given.options.idle_timeout = 0.05
-    assert given.take()
-    looks = iter([True] * 20)
-    monkeypatch.setattr(given.latest, "is_at_work", lambda: next(looks, False))
+    assert given.lease.take()
+    looks = iter([6] * 20)
+    monkeypatch.setattr(given.coming, "queued", lambda: next(looks, 0))
+    seen = []
+    monkeypatch.setattr(given, "record", lambda state: seen.append(given.life["queued"]))
     with pytest.raises(supervise.Ended, match=r"idle for 0\.05 s"):
         given.watch()
     assert next(looks, None) is None
+    assert seen[0] == 6
+
+
+def test_status_says_what_an_idle_server_waits_for(paths: ServerPaths) -> None:
+    held(paths, os.getpid(), began=born(os.getpid()))
+    run = RunPaths(paths.dir.parents[1])
+    for life, words in {
+        (0, 6): "idle, waiting for 6 queued benchmarks",
+        (0, 1): "idle, waiting for 1 queued benchmark",
+        (2, 4): "up",
+        (0, 0): "up",
+    }.items():
+        record(paths, "up", users=life[0], queued=life[1])
+        (line,) = servers.told(run, lambda _: "")
+        assert line.startswith(f"server model: {words};")
 
 
 def test_a_benchmark_that_was_cancelled_before_it_ran_needs_no_server(paths: ServerPaths) -> None:
     task = RunPaths(paths.dir.parents[1]).task("t")
     task.dir.mkdir()
-    assert not supervise.is_done(task.dir, "d", "s1")
+    assert not need.is_done(task.dir, "d", "s1")
     cancelled.mark(task.dir, "s1")
-    assert supervise.is_done(task.dir, "d", "s1")
-    assert not supervise.is_done(task.dir, "d", "s2")
+    assert need.is_done(task.dir, "d", "s1")
+    assert not need.is_done(task.dir, "d", "s2")
 
 
 # --- what is said -------------------------------------------------------------------------------

@@ -244,7 +244,10 @@ class AuxiliaryDeployment(ServerDeployment):
     command_template: Script = Field(
         None, description="Shell command in which {key} stands for a key of this section."
     )
-    num_nodes: Positive = Field(1, description="Nodes of this server.")
+    num_nodes: Positive = Field(1, description="Nodes of this server, over all its instances.")
+    n_tasks: Positive | None = Field(
+        None, description="Tasks of this server over all its nodes; null: one on each node."
+    )
     num_instances: Positive = Field(1, description="Instances of this server.")
 
     @field_validator("env_prefix")

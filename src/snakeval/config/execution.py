@@ -230,10 +230,26 @@ class LocalExecution(Execution):
 
 
 class DeploymentTasks(Section):
-    n_tasks: Annotated[Positive | None, Ignored("use ntasks_per_node")] = None
+    n_tasks: Positive | None = Field(
+        None, description="Tasks of the server over all its nodes; null: one on each node."
+    )
     sbatch_extra_flags: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
         default_factory=dict,
         description="Flags of sbatch for the server's job, on top of the others (ours).",
+    )
+    cpus_per_gpu: Positive = Field(
+        8, description="CPUs of the server's job for each GPU, where it has no whole node (ours)."
+    )
+    mem_mb_per_gpu: Positive = Field(
+        60000,
+        description="Memory of the server's job in MB for each GPU, where it has no whole node "
+        "(ours).",
+    )
+    cpus: Positive | None = Field(
+        None, description="CPUs of the server's job on each node, in place of the above (ours)."
+    )
+    mem_mb: Positive | None = Field(
+        None, description="Memory of the server's job in MB on each node (ours)."
     )
 
 
@@ -268,8 +284,10 @@ class SlurmExecution(Execution):
         "Benchmarks take the profile's where neither is written.",
     )
     cpu_partition: str | None = Field(None, description="Partition of jobs without a GPU.")
-    num_nodes: Positive = Field(1, description="Nodes of one server instance.")
-    num_instances: Positive = Field(1, description="Server instances.")
+    num_nodes: Positive = Field(1, description="Nodes of the server, over all its instances.")
+    num_instances: Positive = Field(
+        1, description="Instances of the server, each on as many of the nodes."
+    )
     ntasks_per_node: Positive = Field(1, description="Slurm tasks per node.")
     gres: str | None = Field("gpu:8", description="Generic resources of the server's job.")
     gpus_per_node: Positive | None = Field(None, description="GPUs per node of the server's job.")
@@ -285,10 +303,11 @@ class SlurmExecution(Execution):
         description="For how long a controller of Slurm's that does not answer is tried again; no "
         "benchmark fails meanwhile (ours).",
     )
-    placement: Literal["separate", "colocated"] = Field(
-        "separate",
+    placement: Literal["auto", "separate", "colocated"] = Field(
+        "auto",
         description="Benchmarks of a deployed server: separate jobs, or steps inside the server's "
-        "allocation (ours).",
+        "allocation (colocated). auto: colocated where each would take a whole node, or a node of "
+        "the GPUs' partition (ours).",
     )
     subproject: Annotated[str | None, Ignored("folders are named after the run")] = None
     sbatch_comment: str | None = Field(None, description="Comment of the jobs.")

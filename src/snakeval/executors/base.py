@@ -162,6 +162,15 @@ class Executor:
         """The variables that jobs get whatever this machine has; None: they get this machine's."""
         return None
 
+    def remarks(
+        self, planned: Iterable[tuple[Run, Task]], defaults: Mapping[str, Resource]
+    ) -> Iterable[Problem]:
+        """What a dry run tells of how the planned benchmarks run, and what that costs.
+
+        defaults  the profile's `default-resources`
+        """
+        return ()
+
     # --- a real start ----------------------------------------------------------------------------
 
     def prepare(self, plugin: Any) -> None:

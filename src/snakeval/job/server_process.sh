@@ -8,6 +8,7 @@ launch() {
     local cache
     cache=$(hf_cache)
     [ -z "$cache" ] || export HF_HOME="$cache"
+    [ -z "${several:-}" ] || launch_on_nodes
     # shellcheck disable=SC2086 # a list of names
     launch_as PATH HF_HOME SNAKEVAL_HOST SNAKEVAL_PORT CUDA_VISIBLE_DEVICES NO_PROXY no_proxy \
         $ca_names -- "$(command -v bash)" -c "$(server_command)"
@@ -44,5 +45,6 @@ serve() {
     exit "$code"
 }
 
+start_proxy() { exec "$@" haproxy -f "$here/haproxy.cfg"; }
 address() { :; }
 sweep() { :; }

@@ -5,6 +5,7 @@ controller imports it.
 
     slurm_job.py deadline                        prints when this job's limit strikes, in seconds
     slurm_job.py ending --deadline S --lead S    prints `interrupted` or `cancelled`, and why
+    slurm_job.py addresses NODE...               prints their IPv4 addresses, with commas
     slurm_job.py requeue                         asks for another turn of this job
     slurm_job.py budget TASK_DIR DIGEST --limit S   prints the seconds left of max_walltime
 """
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import os
 import re
+import socket
 import sys
 import time
 from pathlib import Path
@@ -92,6 +94,41 @@ def node_address() -> str:
     return shown(name, "node").get("NodeAddr", "") if name else ""
 
 
+def addresses_of(nodes: list[str]) -> list[str]:
+    """The IPv4 address of each node that the others reach, in their order.
+
+    Raises ValueError with a sentence.
+    """
+    said = slurm_calls.ask(["scontrol", "--oneliner", "show", "node", ",".join(nodes)])
+    lines = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in said.splitlines()]
+    named = {line["NodeName"]: line.get("NodeAddr", "") for line in lines if line.get("NodeName")}
+    found = [_ipv4(named.get(node) or node) or _ipv4(node) for node in nodes]
+    outside = next((address for address in found if address), "")
+    here = os.environ.get("SLURMD_NODENAME", "")
+    for number, node in enumerate(nodes):
+        if not found[number] and node == here and outside:
+            found[number] = _towards(outside)  # its own name stands for a loopback address
+        if not found[number]:
+            raise ValueError(f"no IPv4 address of {node} is known that other nodes reach")
+    return found
+
+
+def _ipv4(name: str) -> str:
+    """Empty: none, or one that only the machine itself reaches."""
+    try:
+        address = socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
+    except (OSError, UnicodeError):
+        return ""
+    return "" if str(address).startswith("127.") else str(address)
+
+
+def _towards(address: str) -> str:
+    """This machine's own address on the way to another one; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 9))
+        return str(probe.getsockname()[0])
+
+
 def state_of(job: str) -> str | None:
     """A job's state in the queue; empty: Slurm does not have it any more; None: nobody knows."""
     try:
@@ -100,6 +137,17 @@ def state_of(job: str) -> str | None:
         ).strip()
     except slurm_calls.Failed as error:
         return "" if "Invalid job id" in str(error) else None
+
+
+def waiting(names: set[str]) -> int | None:
+    """How many of this user's jobs of such names have not begun; None: nobody knows."""
+    states = "--states=PENDING,CONFIGURING,SUSPENDED"
+    mine = f"--user={os.getuid()}"
+    try:
+        said = slurm_calls.ask(["squeue", "--all", "--noheader", mine, states, "--format=%j"])
+    except slurm_calls.Failed:
+        return None
+    return sum(line.strip() in names for line in said.splitlines())
 
 
 def requeue(job: str = "") -> str:
@@ -160,6 +208,15 @@ def print_deadline(_: argparse.Namespace) -> int:
     return 0
 
 
+def print_addresses(arguments: argparse.Namespace) -> int:
+    try:
+        print(",".join(addresses_of(arguments.nodes)))
+    except (slurm_calls.Failed, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def ask_for_requeue(_: argparse.Namespace) -> int:
     said = requeue()
     if said:
@@ -183,6 +240,9 @@ def parser() -> argparse.ArgumentParser:
     outer = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = outer.add_subparsers(required=True)
     commands.add_parser("deadline").set_defaults(run=print_deadline)
+    command = commands.add_parser("addresses")
+    command.add_argument("nodes", nargs="+")
+    command.set_defaults(run=print_addresses)
     commands.add_parser("requeue").set_defaults(run=ask_for_requeue)
     command = commands.add_parser("ending")
     command.add_argument("--deadline", type=lambda text: float(text) if text else None)

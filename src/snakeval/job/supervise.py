@@ -1,8 +1,8 @@
 """Keeps a model's server up while benchmarks need it, and takes it down then.
 
 Called by `server.sh` from the run folder's `lib/`; standard library only, Python 3.9 or newer.
-The server itself is `server.sh serve`: its stdin is a pipe that only this program writes to. When
-the pipe closes, however this program ended, the server ends.
+Its parts: `server_process` the server as a process, `need` who needs it, `supervisor_lease` one
+supervisor at a time.
 
 In the deployment's folder:
 
@@ -22,25 +22,23 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from . import cancelled, processes, slurm_job
-from .endpoint import answers, free_port, is_free, served_models
-from .files import keep_unreadable, now, objects_in, read_json, read_text, tail, write_atomically
-from .lease import BEAT, Owner, Watch, holder_of, mark_of, owner_of, this_process
-from .paths import ServerPaths, TaskPaths
+from . import processes, slurm_job
+from .endpoint import answers, is_free, served_models
+from .files import keep_unreadable, now, objects_in, read_json, read_text, write_atomically
+from .lease import this_process
+from .need import Coming, Users
+from .paths import ServerPaths
+from .server_process import CannotStart, ServerProcess
+from .supervisor_lease import SupervisorLease
 
 TICK = 0.5
-GRACE = 8.0
-"""Seconds that a server has to end; its own watchdog sends KILL after 5."""
 RESTARTS = 3
 OTHER_PORTS = 5
 """Free ports that somebody else may take before the server does."""
@@ -53,15 +51,8 @@ LOOK_AGAIN = 10.0
 """Seconds between two looks at the health of a server that was healthy."""
 FAILED_LOOKS = 6
 """So many of them in a row, and it hangs: it is started again."""
-LARGEST_LOG = 200_000_000
-KEPT_OF_LOG = 1_000_000
-"""Bytes of a server's log, and of its end that is kept when it has become larger."""
 LISTS_MODELS = 20.0
 """Seconds that a healthy server has to list its models."""
-LOOK_ROUND = 20.0
-"""Seconds between two looks at what the start does elsewhere; its signs of life come more often."""
-
-
 INSIST = "write target.api_endpoint.check_model: false"
 
 
@@ -74,73 +65,26 @@ class Ended(Exception):
         self.cause = cause
 
 
-class Users:
-    """Benchmarks that use the server: whose files were touched a short while ago."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._watch = Watch(trusting=True)
-
-    def now(self) -> list[str]:
-        try:
-            files = list(self._folder.iterdir())
-        except OSError:
-            return []
-        return sorted(file.name for file in self._watch.beating(files))
-
-
-class Start:
-    """The start that needs the server, as far as its run folders show it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._looked = float("-inf")
-        self._seen: dict[str, tuple[int, int] | None] = {}
-        self._at_work = False
-
-    def is_at_work(self) -> bool:
-        """Whether Snakemake lives and a benchmark of the start runs, of whatever model: one that
-        needs this server may be waiting for its turn."""
-        if time.monotonic() - self._looked >= LOOK_ROUND:
-            self._looked = time.monotonic()
-            self._at_work = self._look()
-        return self._at_work
-
-    def _look(self) -> bool:
-        start = read_json(ServerPaths(self._folder).tasks).get("start")
-        signs: dict[str, tuple[int, int] | None] = {}
-        for driven in self._folder.parents[2].glob("*/controller.json") if start else ():
-            if read_json(driven).get("start") == start:
-                for sign in (driven, *driven.parent.glob("*/lease/beat")):
-                    signs[str(sign)] = mark_of(sign)
-        before, self._seen = self._seen, signs
-        changed = {Path(name).name for name, _ in signs.items() - before.items()}
-        return bool(before) and changed == {"controller.json", "beat"}
-
-
 class Supervisor:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.here: Path = options.folder
         self.paths = ServerPaths(options.folder)
-        self.run: Path = options.folder.parents[1]
         self.users = Users(self.paths.users)
-        self.latest = Start(self.here)
-        self.server: subprocess.Popen[bytes] | None = None
-        self.lifeline: int | None = None
-        self.port = 0
-        self.host = "127.0.0.1"
+        self.coming = Coming(self.here)
+        self.server = ServerProcess(self.paths, options, self.say)
         self.deadline: float | None = None
-        self.log = self.paths.server_log
-        self.owner = this_process(
-            job=os.environ.get("SLURM_JOB_ID", ""),
-            digest=options.digest,
-            start=os.environ.get("SNAKEVAL_START", ""),
+        self.lease = SupervisorLease(
+            self.paths,
+            this_process(
+                job=os.environ.get("SLURM_JOB_ID", ""),
+                digest=options.digest,
+                start=os.environ.get("SNAKEVAL_START", ""),
+            ),
         )
         self.told: signal.Signals | None = None
         self.looked = float("-inf")
         self.failed_looks = 0
-        self.over = threading.Event()
         self.life: dict[str, Any] = {
             "started": now(),
             "ended": None,
@@ -154,60 +98,9 @@ class Supervisor:
             "seconds_to_healthy": [],
             "seconds_in_use": 0.0,
             "seconds_idle": 0.0,
+            "users": 0,
+            "queued": 0,
         }
-
-    # --- one supervisor at a time --------------------------------------------------------------
-
-    @property
-    def lease(self) -> Path:
-        return self.paths.lease
-
-    def take(self) -> bool:
-        """Takes the deployment; False when somebody else supervises it."""
-        for _ in range(3):
-            try:
-                self.lease.mkdir(parents=True)
-            except FileExistsError:
-                found = owner_of(self.lease)
-                if holder_of(self.lease):
-                    return False
-                if found:
-                    self.bury(found)
-                continue
-            # Before it can be seen that somebody supervises: they are of an earlier one.
-            self.paths.stop.unlink(missing_ok=True)
-            self.paths.endpoint.unlink(missing_ok=True)
-            write_atomically(self.lease / "owner", self.owner)
-            (self.lease / "beat").touch()
-            threading.Thread(target=self.keep_beating, daemon=True).start()
-            return True
-        return False
-
-    def bury(self, dead: Owner) -> None:
-        """Removes a lease whose owner was found dead; of two that try, one gets it."""
-        grave = self.lease.with_name(f".lease.{platform.node()}.{os.getpid()}")
-        with contextlib.suppress(OSError):
-            self.lease.rename(grave)
-            if owner_of(grave) != dead:  # somebody else was faster, and this is the new one
-                grave.rename(self.lease)
-                return
-            shutil.rmtree(grave)
-
-    @property
-    def holds(self) -> bool:
-        return read_text(self.lease / "owner") == self.owner.strip()
-
-    def keep_beating(self) -> None:
-        """Also while this program waits for an engine, or for its server's end."""
-        while not self.over.wait(BEAT):
-            with contextlib.suppress(OSError):
-                if self.holds:
-                    os.utime(self.lease / "beat")
-
-    def beat(self) -> None:
-        """Raises Ended where another one has taken over."""
-        if not self.holds:
-            raise Ended("lost", "was suspended for so long that another one has taken over")
 
     # --- the record ------------------------------------------------------------------------------
 
@@ -229,120 +122,23 @@ class Supervisor:
         with contextlib.suppress(OSError):
             print(f"{time.strftime('%H:%M:%S')} {self.here.name}: {text}", flush=True)
 
-    # --- the server ------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        self.life["loads"] += 1
-        number = 1 + sum(1 for _ in self.paths.logs.glob("server.*.log"))
-        self.log = self.paths.logs / f"server.{number}.log"
-        self.port = self.options.port if self.options.fixed_port else free_port(self.host)
-        if self.options.fixed_port and self.options.own_network and not is_free(self.port):
-            raise Ended(
-                "failed",
-                f"port {self.port} is taken on {platform.node()}: free it, or leave "
-                "deployment.port out and a free one is chosen",
-            )
-        reading, writing = os.pipe()
-        # Appended to, so that it can be cut while it is written.
-        with self.log.open("ab") as log:
-            self.server = subprocess.Popen(
-                ["bash", str(self.paths.script), "serve"],
-                stdin=reading,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={
-                    **os.environ,
-                    processes.MARK: str(self.here),
-                    "SNAKEVAL_PORT": str(self.port),
-                    "SNAKEVAL_ADDRESS": self.host,
-                },
-                start_new_session=True,
-            )
-        os.close(reading)
-        self.lifeline = writing
-        link = self.paths.server_log
-        with contextlib.suppress(OSError):
-            link.unlink(missing_ok=True)
-            link.symlink_to(self.log.name)
-        self.say(f"starting the server (log: {self.log})")
-
-    def stop(self) -> None:
-        """Ends the server, and proves it."""
-        self.paths.endpoint.unlink(missing_ok=True)
-        if self.lifeline is not None:
-            os.close(self.lifeline)
-            self.lifeline = None
-        if self.server is None:
-            return
-        try:
-            self.server.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.server.pid, signal.SIGKILL)
-            self.server.wait()
-        self.sweep()
-        self.server = None
-        self.end_what_is_left()
-
-    def end_what_is_left(self) -> None:
-        """What a server has left in sessions of its own, or a killed supervisor's server."""
-        killed = processes.end(self.here)
-        if killed:
-            self.say(f"{killed} more processes of the server were ended")
-
-    def sweep(self) -> None:
-        """Removes what an engine, or a service, still has of it."""
-        swept = subprocess.run(
-            ["bash", str(self.paths.script), "sweep"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            check=False,
-        )
-        if swept.returncode and swept.stdout.strip():
-            self.say(f"something may be left: {swept.stdout.strip()}")
-
-    def ended(self) -> int | None:
-        """The server's exit code once it has ended by itself."""
-        return self.server.poll() if self.server else None
-
-    def last_lines(self) -> str:
-        return tail(self.log)
-
-    def base_url(self) -> str | None:
-        """The server's address, as far as it is known: an engine says it after the start."""
-        if self.options.own_network:
-            return f"http://{self.host}:{self.port}"
-        answer = subprocess.run(
-            ["bash", str(self.paths.script), "address"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            check=False,
-        )
-        address = answer.stdout.split()
-        if not address:
-            return None
-        return address[0] if "://" in address[0] else f"http://{address[0]}"
-
     def until_healthy(self) -> bool:
         """Waits for health; False when the server has ended before. Raises Ended."""
         began = time.monotonic()
         url = None
         stranger = ""
         while True:
-            code = self.ended()
+            code = self.server.ended()
             if code is not None:
                 return False
-            url = url or self.base_url()
+            url = url or self.server.base_url()
             if url and answers(url + self.options.health, self.options.key):
-                if self.is_own_listener():
+                if self.server.is_own_listener():
                     break
+                port = self.server.port
                 if not stranger:
-                    self.say(f"what answers at port {self.port} is not this server; waiting for it")
-                stranger = f"; what answers at port {self.port} is another process"
+                    self.say(f"what answers at port {port} is not this server; waiting for it")
+                stranger = f"; what answers at port {port} is another process"
             waited = time.monotonic() - began
             if waited > self.options.ready_timeout:
                 raise Ended(
@@ -352,9 +148,9 @@ class Supervisor:
                 )
             self.check_requests()
             self.check_tasks(self.users.now())
-            self.beat()
+            self.check_lease()
             time.sleep(TICK)
-        if self.ended() is not None:
+        if self.server.ended() is not None:
             return False  # somebody else has answered at its port
         self.check_name(url)
         self.life["seconds_to_healthy"].append(round(time.monotonic() - began, 1))
@@ -374,14 +170,6 @@ class Supervisor:
             f"healthy after {time.monotonic() - began:.1f} s: {url} serves {self.options.model}"
         )
         return True
-
-    def is_own_listener(self) -> bool:
-        """Whether what answers at the port is this server, and not somebody who was there first.
-        An engine's port is the container's own."""
-        if not self.options.own_network:
-            return True
-        own = processes.of_server(self.here)
-        return processes.all_listeners_are(own, self.port) is not False
 
     def check_name(self, url: str) -> None:
         """Another model's scores under this one's name would be false. Raises Ended."""
@@ -404,7 +192,7 @@ class Supervisor:
                 return served_models(url, self.options.key)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 why = error
-            if time.monotonic() > deadline or self.ended() is not None:
+            if time.monotonic() > deadline or self.server.ended() is not None:
                 raise Ended(
                     "failed",
                     f"the server does not say which models it serves ({why}): if it cannot, "
@@ -414,6 +202,11 @@ class Supervisor:
             time.sleep(TICK)
 
     # --- when it is over -------------------------------------------------------------------------
+
+    def check_lease(self) -> None:
+        """Raises Ended where another one has taken over."""
+        if not self.lease.holds:
+            raise Ended("lost", "was suspended for so long that another one has taken over")
 
     def check_requests(self) -> None:
         """Raises Ended where somebody asks for the end."""
@@ -439,12 +232,7 @@ class Supervisor:
         their last attempt of this start."""
         if in_use or not os.environ.get("SNAKEVAL_START"):
             return  # started by hand: it ends by hand, or when it is idle
-        wanted = read_json(self.paths.tasks)
-        tasks = wanted.get("tasks")
-        if tasks and all(
-            is_done(self.run / name, digest, str(wanted.get("start")))
-            for name, digest in tasks.items()
-        ):
+        if read_json(self.paths.tasks).get("tasks") and not self.coming.unfinished():
             raise Ended("stopped", UNUSED)
 
     def starts(self) -> set[str]:
@@ -456,25 +244,11 @@ class Supervisor:
         if time.monotonic() - self.looked < LOOK_AGAIN:
             return False
         self.looked = time.monotonic()
-        self.cut_log()
-        url = self.base_url()
+        self.server.cut_log()
+        url = self.server.base_url()
         healthy = url is not None and answers(url + self.options.health, self.options.key)
         self.failed_looks = 0 if healthy else self.failed_looks + 1
         return self.failed_looks >= FAILED_LOOKS
-
-    def cut_log(self) -> None:
-        """Keeps a log from filling the disk: of one that is too large its end stays."""
-        with contextlib.suppress(OSError):
-            size = self.log.stat().st_size
-            if size <= LARGEST_LOG:
-                return
-            with self.log.open("r+b") as log:
-                log.seek(-KEPT_OF_LOG, os.SEEK_END)
-                end = log.read()
-                log.truncate(0)
-            with self.log.open("ab") as log:
-                log.write(f"[snakeval: {size - len(end)} bytes before this were cut]\n".encode())
-                log.write(end)
 
     def watch(self) -> None:
         """Returns when the server has ended by itself, or hangs. Raises Ended."""
@@ -482,20 +256,23 @@ class Supervisor:
         self.looked, self.failed_looks = last, 0
         starts = self.starts()
         recorded = healthy = last
-        while self.ended() is None:
+        while self.server.ended() is None:
             time.sleep(TICK)
             moment = time.monotonic()
             in_use = self.users.now()
-            if in_use or starts != (starts := self.starts()) or self.latest.is_at_work():
+            queued = self.coming.queued()
+            if in_use or starts != (starts := self.starts()) or queued:
                 last_used = moment
+            before = self.life["users"], self.life["queued"]
+            self.life.update(users=len(in_use), queued=queued)
             self.life["seconds_in_use" if in_use else "seconds_idle"] += moment - last
             last = moment
-            if moment - recorded > 10:
+            if moment - recorded > 10 or before != (len(in_use), queued):
                 recorded = moment
                 self.record("up")
             if moment - healthy > STABLE:
                 self.recent = 0
-            self.beat()
+            self.check_lease()
             self.check_tasks(in_use)
             self.check_requests()
             if self.hangs():
@@ -508,25 +285,26 @@ class Supervisor:
         self.recent = 0
         other_ports = OTHER_PORTS
         if self.options.reach == "nodes":
-            self.host = self.reachable()
+            self.server.host = self.reachable()
         self.check_tasks(self.users.now())  # a requeued job may come back too late
-        self.sweep()
-        self.end_what_is_left()
+        self.server.sweep()
+        self.server.end_what_is_left()
         while True:
-            self.start()
+            self.life["loads"] += 1
+            self.server.start()
             self.record("starting")
             was_healthy = self.until_healthy()
             if was_healthy:
                 self.watch()
-            code = self.ended()
+            code = self.server.ended()
             how = f"ended with exit code {code}"
             if was_healthy and code is None:
                 how = f"did not answer {FAILED_LOOKS} times in a row"
-            said = self.last_lines()
-            self.stop()
-            if not was_healthy and other_ports and self.lost_its_port():
+            said = self.server.last_lines()
+            self.server.stop()
+            if not was_healthy and other_ports and self.server.lost_its_port():
                 other_ports -= 1
-                self.say(f"port {self.port} was taken meanwhile; another one is tried")
+                self.say(f"port {self.server.port} was taken meanwhile; another one is tried")
                 continue
             if not was_healthy and not self.life["seconds_to_healthy"]:
                 raise Ended(
@@ -543,11 +321,6 @@ class Supervisor:
                 f"the server {how}; it is started again "
                 f"({self.recent} of {RESTARTS}). Its last lines:\n{said}"
             )
-
-    def lost_its_port(self) -> bool:
-        """Whether somebody has taken the free port before the server did."""
-        own = self.options.own_network and not self.options.fixed_port
-        return bool(own) and not is_free(self.port, self.host)
 
     def reachable(self) -> str:
         """This node's address in the cluster's network. Raises Ended."""
@@ -570,11 +343,8 @@ class Supervisor:
     def supervise(self) -> int:
         self.paths.logs.mkdir(parents=True, exist_ok=True)
         self.paths.users.mkdir(exist_ok=True)
-        if not self.take():
-            self.say(
-                "is supervised already: "
-                + " ".join((read_text(self.lease / "owner") or "").split("\n")[:2])
-            )
+        if not self.lease.take():
+            self.say(f"is supervised already: {self.lease.holder()}")
             return 0
         signals = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
         if self.life["job"]:
@@ -589,21 +359,22 @@ class Supervisor:
             self.work()
         except Ended as end:
             state, cause = end.state, end.cause
+        except CannotStart as error:
+            cause = str(error)
         except OSError as error:
             cause = f"the supervisor: {error.strerror}: {error.filename}"
         finally:
-            said = self.last_lines() if state == "failed" else ""
+            said = self.server.last_lines() if state == "failed" else ""
             if state == "lost":
-                if self.lifeline is not None:
-                    os.close(self.lifeline)
+                self.server.let_go()
             else:
                 with contextlib.suppress(OSError):
-                    self.stop()
+                    self.server.stop()
                 self.life["ended"] = now()
                 if state == "failed" and said:
-                    cause = f"{cause}; its last lines ({self.log.name}):\n{said}"
+                    cause = f"{cause}; its last lines ({self.server.log.name}):\n{said}"
                 self.record(state, cause)
-                self.release()
+                self.lease.release()
         if state == "requeued":
             self.come_back()
         self.say(f"{state}: {cause}")
@@ -611,28 +382,6 @@ class Supervisor:
 
     def on_signal(self, number: int, _: Any) -> None:
         self.told = signal.Signals(number)
-
-    def release(self) -> None:
-        self.over.set()
-        if self.holds:
-            for name in ("owner", "beat"):
-                (self.lease / name).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self.lease.rmdir()
-
-
-def is_done(task: Path, digest: str, start: str) -> bool:
-    """Whether a benchmark is published, or will not be tried again in this start."""
-    if TaskPaths(task).complete(digest).exists():
-        return True
-    if cancelled.marked(task, start):
-        return True  # a person has cancelled it before it ran
-    record = read_json(TaskPaths(task).status)
-    last = (record.get("attempts") or [{}])[-1]
-    if (last.get("digest"), last.get("start")) != (digest, start):
-        return False
-    state = last.get("state")
-    return state == "cancelled" or (state == "failed" and bool(last.get("last")))
 
 
 def parser() -> argparse.ArgumentParser:

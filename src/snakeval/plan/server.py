@@ -97,6 +97,8 @@ class Server:
     nodes: int = 1
     """Of each instance."""
     instances: int = 1
+    tasks: int = 0
+    """Of each instance, over its nodes; 0: one on each."""
     proxy: Proxy = field(default_factory=Proxy)
     """In front of several instances."""
     check_model: bool = True
@@ -191,11 +193,36 @@ def _shape(config: Config, given: ServerDeployment) -> dict[str, Any]:
     """Nodes, instances, and the proxy in front of them."""
     execution = config.execution
     wanted: Any = given if isinstance(given, AuxiliaryDeployment) else execution
-    nodes, instances = getattr(wanted, "num_nodes", 1), getattr(wanted, "num_instances", 1)
+    total, instances = getattr(wanted, "num_nodes", 1), getattr(wanted, "num_instances", 1)
     if given.multiple_instances and instances == 1:  # the older way to say it: one on each node
-        nodes, instances = 1, nodes
-    proxy = getattr(execution, "proxy", Proxy())
-    return {"nodes": nodes, "instances": instances, "proxy": proxy}
+        instances = total
+    tasks = _tasks(config, given)
+    return {
+        "nodes": max(1, total // instances),
+        "instances": instances,
+        "tasks": (tasks or 0) // instances,
+        "proxy": getattr(execution, "proxy", Proxy()),
+    }
+
+
+def _tasks(config: Config, given: ServerDeployment) -> int | None:
+    """Tasks of a server over all its nodes; None: one on each."""
+    owner = given if isinstance(given, AuxiliaryDeployment) else config.execution
+    held = owner if owner is given else getattr(owner, "deployment", None)
+    return getattr(held, "n_tasks", None)
+
+
+def undivided(config: Config, name: str) -> str:
+    """What of a server's nodes or tasks cannot be shared out among its instances; in words."""
+    given = config.deployment if name == MODEL else config.auxiliary_deployments[name]
+    assert isinstance(given, ServerDeployment)
+    wanted: Any = given if isinstance(given, AuxiliaryDeployment) else config.execution
+    instances = getattr(wanted, "num_instances", 1)
+    totals = {"num_nodes": getattr(wanted, "num_nodes", 1), "n_tasks": _tasks(config, given)}
+    for key, number in totals.items():
+        if number and number % instances:
+            return f"{key}: {number} is not to be divided by num_instances: {instances}"
+    return ""
 
 
 def _several(config: Config, given: ServerDeployment) -> str:

@@ -19,6 +19,8 @@ BODIES = {
     "apptainer": ("server_process.sh", "server_apptainer.sh"),
     "pyxis": ("server_process.sh", "server_pyxis.sh"),
 }
+ON_NODES = ("process", "pyxis")
+"""Runtimes that can serve from several nodes of a Slurm job."""
 """How the server runs, by runtime; else in a container of an engine."""
 
 
@@ -39,6 +41,8 @@ def render(
     body     the bash that starts and ends the server; None: the runtime's
     """
     bodies = BODIES.get(runtime, ("server_container.sh",))
+    if server.nodes * server.instances > 1 and runtime in ON_NODES:
+        bodies = (*bodies, "server_nodes.sh")
     wanted = [server.key_name] if server.key_name else []
     return "\n".join(
         [
@@ -117,9 +121,13 @@ def _port(server: Server, runtime: str) -> str:
 
 def _several(server: Server, runtime: str) -> dict[str, str]:
     """Settings of the runtime that can serve from several nodes."""
-    if runtime != "pyxis":
+    if runtime not in ON_NODES:
         return {}
+    if server.nodes * server.instances == 1:
+        return {"several": ""}
     return {
+        "several": server.several or "yes",
+        "tasks": str(server.tasks or server.nodes),
         "nodes": str(server.nodes),
         "instances": str(server.instances),
         "ray": "yes" if server.type == "vllm_ray" else "no",

@@ -121,7 +121,7 @@ def told(run: RunPaths, left_over: Callable[[ServerPaths], str]) -> list[str]:
         if not record:
             continue
         cost = cost_of(paths)
-        state = record.get("state") if supervisor_of(paths) else _ended(record)
+        state = _now(record) if supervisor_of(paths) else _ended(record)
         if left := left_over(paths):
             state = f"{state}; {left} is still there, and costs: `snakemake kill` deletes it"
         waited = ", ".join(f"{seconds:g} s" for seconds in cost["seconds_to_healthy"])
@@ -132,6 +132,15 @@ def told(run: RunPaths, left_over: Callable[[ServerPaths], str]) -> list[str]:
             f"{cost['restarts']}"
         )
     return lines
+
+
+def _now(record: dict[str, Any]) -> str:
+    """The state of a server that is supervised."""
+    life = (objects_in(record, "lives") or [{}])[-1]
+    queued = life.get("queued")
+    if record.get("state") != "up" or life.get("users") or not queued:
+        return str(record.get("state"))
+    return f"idle, waiting for {queued} queued benchmark{'s' if queued > 1 else ''}"
 
 
 def _ended(record: dict[str, Any]) -> str:

@@ -17,7 +17,9 @@ def tell(start: ThisStart) -> None:
     start.log.info("`snakemake show_config` (same flags) shows every task's image and command.")
     if start.pending:
         start.log.info(f"to be evaluated: {_named(start.pending, len(start.runs) > 1)}")
-    for problem in [*checks.against(start), *server_jobs.unfit(start)]:
+    planned = [(run, task) for run in start.runs for task in start.pending_of(run)]
+    remarks = start.executor.remarks(planned, start.profile.defaults)
+    for problem in [*checks.against(start), *server_jobs.unfit(start), *remarks]:
         verdict = "" if problem.warning else "a real start would be refused: "
         start.log.warning(f"{verdict}{problem}")
 

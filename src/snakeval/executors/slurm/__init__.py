@@ -2,19 +2,21 @@
 
 Its own: `queue` what Slurm says about jobs; `nodes` what a job on a node sees; `submit` and
 `submission` submit the scripts and follow their jobs, `contact` is whether Slurm answers meanwhile;
-`header` is what the scripts begin with; `steps` benchmarks inside a server's job; `server_job` the
+`header` is what the scripts begin with; `steps` benchmarks inside a server's job, and
+`placement` which ones; `server_job` the
 job that a server is. How Slurm is asked, by whomever, is `snakeval/job/slurm_calls.py`; what a job
 itself knows about Slurm is `snakeval/job/slurm_job.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from snakeval.executors import base
 
 if TYPE_CHECKING:
+    from snakeval.errors import Problem
     from snakeval.plan.run import Run, Task
     from snakeval.run_folder.jobs import Job
     from snakeval.run_folder.layout import RunPaths, TaskPaths
@@ -27,6 +29,13 @@ class Executor(base.Executor):
         from snakeval.executors.slurm.resources import resources_of
 
         return resources_of(run, task)
+
+    def remarks(
+        self, planned: Iterable[tuple[Run, Task]], defaults: Mapping[str, base.Resource]
+    ) -> Iterable[Problem]:
+        from snakeval.executors.slurm.placement import remarks
+
+        return remarks(planned, defaults.get("runtime"))
 
     def prepare(self, plugin: Any) -> None:
         from snakeval.executors.slurm.submission import Submission

@@ -117,6 +117,17 @@ def extra_flags(flags: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
+def flag_names(flags: Mapping[str, Any]) -> list[str]:
+    """The names of those of the extra flags that are not left out, as sbatch has them."""
+    kept = [name for name, value in flags.items() if value is not None and value is not False]
+    return [str(name).lstrip("-").replace("_", "-") for name in kept]
+
+
+def asks_for_whole_nodes(flags: Mapping[str, Any]) -> bool:
+    """Whether extra flags of sbatch have `exclusive`."""
+    return "exclusive" in flag_names(flags)
+
+
 def owned_flags(flags: Mapping[str, Any]) -> dict[str, str | None]:
     """Those of the extra flags that are not the user's to set, and the key that sets them."""
     names = {name: str(name).lstrip("-").replace("_", "-") for name in flags}

@@ -24,8 +24,8 @@ from snakeval.executors.slurm.server_job import batch_script, described
 from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
 from snakeval.job.files import make_executable, objects_in, write_atomically
 from snakeval.plan.run import Run
-from snakeval.plan.server import Server
-from snakeval.render.server import render
+from snakeval.plan.server import Server, undivided
+from snakeval.render.server import ON_NODES, render
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.jobs import note, noted
 from snakeval.run_folder.layout import ServerPaths
@@ -43,24 +43,29 @@ class Servers(base.Servers):
 
     def check(self, run: Run, server: Server, runtime: str) -> Iterable[Problem]:
         """What Slurm itself refuses is told with the benchmarks' jobs (`slurm/start.py`)."""
-        if server.nodes * server.instances > 1 and runtime != "pyxis":
+        if server.nodes * server.instances > 1 and runtime not in ON_NODES:
             yield Problem(
                 run.place(*server.keys),
                 f"`{server.several}` asks for several nodes, which {runtime} does not serve from",
-                "use pyxis (container_runtime='pyxis' in the profile's default-resources), or one "
-                "node",
+                "use pyxis or process (container_runtime in the profile's default-resources), or "
+                "one node",
             )
-        if server.instances > 1 and not server.proxy.image:
+        if unshared := undivided(run.config, server.name):
+            yield Problem(
+                run.place(*server.keys),
+                unshared,
+                "num_nodes and n_tasks are totals, which all instances share alike",
+            )
+        if server.instances > 1 and runtime == "pyxis" and not server.proxy.image:
             yield Problem(
                 run.place("execution", "proxy", "image"),
                 "is missing: several instances need a proxy in front of them",
                 "write an image of haproxy",
             )
-        if server.several:
+        if server.several and runtime == "pyxis":
             yield Problem(
                 run.place(*server.keys),
-                f"`{server.several}` asks for several nodes or instances, which was not tried: the "
-                "script is rendered as the NeMo Evaluator Launcher does, and no more is known",
+                f"`{server.several}` in containers of pyxis was not tried (as processes it was)",
                 f"look at deployments/{server.name}/ in the run folder, and watch the first start",
                 warning=True,
             )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
 from snakeval.config.execution import SlurmExecution
 from snakeval.executors.slurm.header import header
 from snakeval.executors.slurm.resources import (
+    asks_for_whole_nodes,
     extra_flags,
+    flag_names,
     lead,
     notation,
     seconds,
@@ -38,6 +41,7 @@ def described(run: Run, server: Server, defaults: Mapping[str, int | str]) -> li
         shape = [f"--nodes={server.nodes * server.instances}", f"--ntasks-per-node={tasks}"]
         if execution.gpus_per_node and _wants_gpus(server):
             shape.append(f"--gpus-per-node={execution.gpus_per_node}")
+        shape += _cpus_and_memory(run, server, extra)
     if gres := _gres(run, server):
         shape.append(f"--gres={gres}")
     return [
@@ -52,6 +56,35 @@ def described(run: Run, server: Server, defaults: Mapping[str, int | str]) -> li
         ["--open-mode=append"],
         [f"--signal=B:USR1@{lead(limit)}"],
     ]
+
+
+def _cpus_and_memory(run: Run, server: Server, extra: Mapping[str, object]) -> list[str]:
+    """What a server's processes need of a node; not a benchmark's `mem_mb` of the profile.
+
+    extra  flags of sbatch that the config has; they win
+    """
+    execution = run.config.execution
+    if not isinstance(execution, SlurmExecution):
+        return []
+    own, gpus, flags = execution.deployment, gpus_asked(run, server), set(flag_names(extra))
+    whole = asks_for_whole_nodes(extra)
+    cpus = own.cpus or (0 if whole else gpus * own.cpus_per_gpu)
+    memory = own.mem_mb or (0 if whole else gpus * own.mem_mb_per_gpu)
+    found = []
+    if cpus and not flags & {"cpus-per-task", "cpus-per-gpu", "c"}:
+        found.append(f"--cpus-per-task={max(1, cpus // execution.ntasks_per_node)}")
+    if (memory or whole) and not flags & {"mem", "mem-per-cpu", "mem-per-gpu"}:
+        found.append(f"--mem={memory}")  # 0: all of the node's
+    return found
+
+
+def gpus_asked(run: Run, server: Server) -> int:
+    """GPUs that the server's job asks for on each node."""
+    execution = run.config.execution
+    if isinstance(execution, SlurmExecution) and execution.gpus_per_node and _wants_gpus(server):
+        return execution.gpus_per_node
+    counted = re.findall(r"gpu(?::[^:,(]+)*?(?::(\d+))?(?=[,(]|$)", _gres(run, server))
+    return sum(int(count or 1) for count in counted)
 
 
 def _wants_gpus(server: Server) -> bool:

@@ -10,9 +10,9 @@ from snakeval.errors import InputError, Problem
 from snakeval.executors import base
 from snakeval.executors.profile import DEFAULT_RUNTIME
 from snakeval.executors.slurm import checks, nodes, queue, scripts
+from snakeval.executors.slurm.placement import hosting, remarks
 from snakeval.executors.slurm.resources import controller_patience
 from snakeval.executors.slurm.server_job import described
-from snakeval.executors.slurm.steps import hosting
 from snakeval.executors.slurm.submission import Followed, Submission, command_words
 from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
 from snakeval.job.files import mapping_in, read_json
@@ -39,11 +39,12 @@ class Start(base.Start):
         if shutil.which("sbatch") is None:
             return [checks.NO_SBATCH]
         try:
-            return checks.flags(self._runs) + queue.until_answered(
-                self._refusals, self._executor.logger.warning
-            )
+            refused = queue.until_answered(self._refusals, self._executor.logger.warning)
         except NoAnswer as error:
             return [checks.silent(error)]
+        planned = [(each.run, each.task) for each in self._followed.values()]
+        told = remarks(planned, self._defaults.get("runtime"))
+        return [*checks.flags(self._runs), *refused, *told]
 
     def _refusals(self) -> list[Problem]:
         """What Slurm says to the jobs. Raises NoAnswer."""

@@ -1,4 +1,4 @@
-"""Benchmarks inside their server's allocation: steps of its job (`execution.placement: colocated`).
+"""Benchmarks inside their server's allocation: steps of its job (which ones: `placement.py`).
 
 For clusters that give whole nodes with GPUs only. The step is an `srun` in a session of its own: it
 goes on when the controller dies, as a job would.
@@ -19,15 +19,6 @@ from snakeval.job import slurm_job
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import ServerPaths
-
-
-def hosting(run: Run, task: Task) -> ServerPaths | None:
-    """The deployment in whose allocation a benchmark runs; None: it is a job of its own."""
-    execution = run.config.execution
-    if isinstance(execution, SlurmExecution) and execution.placement == "colocated":
-        ours = [name for name in task.servers if not run.servers[name].hosted_by]
-        return next((run.paths.server(name) for name in ours), None)
-    return None
 
 
 class Step:

@@ -34,8 +34,9 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakeval.executors.slurm import queue, scripts
 from snakeval.executors.slurm import server as servers
 from snakeval.executors.slurm.contact import Contact
+from snakeval.executors.slurm.placement import hosting
 from snakeval.executors.slurm.resources import NAME, max_walltime
-from snakeval.executors.slurm.steps import Step, hosting, log_of
+from snakeval.executors.slurm.steps import Step, log_of
 from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
 from snakeval.job import attempt, cancelled, slurm_calls, slurm_job
 from snakeval.job.files import read_json
