@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from snakeval.plan.run import Task
-from snakeval.start import checks, server_jobs
+from snakeval.start import checks, forecast, server_jobs
 from snakeval.start.this_start import ThisStart
 
 SHOWN = 20
@@ -17,6 +17,8 @@ def tell(start: ThisStart) -> None:
     start.log.info("`snakemake show_config` (same flags) shows every task's image and command.")
     if start.pending:
         start.log.info(f"to be evaluated: {_named(start.pending, len(start.runs) > 1)}")
+    for line, is_warning in forecast.tell(start.runs, start.pending):
+        (start.log.warning if is_warning else start.log.info)(line)
     planned = [(run, task) for run in start.runs for task in start.pending_of(run)]
     remarks = start.executor.remarks(planned, start.profile.defaults)
     for problem in [*checks.against(start), *server_jobs.unfit(start), *remarks]:

@@ -14,7 +14,7 @@ from snakeval.plan.pending import pending_tasks
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder import servers
 from snakeval.run_folder.controller import Hold
-from snakeval.start import gpus, server_jobs
+from snakeval.start import forecast, gpus, server_jobs
 from snakeval.start import snakemake_internals as snakemake
 from snakeval.start.begin import begin
 from snakeval.start.this_start import ThisStart
@@ -41,6 +41,8 @@ def before_the_first_job(workflow: Any, runs: Sequence[Run], as_job: bool) -> li
     start = real_start(workflow, runs, planned)
     part = _part_of_executor(workflow, start, planned)
     holds = begin(start, [*part.check(), *server_jobs.unfit(start)])
+    for line, is_warning in forecast.tell(start.runs, start.pending):
+        (start.log.warning if is_warning else start.log.info)(line)
     _count_servers_that_are_up(start)
     part.look()
     part.begin()
