@@ -19,6 +19,7 @@ from snakeval.job.text import plain
 from snakeval.plan.make import config_of_run
 from snakeval.plan.run import Run
 from snakeval.run_folder.layout import RunPaths, runs_in
+from snakeval.runs.find import latest
 
 
 def main() -> int:
@@ -48,7 +49,7 @@ def chosen(arguments: argparse.Namespace) -> list[RunPaths]:
                 )
             ]
         )
-    return here[-1:]
+    return latest(here)
 
 
 def settings(arguments: argparse.Namespace, paths: RunPaths) -> Config:

@@ -226,6 +226,9 @@ class TaskEntry(Section):
     """One entry of `evaluation.tasks`."""
 
     name: str = Field(description="`task` or `harness.task`.")
+    label: str | None = Field(
+        None, description="What it is called in tables, instead of name and parameters (ours)."
+    )
     container: Image | None = Field(None, description="Image to use instead of the harness's own.")
     endpoint_type: EndpointType | None = Field(
         None, description="Overrides what the catalogue says the benchmark needs."

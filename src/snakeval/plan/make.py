@@ -35,6 +35,7 @@ from snakeval.plan.identity import (
     run_identity,
     without_files,
 )
+from snakeval.plan.labels import labelled
 from snakeval.plan.run import PATHS_OF_TYPES, Endpoint, Keys, Run, Task
 from snakeval.plan.server import MODEL, Server, hf_home_of, servers_of
 from snakeval.run_folder import forms
@@ -209,7 +210,7 @@ def _run_at(
     problems += _repeated(drafts)
     if problems:
         raise InputError(problems)
-    tasks = _named(drafts, paths)
+    tasks = labelled(_named(drafts, paths))
     picked = {}
     for key in ("tasks", "fresh"):
         with told(problems):
@@ -322,6 +323,7 @@ def _task(
         resources=entry.resources,
         paths=TaskPaths(Path()),
         number=number,
+        label=entry.label or "",
         place=loaded.where,
         env_keys={name: (*keys, "env_vars", name) for keys, level in levels for name in level},
         identity=identity,

@@ -83,6 +83,8 @@ class Task:
     place: Callable[..., str] = field(repr=False)
     env_keys: dict[str, Keys] = field(repr=False, default_factory=dict)
     identity: dict[str, Any] = field(repr=False, default_factory=dict)
+    label: str = ""
+    """What it is called where people read."""
     hf_home: str = ""
     """The Hugging Face cache, as `hf_home_of` has it."""
     umask: str = ""

@@ -286,17 +286,21 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
     from snakeval.terminal import Terminal
 
     table = Table(
-        title=f"{run.paths.id}: {found[0]['model']}" if found else run.paths.id,
+        title=": ".join(
+            filter(None, [run.paths.id, run.config.name, found[0]["model"] if found else None])
+        ),
         title_justify="left",
     )
     for heading in ("task", "metric", "score", "stderr", "samples"):
         table.add_column(
             heading, justify="right" if heading in ("score", "stderr") else "left", overflow="fold"
         )
+    called = {task.name: task.label or task.name for task in run.tasks}
     for row in found:
+        shown = called.get(row["task"], row["task"])
         if row["state"] == "published":
             table.add_row(
-                row["task"],
+                shown,
                 metric_name(row),
                 f"{row['value']:.4g}",
                 "" if row["stderr"] is None else f"{row['stderr']:.2g}",
@@ -304,7 +308,7 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
             )
         else:
             table.add_row(
-                row["task"],
+                shown,
                 f"{row['state']}: {row['cause'] or 'not run yet'}",
                 "-",
                 "",

@@ -40,6 +40,12 @@ class TaskState:
     owner: Owner | None
     log: Path | None
     job: Job | None = None
+    label: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What it is called where people read."""
+        return self.label or self.name
 
 
 def task_state(
@@ -100,6 +106,7 @@ def task_state(
         at_it,
         paths.log if paths.log.exists() else None,
         job,
+        str(_written(paths).get("label") or ""),
     )
 
 
@@ -185,11 +192,16 @@ RESTORE = (
 
 
 def _written_digest(paths: TaskPaths) -> str:
+    return str(_written(paths).get("digest") or "")
+
+
+def _written(paths: TaskPaths) -> dict[str, Any]:
+    """`task.yaml`; empty where it cannot be read."""
     try:
         content = yaml.load(paths.spec.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        return str(content["digest"] or "")
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, RecursionError):
-        return ""
+        return content if isinstance(content, dict) else {}
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
 
 
 def _expected(spec: dict[str, Any]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from snakeval.errors import InputError, Problem, nearest
+from snakeval.job.files import read_json
 from snakeval.run_folder.layout import RUN_ID, RunPaths, run_configs_home, runs_in
 
 
@@ -46,8 +47,10 @@ def find_run(prefix: str, output_dirs: list[Path], key: str = "--config run") ->
     # The same run in two places (it was copied): the one in the output folder comes first.
     runs = list({run.id: run for run in reversed(known_runs(output_dirs))}.values())
     found = [run for run in runs if run.id.startswith(prefix) or run.id[-8:].startswith(prefix)]
-    if len(found) == 1:
-        return found[0]
+    # A new run of the same config must not make the digits ambiguous that were printed before.
+    same = {run.id[-8:] for run in found if run.id[-8:].startswith(prefix)}
+    if len(found) == 1 or (len(same) == 1 and all(run.id[-8:] in same for run in found)):
+        return max(found, key=lambda run: run.id)
     if not found:
         raise InputError(
             [
@@ -100,4 +103,15 @@ def chosen_runs(prefix: str | None, folders: list[Path], output_dirs: list[Path]
                 )
             ]
         )
-    return runs[-1:]
+    return latest(runs)
+
+
+def latest(runs: list[RunPaths]) -> list[RunPaths]:
+    """The last run; of a sweep all that began with it.
+
+    runs  oldest first
+    """
+    with_it = read_json(runs[-1].record).get("sweep") if runs else None
+    names = with_it if isinstance(with_it, list) else []
+    own = [run for run in runs if run.id in names and run.dir.parent == runs[-1].dir.parent]
+    return own or runs[-1:]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from snakeval.job.files import mapping_in, read_json
 from snakeval.job.gateway.tally import live
 from snakeval.job.gateway.told import MODEL
 from snakeval.run_folder.jobs import LiveJobs
@@ -133,7 +134,7 @@ class Watch:
         failures, tokens = _asked(told)
         return Line(
             run.id,
-            state.name,
+            self._called(run, state),
             state.state,
             state.samples,
             state.expected or expected_in(state.log),
@@ -144,6 +145,12 @@ class Watch:
             state.cause or "",
             state.elapsed,
         )
+
+    def _called(self, run: RunPaths, state: TaskState) -> str:
+        """Benchmarks of several models are told apart by them."""
+        if len(self._runs) == 1:
+            return state.shown
+        return f"{state.shown} of {mapping_in(read_json(run.record), 'identity').get('model_id')}"
 
     def _rate(self, task: Path, state: TaskState) -> float | None:
         """Over the last two minutes; at the first look over the attempt."""

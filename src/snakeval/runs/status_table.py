@@ -38,17 +38,17 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
     definitions_changed  tasks whose result is shown, and whose definition is another one by now
     """
     states = run_states(run, live_jobs(run))
-    speeds = {line.name: line for line in Watch([run]).of(states)}
-    table = Table(title=run.id, title_justify="left")
+    lines = dict(zip((state.name for state in states), Watch([run]).of(states), strict=True))
+    table = Table(title=title_of(run), title_justify="left")
     for heading in ("task", "state", "attempt", "elapsed", "samples", "where"):
         table.add_column(heading, overflow="fold")
     for state in states:
         table.add_row(
-            state.name,
+            state.shown,
             Text(state.state, style=COLOURS.get(state.state, "")),
             str(state.attempts or "-"),
             duration(state.elapsed),
-            _progress(state, speeds[state.name]),
+            _progress(state, lines[state.name]),
             _where(state),
         )
     console = Terminal()
@@ -56,18 +56,18 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
     for state in states:
         if state.job and not state.job.waiting:
             where = f"job {state.job.id} runs{_since(state.job)}"
-            console.say(f"{state.name}: {where}")
-        if said := state.cause or _waits_for(speeds[state.name]):
-            console.say(f"{state.name}: {said}")
+            console.say(f"{state.shown}: {where}")
+        if said := state.cause or _waits_for(lines[state.name]):
+            console.say(f"{state.shown}: {said}")
         if state.log and state.state not in AT_REST:  # a line of its own: no table folds the path
-            console.say(f"{state.name}: log {state.log}")
+            console.say(f"{state.shown}: log {state.log}")
     for name in definitions_changed:
         console.say(f"{name}: {DEFINITION_CHANGED}")
     for paths in deployments_of(run):
         if where := servers_at(paths).where(paths):
             console.say(f"server {paths.dir.name}: {where}")
-    for line in told(run, left_over):
-        console.say(line)
+    for sentence in told(run, left_over):
+        console.say(sentence)
     for line in asked({each.name: so_far(run.task(each.name), each.digest) for each in states}):
         console.say(line)
     for line in unreadable_of_run(run):
@@ -78,13 +78,22 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
 def print_runs(runs: list[RunPaths]) -> None:
     """One row per run."""
     table = Table()
-    for heading in ("run", "model", "tasks", "driven by", "folder"):
+    for heading in ("run", "name", "model", "tasks", "driven by", "folder"):
         table.add_column(heading, overflow="fold")
     look_at(runs)
     for run in runs:
         states = run_states(run, live_jobs(run))
-        table.add_row(run.id, _model(run), summary(states), driver(run), str(run.dir))
+        table.add_row(run.id, _name(run), _model(run), summary(states), driver(run), str(run.dir))
     Terminal().print(table)
+
+
+def title_of(run: RunPaths) -> str:
+    """Its id, and the name that its config gives it."""
+    return f"{run.id}: {name}" if (name := _name(run)) else run.id
+
+
+def _name(run: RunPaths) -> str:
+    return str(read_json(run.record).get("name") or "")
 
 
 def _model(run: RunPaths) -> str:

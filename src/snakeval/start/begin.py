@@ -166,6 +166,7 @@ def _in_other_hands(start: ThisStart) -> list[Problem]:
 def _write_run(start: ThisStart, run: Run, pin: Pin, warnings: Sequence[str]) -> None:
     paths, pending = run.paths, start.pending_of(run)
     record = _record(run)
+    record["sweep"] = [each.paths.id for each in start.runs]
     if start.pending:  # else nothing was looked at, and an earlier start's warnings still stand
         record["warnings"] = list(warnings)
     _pin(start, run, record["images"], pin)
@@ -246,6 +247,7 @@ def _record(run: Run) -> dict[str, Any]:
     }
     record.setdefault("layout", LAYOUT)
     record["tasks"] = [task.name for task in run.tasks]
+    record |= {"name": run.config.name} if run.config.name else {}
     record["last_start"] = {
         "time": now(),
         "host": platform.node(),
@@ -374,6 +376,7 @@ def spec_text(task: Task) -> str:
     """`task.yaml`: the resolved spec, and the digest over the part that decides the result."""
     content = {
         "name": task.name,
+        **({"label": task.label} if task.label != task.name else {}),
         "digest": task.digest,
         "benchmark": task.benchmark.id,
         "harness": task.benchmark.harness,

@@ -28,6 +28,8 @@ def tell(start: ThisStart) -> None:
 
 def _named(tasks: Iterable[Task], several: bool) -> str:
     """The first tasks, with their models where there are several."""
-    names = [f"{task.name} of {task.endpoint.model_id}" if several else task.name for task in tasks]
+    names = [
+        f"{task.label} of {task.endpoint.model_id}" if several else task.label for task in tasks
+    ]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
