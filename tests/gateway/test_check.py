@@ -186,6 +186,16 @@ def test_the_script_names_what_the_gateway_needs(tmp_path: Path) -> None:
     assert "gateway=no" in render(off, "process", None).splitlines()
 
 
+@pytest.mark.parametrize(
+    ("switches", "is_on"),
+    [({}, True), ({"gateway": False}, False), ({"gateway": True, "execution": {}}, True)],
+)
+def test_the_switch_at_the_top_has_the_last_word(
+    tmp_path: Path, switches: dict[str, Any], is_on: bool
+) -> None:
+    assert planned(tmp_path, **switches).gateway is is_on
+
+
 def test_the_gateway_is_no_part_of_what_a_benchmark_is(tmp_path: Path) -> None:
     off = planned(tmp_path, execution={"output_dir": str(tmp_path)})
     assert planned(tmp_path).digest == off.digest

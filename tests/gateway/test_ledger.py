@@ -347,6 +347,18 @@ def test_answers_by_another_model_than_the_rest_are_asked_again(tmp_path: Path) 
     assert Answers(tmp_path, of_one_model=False).take(b"\xcc", 0) is not None
 
 
+def test_a_model_that_has_said_nothing_at_all_is_asked_again(tmp_path: Path) -> None:
+    ledger, answers = Ledger(tmp_path), Answers(tmp_path)
+    line = {"occurrence": 0, "outcome": "answered", "model": "m", "endpoint": "model"}
+    for key in ("aa", "bb"):
+        at = answers.keep(Stored("application/json", 1.5, b"{}"))
+        ledger.add({**line, "key": key, "at": at, "empty": True})
+    assert Answers(tmp_path).is_empty
+    at = answers.keep(Stored("application/json", 1.5, b"a word"))
+    ledger.add({**line, "key": "cc", "at": at})
+    assert Answers(tmp_path).take(b"\xaa", 0) is not None
+
+
 def test_a_result_stands_on_what_was_asked_since_it_began_anew(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     line = {"time": 100.0, "endpoint": "model", "seconds": 2.0, "occurrence": 0, "model": "m"}

@@ -134,10 +134,12 @@ def _budgets(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
                 "tokens have no price, so that it would never be used up",
                 "write prices.prompt_tokens and prices.completion_tokens, or limit tokens",
             )
-        if dig(raw, "execution", "gateway") is False:
+        switches = (("gateway",), ("execution", "gateway"))
+        off = next((each for each in switches if dig(raw, *each) is False), None)
+        if off and dig(raw, "gateway") is not True:
             yield Problem(
                 where(keys, layers),
-                "the gateway keeps it, and execution.gateway is false",
+                f"the gateway keeps it, and {'.'.join(off)} is false",
                 "remove one of them",
             )
 

@@ -420,12 +420,22 @@ class Config(Swept):
     prices: Prices | None = Field(
         None, description="Prices, for the costs in report and results (ours); null: not told."
     )
+    gateway: bool | None = Field(
+        None,
+        description="A proxy of ours between each harness and its endpoint: docs/gateway.md; null: "
+        "as `execution.gateway` says (ours).",
+    )
     budget: Annotated[Budget, BeforeValidator(empty_if_null)] = Field(
         default_factory=Budget, description="What the whole run may ask of its endpoints (ours)."
     )
     harnesses: dict[str, HarnessDefinition] = Field(
         default_factory=dict, description="Harnesses of one's own (ours)."
     )
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether harnesses are behind a gateway, where nothing else asks for one."""
+        return self.execution.gateway if self.gateway is None else self.gateway
 
     @property
     def umask(self) -> str:

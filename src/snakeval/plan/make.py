@@ -331,7 +331,7 @@ def _task(
         hf_home=hf_home_of(config.execution),
         umask=config.umask,
         image_mirror=config.execution.image_mirror,
-        gateway=config.execution.gateway or bool(budget),
+        gateway=config.has_gateway or bool(budget),
         budget=budget,
         max_in_flight=config.execution.max_in_flight,
         mount_home=config.execution.mounts.mount_home is not False,

@@ -71,7 +71,8 @@ class Found(NamedTuple):
 
 
 class Answers:
-    """The answers of earlier attempts, and those of this one that nobody has received.
+    """The answers of earlier attempts, and those of this one that nobody has received. Empty ones
+    of an endpoint that has said nothing else are asked again.
 
     others        records whose answers are taken where there is none, and kept here too; by names
     of_one_model  leaves out those that name another model than most: they are asked again
@@ -96,12 +97,18 @@ class Answers:
         self._sources: dict[int, str] = {}
         named: dict[bytes, tuple[str, str]] = {}
         as_asked: set[str] = set()
+        empty: dict[bytes, str] = {}
+        speaking: set[str] = set()
         for row in rows(folder / LEDGER):
             seen(row)
             if "at" not in row:
                 continue
             place = _place(bytes.fromhex(row["key"]), row["occurrence"])
             self._at[place] = row["at"]
+            if row.get("empty"):
+                empty[place] = row["endpoint"]
+            elif row.get("outcome") == "answered":
+                speaking.add(row.get("endpoint", ""))
             if row.get("source"):
                 self._sources[row["at"]] = row["source"]
             if row.get("named"):
@@ -109,7 +116,9 @@ class Answers:
             elif row.get("outcome") == "answered":
                 named.pop(place, None)
                 as_asked.add(row.get("model", ""))
-        for place in _of_others(named, as_asked) if of_one_model else ():
+        silent = {place for place, endpoint in empty.items() if endpoint not in speaking}
+        of_another = set(_of_others(named, as_asked)) if of_one_model else set()
+        for place in silent | of_another:
             del self._at[place]
         self._named = {
             self._at[place]: name for place, (_, name) in named.items() if place in self._at
