@@ -120,6 +120,10 @@ class Servers(ABC):
         defaults  the profile's `default-resources`
         """
 
+    def shown(self, run: Run, server: Server) -> dict[str, str]:
+        """Scripts of a server as far as the config alone decides, by name: for `show_config`."""
+        return {}
+
     @abstractmethod
     def bring_up(self, paths: ServerPaths) -> None:
         """Returns when the server is healthy. Raises InputError when it will not be."""

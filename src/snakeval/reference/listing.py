@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from rich.table import Table
 
 from snakeval.config.model import TaskEntry
 from snakeval.config.secrets import without
+from snakeval.executors import registry
 from snakeval.harness import recipe_for
 from snakeval.plan.catalogue import PLAIN_LM_EVAL, Benchmark, Catalogue
 from snakeval.plan.run import Run, Task
+from snakeval.plan.server import Server
 from snakeval.reference.update_catalogue import default_params
 from snakeval.terminal import Terminal
 
@@ -160,23 +163,94 @@ def task_content(task: Task) -> dict[str, Any]:
             "api_key_name": task.endpoint.api_key_name,
         },
         "env_vars": {name: str(source) for name, source in task.env_vars.items()},
+        "mounts": [f"{source}:{target}" for source, target in task.mounts],
+        "extra_docker_args": task.extra_docker_args,
+        "pre_cmd": task.pre_cmd or "",
+        "post_cmd": task.post_cmd or "",
         "command": recipe.command,
         "files": recipe.written,
     }
 
 
+def server_content(server: Server) -> dict[str, Any]:
+    """What will be run for a deployment."""
+    variables = {name: f"lit:{value}" for name, value in server.environment.items()}
+    return {
+        "name": server.name,
+        "type": server.type,
+        "image": server.image,
+        "model": server.model,
+        "env_vars": {
+            **variables,
+            **{name: str(source) for name, source in server.env_vars.items()},
+        },
+        "mounts": [
+            f"{source}:{target}{'' if writable else ':ro'}"
+            for source, target, writable in server.mounts
+        ],
+        "extra_docker_args": server.extra_docker_args,
+        "gpus": server.gpus,
+        "port": server.port,
+        "health": server.health,
+        "ready_timeout": server.ready_timeout,
+        "nodes": server.nodes,
+        "instances": server.instances,
+        "pre_cmd": server.pre_cmd,
+        "command": server.command,
+    }
+
+
+SAID_OF_TASKS = ("resources", "env_vars", "mounts", "extra_docker_args", "pre_cmd", "post_cmd")
+
+
+def _scripts(run: Run, server: Server) -> dict[str, str]:
+    """The scripts of a server's place, where the config names one that has any."""
+    _, servers = registry.servers_for(server, run.config.execution.type)
+    return servers.shown(run, server) if servers else {}
+
+
 def print_config(run: Run, as_json: bool) -> None:
-    """The resolved config, then every task. The same input gives the same bytes."""
+    """The resolved config, every server and every task. The same input gives the same bytes."""
     raw = without(run.raw, run.secrets)
-    tasks = [without(task_content(task), run.secrets) for task in run.selected]
+    executor = registry.executor(run.config.execution.type)
+    servers = [
+        without({**server_content(each), **_scripts(run, each)}, run.secrets)
+        for each in run.servers.values()
+    ]
+    tasks = [
+        without({**task_content(task), "resources": executor.resources_of(run, task)}, run.secrets)
+        for task in run.selected
+    ]
     if as_json:
-        content = {"config": json.loads(json.dumps(raw)), "tasks": tasks}
+        content = {"config": json.loads(json.dumps(raw)), "servers": servers, "tasks": tasks}
         print(json.dumps(content, indent=1, sort_keys=True))
         return
     print(yaml.dump(raw, Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True).rstrip())
+    for server in servers:
+        print(f"\n# --- server {server['name']}: {server['type']} for {server['model']}")
+        _print_commented(server, shown={"name", "type", "model"})
     for task in tasks:
         print(f"\n# --- {task['folder']}: {task['benchmark']} ({task['digest']})")
-        print(f"# image: {task['image'] or 'none, runs without a container'}")
+        _print_commented({key: task[key] for key in ("image", *SAID_OF_TASKS)})
         for name, text in {"command.sh": task["command"], **task["files"]}.items():
-            print(f"# {name}:")
-            print("\n".join(f"#   {line}" for line in text.splitlines()))
+            _print_text(name, text)
+
+
+def _print_commented(content: dict[str, Any], shown: Collection[str] = ()) -> None:
+    """What is set of it, as comments."""
+    for key, value in content.items():
+        if key in shown or value in ("", [], {}):
+            continue
+        if key == "image":
+            print(f"# image: {value or 'none, runs without a container'}")
+        elif isinstance(value, dict):
+            _print_text(key, "\n".join(f"{name}: {each}" for name, each in value.items()))
+        elif isinstance(value, list) or "\n" in str(value) or key == "command":
+            _print_text(key, "\n".join(value) if isinstance(value, list) else str(value))
+        else:
+            print(f"# {key}: {value}")
+
+
+def _print_text(name: str, text: str) -> None:
+    print(f"# {name}:")
+    print("\n".join(f"#   {line}" for line in text.splitlines()))

@@ -88,6 +88,10 @@ class Servers(base.Servers):
             write_atomically(path, text)
             make_executable(path)
 
+    def shown(self, run: Run, server: Server) -> dict[str, str]:
+        flags = described(run, server, {})
+        return {"sbatch_server.sh": batch_script(run, server, flags, server.image or "")}
+
     def bring_up(self, paths: ServerPaths) -> None:
         """Submits the server's job unless it is there, and returns when the server is healthy.
 
