@@ -30,16 +30,22 @@ ABSENT = "absent"
 DECISIONS: dict[str, tuple[str, ...]] = {
     "where something is kept": (
         r"tasks\.\d+\.run_config\.target\.api_endpoint\.url: 'http://127\.0\.0\.1:\d+/",
+        r"tasks\.\d+\.run_config\..*: '\$\{\w+_URL\}', ours 'auxiliary_deployments\.",
     ),
-    "record of requests": (r"adapter_config\.max_saved_requests: 'absent'",),
-    "adapter_config of the target": (r"adapter_config: 'absent', ours \{'max_saved_requests'",),
-    "commands around": (r"run_config\.metadata",),
-    "code of a repository": (r"(server|judges\.\w+)\.command: .*trust[-_]remote[-_]code",),
-    "address and port": (r"(server|judges\.\w+)\.command: ",),
-    "NIM's name and port": (r"server\.env\.NIM_",),
-    "HF_HOME of a cache": (r"server\.env\.HF_HOME: 'absent', ours 'lit:/cache'",),
-    "shared memory": (r"\.docker: ",),
-    "sequential": (r"execution\.mode",),
+    "record of requests": (
+        r"adapter_config\.max_saved_requests: 'absent', ours 1000000000$",
+        r"adapter_config: 'absent', ours \{'max_saved_requests': 1000000000\}$",
+    ),
+    "repeats": (r"adapter_config\.use_caching: .*, ours False$",),
+    "`pre_cmd`, `post_cmd`": (r"run_config\.metadata\.(pre|post)_cmd: ",),
+    "`metadata` of the run config": (r"run_config\.metadata: \{\}, ours 'absent'",),
+    "empty parameters": (r"run_config\.config(\.params)?: 'absent', ours \{\}$",),
+    "variables where nothing reads them": (r"run_config\.env_vars: ",),
+    "telemetry": (r"env\.NEMO_EVALUATOR_TELEMETRY_LEVEL: 'lit:0', ours 'absent'$",),
+    "folders for evaluation": (r"^local: tasks\.\d+\.mounts: \[\], ours ",),
+    "NIM's name and port": (r"server\.env\.NIM_\w+: 'absent', ours ",),
+    "HF_HOME of a cache": (r"server\.env\.HF_HOME: 'absent', ours 'lit:/cache'$",),
+    "`vllm_ray`": (r"server\.command: '.*ray start --head.*--distributed-executor-backend ray",),
 }
 """Differences that are meant, by their row in docs/launcher.md: patterns of what is printed."""
 
@@ -101,7 +107,8 @@ def _compare(name: str, file: Path, theirs: dict[str, Any], found: Found) -> Non
         found.only_ours[name] = " ".join(refused.split())[:200]
         return
     found.both += 1
-    for difference in differences(theirs, ours):
+    for each in differences(theirs, ours):
+        difference = f"{ours['executor']}: {each}"
         row = next((row for row, each in DECISIONS.items() if _is(each, difference)), "")
         if row:
             found.decided[row] += 1
@@ -145,7 +152,7 @@ def _of_server(at: str, theirs: dict[str, Any], ours: dict[str, Any]) -> Iterato
         if key in theirs:
             yield from _differing(f"{at}.{key}", theirs[key], ours.get(key))
     yield from _differing(
-        f"{at}.command", words(str(theirs["command"] or "")), words(str(ours.get("command") or ""))
+        f"{at}.command", plain(theirs["command"], theirs), plain(ours.get("command"), theirs)
     )
     yield from _in(f"{at}.paths", theirs["endpoints"] or {}, _set(ours.get("paths") or {}))
     if "env" in theirs:
@@ -155,6 +162,18 @@ def _of_server(at: str, theirs: dict[str, Any], ours: dict[str, Any]) -> Iterato
         yield from _differing(
             f"{at}.ready_timeout", float(theirs["ready_timeout"]), ours["ready_timeout"]
         )
+
+
+def plain(command: Any, server: Mapping[str, Any]) -> str:
+    """A server's command without what is decided: code of a repository, address and port, and one
+    process of mpirun's."""
+    text = words(str(command or ""))
+    text = re.sub(r" --trust[-_]remote[-_]code\b", "", text)
+    text = re.sub(r" --host (0\.0\.0\.0|\{host\})", "", text)
+    text = text.replace(f"--port {server.get('port')}", "--port {port}")
+    return text.replace(f"--port={server.get('port')}", "--port {port}").replace(
+        "--oversubscribe -n 1 ", "--oversubscribe "
+    )
 
 
 def _set(given: Mapping[str, Any]) -> dict[str, Any]:

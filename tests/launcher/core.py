@@ -57,7 +57,11 @@ def write_definitions(folder: Path) -> None:
         package = folder / f"harness_{number}"
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
-        defaults = {"command": tasks[0]["defaults"]["command"], "config": {}, "target": {}}
+        defaults = {
+            "command": tasks[0]["defaults"]["command"],
+            "config": {"params": {"extra": {}}},
+            "target": {},
+        }
         content = {
             "framework": {"name": name, "pkg_name": f"harness_{number}"},
             "defaults": {**defaults, "target": {"api_endpoint": {}}},

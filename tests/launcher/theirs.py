@@ -218,7 +218,7 @@ class Watched:
             )
             found["mounts"] = [f"{source}:{target}" for source, target in mounts.items()]
             found["dataset_variable"] = task["dataset_env_var_value"]
-            found["docker"] = "--shm-size=100g " + str(
+            found["docker"] = str(self.local[number]["extra_docker_args"] or "")
                 self.local[number]["extra_docker_args"] or ""
             )
             return found
@@ -271,7 +271,8 @@ class Watched:
 def _mounts(script: str) -> list[str]:
     """The folders that the first container of a script sees, but for its results."""
     listed = re.search(r"--container-mounts (\S+)", script)
-    return [each for each in (listed[1] if listed else "").split(",") if "/results" not in each]
+    found = (listed[1] if listed else "").split(",")
+    return [each for each in found if each and not each.endswith(":/results")]
 
 
 def _judges(cfg: DictConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from snakeval.config.sections import (
+    EnvVars,
     Free,
     HostPath,
     InsidePath,
@@ -64,6 +65,10 @@ class Destination(Section):
         True,
         description="Of the files, only results and totals; false: everything but caches, "
         "databases, locks and secrets.",
+    )
+    exclude_patterns: Names = Field(
+        default_factory=list,
+        description="Files and folders that stay, by patterns of their names (`*.jsonl`).",
     )
     log_metrics: Names = Field(
         default_factory=list,
@@ -170,3 +175,4 @@ class Export(Section):
     gsheets: Annotated[GsheetsExport, BeforeValidator(empty_if_null)] = Field(
         default_factory=GsheetsExport, description="Google Sheets."
     )
+    env_vars: EnvVars = Field(default_factory=dict, description="Variables of the exports.")

@@ -5,13 +5,14 @@ A destination that fails is told in one sentence and keeps no other from getting
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from snakeval.config.export import DESTINATIONS
 from snakeval.config.model import Config
-from snakeval.errors import count
+from snakeval.errors import InputError, Problem, count
 from snakeval.export import gsheets, local, mlflow, wandb
 from snakeval.export.items import Item, items
 from snakeval.export.receipts import Receipts
@@ -53,8 +54,30 @@ def destinations_of(config: Config) -> list[str]:
     return [name for name in DESTINATIONS if name in named] or ["local"]
 
 
+def environment(config: Config) -> dict[str, str]:
+    """Variables that `export.env_vars` give the destinations' clients. Raises InputError for one
+    that this machine does not have."""
+    found, problems = {}, []
+    for name, source in config.export.env_vars.items():
+        value = os.environ.get(source.variable) if source.variable else source.text
+        if value is None:
+            problems.append(
+                Problem(
+                    f"export.env_vars.{name}",
+                    f"the variable {source.variable} is not set",
+                    f"export {source.variable}=..., or take it out of export.env_vars",
+                )
+            )
+        else:
+            found[name] = value
+    if problems:
+        raise InputError(problems)
+    return found
+
+
 def export_run(run: Run, config: Config, names: Sequence[str]) -> list[Outcome]:
     """Sends what is published of a run; one outcome per destination."""
+    os.environ.update(environment(config))
     bring_up_to_date(run)
     found = items(run)
     return [_export(run, found, name, getattr(config.export, name)) for name in names]

@@ -38,7 +38,9 @@ def artifacts(item: Item, options: Destination, by_default: bool) -> Iterator[tu
     work = item.task.paths.work(item.task.digest)
     found = _required(item, work) if options.only_required else hostile.files(work)
     for relative in found:
-        if not _never(relative) and _is_file(work, relative):
+        if _is_left_out(relative, options) or _never(relative):
+            continue
+        if _is_file(work, relative):
             yield work / relative, relative.as_posix()
 
 
@@ -84,6 +86,11 @@ def _required(item: Item, work: Path) -> Iterator[Path]:
         return
     if found:
         yield found.name
+
+
+def _is_left_out(relative: Path, options: Destination) -> bool:
+    patterns = options.exclude_patterns
+    return any(fnmatch(part, pattern) for part in relative.parts for pattern in patterns)
 
 
 def _never(relative: Path) -> bool:

@@ -89,8 +89,9 @@ class Servers(base.Servers):
             make_executable(path)
 
     def shown(self, run: Run, server: Server) -> dict[str, str]:
-        flags = described(run, server, {})
-        return {"sbatch_server.sh": batch_script(run, server, flags, server.image or "")}
+        text = batch_script(run, server, described(run, server, {}), server.image or "")
+        asked = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+        return {"sbatch_server.sh": "\n".join(asked).replace(run.paths.id, "<run>")}
 
     def bring_up(self, paths: ServerPaths) -> None:
         """Submits the server's job unless it is there, and returns when the server is healthy.
