@@ -45,6 +45,13 @@ DECISIONS: dict[str, tuple[str, ...]] = {
     "folders for evaluation": (r"^local: tasks\.\d+\.mounts: \[\], ours ",),
     "NIM's name and port": (r"server\.env\.NIM_\w+: 'absent', ours ",),
     "HF_HOME of a cache": (r"server\.env\.HF_HOME: 'absent', ours 'lit:/cache'$",),
+    "batch script: coming back": (r"sbatch\.no-requeue: '', ours 'absent'$",),
+    "batch script: a job of the server's own": (
+        r"server\.sbatch\.(nodes|comment): ",
+        r"server\.sbatch\.gres: 'gpu:8', ours 'gpu:\d+'$",
+    ),
+    "GPUs of the server's job": (r"server\.sbatch\.gres: 'gpu:8', ours 'absent'$",),
+    "a judge's command": (r"judges\.\w+\.command: ",),
     "`vllm_ray`": (r"server\.command: '.*ray start --head.*--distributed-executor-backend ray",),
 }
 """Differences that are meant, by their row in docs/launcher.md: patterns of what is printed."""
@@ -162,6 +169,10 @@ def _of_server(at: str, theirs: dict[str, Any], ours: dict[str, Any]) -> Iterato
         yield from _differing(
             f"{at}.ready_timeout", float(theirs["ready_timeout"]), ours["ready_timeout"]
         )
+    for flag, value in theirs.get("sbatch", {}).items():
+        if flag not in ("job-name", "output"):
+            given = ours["sbatch"].get(flag, ABSENT)
+            yield from _differing(f"{at}.sbatch.{flag}", value, given)
 
 
 def plain(command: Any, server: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from snakeval.config.source import Source
+from snakeval.executors.registry import servers_for
 from snakeval.harness import check, recipe_for
 from snakeval.plan.make import plan
 from snakeval.plan.run import Run, Task
@@ -38,7 +39,7 @@ def rendered(run: Run) -> dict[str, Any]:
     return {
         "executor": run.config.execution.type,
         "tasks": [_task(task) for task in run.tasks],
-        "server": _server(model) if model else None,
+        "server": {**_server(model), "sbatch": _flags(run, model)} if model else None,
         "judges": {name: _server(judge) for name, judge in servers.items()},
     }
 
@@ -83,6 +84,21 @@ def _server(server: Server) -> dict[str, Any]:
         "check_model": server.check_model,
         "shape": [server.nodes, server.instances],
     }
+
+
+SHORT = {"-A": "account", "-p": "partition", "-t": "time"}
+"""Flags of sbatch with one letter."""
+
+
+def _flags(run: Run, server: Server) -> dict[str, str]:
+    """What the batch script of a server asks for, by the names of sbatch's flags."""
+    _, servers = servers_for(server, run.config.execution.type)
+    scripts = servers.shown(run, server) if servers else {}
+    found = {}
+    for line in scripts.get("sbatch_server.sh", "").splitlines():
+        name, _, value = line.removeprefix("#SBATCH ").replace("=", " ", 1).partition(" ")
+        found[SHORT.get(name, name.lstrip("-"))] = value.strip("'")
+    return found
 
 
 def sources(given: Mapping[str, Source]) -> dict[str, str]:

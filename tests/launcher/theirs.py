@@ -211,28 +211,14 @@ class Watched:
         found["env"] = self.evaluations[number]
         if kind == "local":
             task = self.local[number]["evaluation_tasks"][0]
-            mounts = (
-                {task["dataset_mount_host"]: task["dataset_mount_container"]}
-                if task["dataset_mount_host"]
-                else {}
-            )
-            found["mounts"] = [f"{source}:{target}" for source, target in mounts.items()]
-            found["dataset_variable"] = task["dataset_env_var_value"]
+            source, target = task["dataset_mount_host"], task["dataset_mount_container"]
+            found["mounts"] = [f"{source}:{target}"] if source else []
             found["docker"] = str(self.local[number]["extra_docker_args"] or "")
-                self.local[number]["extra_docker_args"] or ""
-            )
             return found
         script = self.slurm[number]
         client = script.partition("# evaluation client\n")[2]
-        listed = re.search(r"--container-mounts (\S+)", client)
-        found["mounts"] = (
-            [each for each in listed[1].split(",") if not each.endswith(":/results")]
-            if listed
-            else []
-        )
-        named = re.search(r"--container-env (\S+)", client)
-        found["passed"] = sorted(named[1].split(",")) if named else []
-        found["sbatch"] = re.findall(r"^#SBATCH --(.*)$", script, re.M)
+        found["mounts"] = _mounts(client)
+        found["sbatch"] = _flags(script)
         found["mount_home"] = "--no-container-mount-home" not in client.partition("bash -c")[0]
         return found
 
@@ -256,16 +242,20 @@ class Watched:
         if kind == "slurm":
             script = self.slurm[0]
             started = script.partition("# deployment server\n")[2]
-            listed = re.search(r"--container-mounts (\S+)", started)
-            found["mounts"] = (
-                [each for each in listed[1].split(",") if not each.endswith(":/results")]
-                if listed
-                else []
-            )
+            found["mounts"] = _mounts(started)
             found["ready_timeout"] = self.health[0]
-            found["shape"] = re.findall(r"--nodes (\d+) --ntasks (\d+)", started)[0]
-            found["mount_home"] = "--no-container-mount-home" not in started.partition("bash -c")[0]
+            found["sbatch"] = _flags(script)
         return found
+
+
+def _flags(script: str) -> dict[str, str]:
+    """What a batch script asks for, by the names of sbatch's flags."""
+    found = {}
+    own = script.partition("\nTASK_DIR=")[0]  # not those of the export's job behind it
+    for line in re.findall(r"^#SBATCH --(.*)$", own, re.M):
+        name, _, value = line.replace("=", " ", 1).partition(" ")
+        found[name] = value.strip("'")
+    return found
 
 
 def _mounts(script: str) -> list[str]:

@@ -66,3 +66,17 @@ def test_dry_run_names_it(project: Project) -> None:
     write(project, [quiz()])
 
     assert "`snakemake show_config` (same flags) shows" in project.snakemake("-n").check().output
+
+
+def test_a_servers_command_mounts_and_batch_script_are_shown(
+    project: Project, tmp_path: Path
+) -> None:
+    ray = next(path for path in LAUNCHER if path.stem == "slurm_vllm_ray")
+
+    said = shown(project, seed="1", cwd=tmp_path / "here", files=[ray], as_json=False)
+
+    assert "# --- server model: vllm_ray for m" in said
+    for text in ("#   /m:/checkpoint:ro", "# command:", "--distributed-executor-backend ray"):
+        assert text in said
+    for text in ("#   #SBATCH -A a", "# resources:"):
+        assert text in said
