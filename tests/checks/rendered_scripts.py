@@ -16,7 +16,7 @@ from snakeval.plan.make import make_run
 from snakeval.plan.server import MODEL, servers_of
 from snakeval.render.server import ON_NODES
 from snakeval.render.server import render as render_server
-from snakeval.render.task import BODIES, render
+from snakeval.render.task import RUNTIMES, render
 from snakeval.start.begin import run_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def main() -> int:
     server = servers_of(config)[MODEL]
     with tempfile.TemporaryDirectory() as folder:
         scripts = []
-        for runtime in BODIES:
+        for runtime in RUNTIMES:
             scripts.append(Path(folder) / f"{runtime}.sh")
             scripts[-1].write_text(render(run.tasks[0], runtime, "image"), encoding="utf-8")
         for runtime in ("docker", "podman", "process", "apptainer", "pyxis"):

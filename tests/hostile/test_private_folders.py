@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rig.waiting import PATIENCE
 from snakeval.errors import InputError
-from snakeval.render.lib import job_file
+from snakeval.job.keeper import images
+from snakeval.job.keeper.job import Job
+from snakeval.job.keeper.settings import Settings
 from snakeval.run_folder.controller import Hold
 from snakeval.start import gpus
 
-LOADS = """
-set -uo pipefail
-say() { echo "$*"; }
-fail() { echo "failed: $*"; exit 1; }
-alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
-confined=() extra_args=()
-%s
-has_image() { [ -e "$here/loaded" ] && [ "$1" = "$archive_id" ]; }
-engine() { ls "$parent"/snakeval-*/ >"$here/locks" 2>&1; : >"$here/loaded"; }
-here=$1 parent=$2 runtime=engine image=r.io/i:1
-scratch=$here archive_id=sha256:abc archive_file=$here/a.tar
-take_archive
-echo "image=$image"
+ENGINE = """#!/bin/sh
+case $1 in
+    image) [ -e {here}/loaded ] && [ "$3" = sha256:abc ] ;;
+    load) ls {parent}/snakeval-*/ >{here}/locks 2>&1; : >{here}/loaded ;;
+esac
 """
 
 
@@ -39,33 +32,43 @@ def parent(tmp_path: Path) -> Path:
     return tmp_path / "tmp"
 
 
-def load(parent: Path) -> str:
-    """What a job says that loads an image from an archive."""
-    body = job_file("runtime_container.sh")
-    assert "/tmp/" in body
-    script = LOADS % body.replace("/tmp/", f"{parent}/")
-    words = ["bash", "-c", script, "bash", str(parent.parent), str(parent)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+@pytest.fixture
+def load(
+    parent: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[[], str]:
+    """What a job says that loads an image from an archive, and the image."""
+    here = parent.parent
+    (engine := here / "engine").write_text(ENGINE.format(here=here, parent=parent))
+    engine.chmod(0o755)
+    monkeypatch.setattr(images, "PARENT", str(parent))
+    settings = Settings("quiz", "d", "docker", image="r.io/i:1", archive_id="sha256:abc")
+
+    def said() -> str:
+        job = Job(here / "run.sh", settings, {}, os.environ)
+        image = images.loaded(job, str(engine), str(here / "a.tar"))
+        return f"{capfd.readouterr().out}image={image}"
+
+    return said
 
 
 def mine(parent: Path) -> Path:
     return parent / f"snakeval-{os.getuid()}"
 
 
-def test_a_lock_lies_in_a_folder_of_the_user_and_is_gone_afterwards(parent: Path) -> None:
-    assert "image=sha256:abc" in load(parent)
+def test_a_lock_lies_in_a_folder_of_the_user_and_is_gone_afterwards(
+    parent: Path, load: Callable[[], str]
+) -> None:
+    assert "image=sha256:abc" in load()
     assert (parent.parent / "locks").read_text() == "load-abc\n"
     assert mine(parent).stat().st_mode & 0o777 == 0o700
     assert list(mine(parent).iterdir()) == []
 
 
-def test_a_lock_of_a_job_that_was_killed_is_removed(parent: Path) -> None:
+def test_a_lock_of_a_job_that_was_killed_is_removed(parent: Path, load: Callable[[], str]) -> None:
     mine(parent).mkdir(mode=0o700)
     (mine(parent) / "load-abc").symlink_to("99999999")
     (parent.parent / "loaded").touch()
-    assert "image=sha256:abc" in load(parent)
+    assert "image=sha256:abc" in load()
     assert list(mine(parent).iterdir()) == []
 
 
@@ -85,12 +88,14 @@ def a_link(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [others, open_to_all, a_link])
-def test_a_folder_that_somebody_else_could_write_is_not_used(parent: Path, made: object) -> None:
+def test_a_folder_that_somebody_else_could_write_is_not_used(
+    parent: Path, load: Callable[[], str], made: object
+) -> None:
     if made is others and os.getuid() != 0:
         pytest.skip("only root gives folders away")
     made(mine(parent))  # type: ignore[operator]
     (parent / f"snakeval-{os.getuid()}/load-abc").symlink_to(str(os.getpid()))  # held for ever
-    said = load(parent)
+    said = load()
     assert "is not this user's alone and is not used" in said and "image=sha256:abc" in said
     assert (mine(parent) / "load-abc").is_symlink()
 

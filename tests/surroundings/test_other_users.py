@@ -214,7 +214,8 @@ def test_a_folder_that_can_no_longer_be_written_is_the_cause(docker_desk: Desk) 
     docker_desk.write("exit 1")
     docker_desk.snakemake().refused()
     script = docker_desk.project.task("quiz") / "run.sh"
-    script.write_text(script.read_text().replace("extra_args=()", "extra_args=(--cap-drop ALL)"))
+    said = '"extra_args": ["--cap-drop", "ALL"],\n "variables"'
+    script.write_text(script.read_text().replace('"variables"', said))
 
     docker_desk.by_user("bash", str(script))
 

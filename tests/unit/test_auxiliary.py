@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from rig.keeper import a_job
 from snakeval.config.load import load
 from snakeval.errors import InputError
+from snakeval.job.keeper.main import Keeper
+from snakeval.job.keeper.prepared import write_files
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Run
 from snakeval.plan.server import servers_of
-from snakeval.render.lib import write_library
 from snakeval.render.task import render
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
@@ -85,25 +86,14 @@ def test_another_judge_is_another_spec_and_its_place_is_not(tmp_path: Path) -> N
 
 def test_run_sh_fills_the_address_in_and_sets_the_variables(tmp_path: Path) -> None:
     (task,) = plan(tmp_path, [entry("own.q", word=ASKED["judge"]["url"])], judge=JUDGE).tasks
-    script = render(task, "process", None)
-    write_library(tmp_path / "lib")
-    body = (
-        script[: script.index("scratch=$(mktemp")]
-        + f"""
-record={tmp_path}/record scratch={tmp_path}/scratch here={tmp_path} lib={tmp_path}/lib
-mkdir -p "$record" "$scratch"; touch "$here/task.yaml"; write_files
-use_auxiliary judge http://10.0.0.7:4321
-cat "$record/command.sh"; value_of JUDGE_CHAT_URL; echo; echo "${{passed_names[*]}}"
-value_of JUDGE_MODEL_ID
-"""
-    )
-    ended = subprocess.run(["bash", "-c", body], capture_output=True, text=True, check=True)
-    folder, *lines = ended.stdout.splitlines()
-    assert folder == 'cd "$SNAKEVAL_RESULTS" || exit'
-    assert lines[0].endswith(" http://10.0.0.7:4321/v1/chat/completions")
-    assert lines[1] == "http://10.0.0.7:4321/v1/chat/completions"
-    assert {"JUDGE_CHAT_URL", "JUDGE_MODEL_ID"} <= set(lines[2].split())
-    assert lines[3] == "org/judge"
+    job = a_job(tmp_path, render(task, "process", None))
+    job.record.mkdir(parents=True)
+    write_files(job)
+    Keeper(job, []).use_auxiliary("judge", "http://10.0.0.7:4321")
+    url = "http://10.0.0.7:4321/v1/chat/completions"
+    assert (job.record / "command.sh").read_text().rstrip().endswith(f" {url}")
+    own = job.variables.own
+    assert (own["JUDGE_CHAT_URL"], own["JUDGE_MODEL_ID"]) == (url, "org/judge")
 
 
 def test_a_servers_prefix_and_template_are_the_launchers(tmp_path: Path) -> None:

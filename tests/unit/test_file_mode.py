@@ -18,7 +18,6 @@ from snakeval.executors.registry import executor
 from snakeval.plan.make import plan
 from snakeval.plan.run import Run
 from snakeval.render.server import render as render_server
-from snakeval.render.task import render
 from snakeval.start.begin import begin
 from snakeval.start.this_start import ThisStart
 
@@ -81,14 +80,17 @@ def test_a_config_with_secrets_is_not_shared() -> None:
 @pytest.mark.parametrize("mode", WRITTEN)
 def test_scripts_by_hand_write_files_of_that_mode(mode: str, tmp_path: Path) -> None:
     run = planned(mode)
-    task = render(run.tasks[0], "process", None)
-    for number, script in enumerate((task, render_server(run.servers["model"], "process", None))):
-        head, found, _ = script.partition("\nhere=")
-        assert found
-        made = tmp_path / f"made.{number}"
-        words = f"{head}\nmkdir {made} && : >{made}/file"
-        subprocess.run(["bash", "-c", words], check=True, stdout=subprocess.DEVNULL)
-        assert modes(made) == tuple({each} for each in WRITTEN[mode])
+    # a server's: what it makes before it does anything
+    head, found, _ = render_server(run.servers["model"], "process", None).partition("\nhere=")
+    assert found
+    made = tmp_path / "made"
+    words = f"{head}\nmkdir {made} && : >{made}/file"
+    subprocess.run(["bash", "-c", words], check=True, stdout=subprocess.DEVNULL)
+    assert modes(made) == tuple({each} for each in WRITTEN[mode])
+    # a task's: what it writes before it finds that no server is up
+    task = started(run) / "quiz"
+    subprocess.run(["bash", task / "run.sh", "harness"], check=False, stdout=subprocess.DEVNULL)
+    assert modes(task / "by-hand") == tuple({each} for each in WRITTEN[mode])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
-"""Every path of a run folder is written once; the scripts in it rely on the same names."""
+"""Every path of a run folder is written once."""
 
 from pathlib import Path
 
 import pytest
 
-from snakeval.render.lib import job_file
 from snakeval.run_folder.layout import RUN_ID, RunPaths, TaskPaths, run_configs_home, runs_in
 
 TASK = TaskPaths(Path("ifeval"))
@@ -26,31 +25,6 @@ def test_paths_are_those_of_the_design() -> None:
         "ifeval/status.json", "ifeval/artifacts", "ifeval/logs/evaluate.log",
         f"ifeval/work/{DIGEST}", f"ifeval/published/{DIGEST}",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [
-        (TASK.work(DIGEST), "work=$here/work/$digest"),
-        (TASK.record(DIGEST), "record=$here/record/$digest"),
-        (TASK.complete(DIGEST), "$record/complete"),
-        (TASK.lease, "lease=$here/lease"),
-        (TASK.log, '"$here/logs/evaluate.log"'),
-        (TASK.spec, '"$here/task.yaml"'),
-        (RunPaths(Path()).lib, "lib=$run_dir/lib"),
-    ],
-)
-def test_run_sh_uses_the_same_names(path: Path, words: str) -> None:
-    names = {"$work": f"work/{DIGEST}", "$record": f"record/{DIGEST}", "$digest": DIGEST,
-             "$here/": "", "$run_dir/": ""}  # fmt: skip
-    meant = words.split("=")[-1].strip('"')
-    for name, value in names.items():
-        meant = meant.replace(name, value)
-
-    assert str(path).removeprefix("ifeval/") == meant
-    script = job_file("run.sh")
-    # task.yaml is copied by the part of the script that is made for each task
-    assert words in script or path == TASK.spec
 
 
 def test_attempt_publishes_where_the_plan_looks(tmp_path: Path) -> None:

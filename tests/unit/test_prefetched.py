@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snakeval.render.task import BODIES
+from snakeval.render import task
 from snakeval.runtime import RUNTIMES, archives
 from snakeval.runtime.archives import Prefetched
 from snakeval.runtime.on_nodes import reference
@@ -37,7 +37,7 @@ def test_a_file_is_found_once_it_is_whole_and_by_the_runtimes_that_can_take_it(
 
 
 def test_every_runtime_has_a_script_and_images_of_a_registry_have_a_kind_of_file() -> None:
-    assert BODIES.keys() == RUNTIMES.keys()
+    assert set(task.RUNTIMES) == RUNTIMES.keys()
     assert archives.KINDS.keys() == RUNTIMES.keys() - {"process", "image"}
 
 

@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
+from rig.keeper import a_job
 from snakeval.config.load import load
 from snakeval.errors import InputError
+from snakeval.job.keeper.job import Job
+from snakeval.job.keeper.prepared import write_files
+from snakeval.job.keeper.settings import read
 from snakeval.plan.make import make_run
 from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
+from snakeval.render.lib import job_file
 from snakeval.render.task import render
 from snakeval.start.begin import resolved_text, run_all, spec_text
 
@@ -58,11 +63,6 @@ def bash(script: str, *arguments: str, **environment: str) -> str:
     return ended.stdout
 
 
-def settings_of(script: str) -> str:
-    """The part of a script before anything is done."""
-    return script.partition("# From here on the script is the same")[0]
-
-
 @pytest.mark.parametrize("kind", NAMES)
 def test_script_is_valid_bash_and_its_settings_are_what_was_given(
     tmp_path: Path, kind: str
@@ -72,20 +72,28 @@ def test_script_is_valid_bash_and_its_settings_are_what_was_given(
 
     (tmp_path / "run.sh").write_text(script)
     subprocess.run(["bash", "-n", str(tmp_path / "run.sh")], check=True)
-    told = bash(settings_of(script) + '\nprintf \'%s\\n\' "$task" "$digest" "$endpoint_model"')
+    told, _ = read(tmp_path / "run.sh")
 
-    assert told == f"{planned.name}\n{planned.digest}\n{NASTY}\n"
+    assert (told.task, told.digest, told.endpoint_model) == (planned.name, planned.digest, NASTY)
     assert str(tmp_path / "out") not in script
+
+
+def test_run_sh_without_its_settings_is_a_few_lines_of_bash(tmp_path: Path) -> None:
+    """A person reads the settings, the harness's command, and one line that hands over."""
+    planned = task(tmp_path, NAMES["command"], harnesses={"own": COMMAND})
+    lines = render(planned, "process", None).splitlines()
+
+    assert ": command.sh <<'END'" in lines
+    assert lines[-1].startswith("exec ") and len(job_file("run.sh").splitlines()) < 25
 
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_files_for_the_harness_are_written_as_they_are(tmp_path: Path, kind: str) -> None:
     planned = task(tmp_path, NAMES[kind], NASTY, harnesses={"own": COMMAND})
     script = render(planned, runtime_of(planned, "docker"), planned.image)
-    (tmp_path / "own").mkdir()
     (tmp_path / "task.yaml").write_text(spec_text(planned))
 
-    bash(f"{settings_of(script)}\nhere={tmp_path}\nrecord={tmp_path}/own\nwrite_files")
+    written_by(tmp_path, script)
 
     spec = json.loads((tmp_path / "own" / "check_spec.json").read_text())
     assert (spec["limit_samples"], spec["model_id"]) == (3, NASTY)
@@ -99,10 +107,7 @@ def test_files_for_the_harness_are_written_as_they_are(tmp_path: Path, kind: str
 
 def test_placeholders_are_single_words_whatever_is_in_them(tmp_path: Path) -> None:
     planned = task(tmp_path, "own.quiz", NASTY, harnesses={"own": COMMAND})
-    script = render(planned, "process", None)
-    (tmp_path / "own").mkdir()
-    (tmp_path / "task.yaml").write_text("")
-    bash(f"{settings_of(script)}\nhere={tmp_path}\nrecord={tmp_path}/own\nwrite_files")
+    written_by(tmp_path, render(planned, "process", None))
 
     said = bash(f"sh {tmp_path}/own/command.sh", SNAKEVAL_MODEL_ID=NASTY, shell_variable="mine",
                 SNAKEVAL_RESULTS=str(tmp_path), SNAKEVAL_ENDPOINT_URL="u")  # fmt: skip
@@ -110,8 +115,18 @@ def test_placeholders_are_single_words_whatever_is_in_them(tmp_path: Path) -> No
     assert said == f"{NASTY}|{NASTY}|quiz|3||mine|"
 
 
-SHOW = 'eval "$(named)"; for name in "$@"; do printf "%s|" "${!name}"; done'
-"""What a container's shell makes of the variables."""
+def written_by(folder: Path, script: str) -> None:
+    """What the keeper writes for the harness, into `own`."""
+    job = a_job(folder, script)
+    job.record = folder / "own"
+    job.record.mkdir()
+    write_files(job)
+
+
+def shown_in_a_container(job: Job, *names: str) -> str:
+    """What a container's shell makes of the variables."""
+    show = job.variables.named() + 'for name in "$@"; do printf "%s|" "${!name}"; done'
+    return bash(show, *names, **{held: value for _, held, value in job.variables.held()})
 
 
 def test_values_of_variables_are_in_no_file(
@@ -128,18 +143,19 @@ def test_values_of_variables_are_in_no_file(
 
     assert "canary" not in script + spec_text(planned) + resolved_text(run)
     names = ("HF_TOKEN", "MODE", "OPENAI_API_KEY", "MY_KEY")
-    shown = f"{settings_of(script)}\nset_variables\n{SHOW}"
-    told = bash(shown, *names, MY_KEY="k", MY_TOKEN="t")
-    assert told == "t|it's fast|k|k|"
+    monkeypatch.setenv("MY_KEY", "k")
+    monkeypatch.setenv("MY_TOKEN", "t")
+    job = a_job(tmp_path, script)
+    assert shown_in_a_container(job, *names) == "t|it's fast|k|k|"
+    assert {"t", "k"} == set(job.variables.secrets)
 
 
 def test_unset_variables_are_all_named(tmp_path: Path) -> None:
     planned = task(tmp_path, NAMES["lm_eval"], env_vars={"A": "host:ONE", "B": "TWO"})
 
-    told = bash(f"{settings_of(render(planned, 'process', None))}\n"
-                'set_variables || echo "$unset_variables"')  # fmt: skip
+    job = a_job(tmp_path, render(planned, "process", None))
 
-    assert told == "not set in this environment: ONE TWO\n"
+    assert job.variables.missing == ["ONE", "TWO"]
 
 
 def test_unknown_placeholder_names_the_nearest(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_a_killed_supervisor_is_told_in_the_benchmarks_cause(
     assert "run snakemake again" in next_one
     # while it lives nothing is said
     held(paths, os.getpid())
-    server.trouble(server.parser().parse_args(["trouble", str(paths.dir), "--seen", str(seen)]))
+    assert server.trouble(paths.dir, seen.read_text()) == ""
     assert not capsys.readouterr().out
 
 

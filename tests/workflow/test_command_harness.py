@@ -1,6 +1,6 @@
 """A benchmark of one's own: a command declared in a few lines of the config."""
 
-import shlex
+import json
 from typing import Any
 
 import pytest
@@ -70,4 +70,4 @@ def test_own_command_runs_in_the_image_it_names(
     assert {body["model"] for body in endpoint.bodies} == {model}
     assert row(project, "quiz")["state"] == "published"
     assert "sha256:" in row(project, "quiz")["image"]
-    assert shlex.quote(model) in (project.task("quiz") / "run.sh").read_text()
+    assert json.dumps(model, ensure_ascii=False) in (project.task("quiz") / "run.sh").read_text()

@@ -262,7 +262,7 @@ def assert_all_of_one_spec(project: Project, artifacts: str) -> None:
     task, digest = project.task("quiz.1"), artifacts.rpartition("/")[2]
     assert str((task / "artifacts").readlink()) == f"work/{digest}"
     assert yaml.safe_load((task / "task.yaml").read_text())["digest"] == digest
-    assert f"digest={digest}\n" in (task / "run.sh").read_text()
+    assert f'"digest": "{digest}"' in (task / "run.sh").read_text()
     by_hand = project.run("bash", str(task / "run.sh")).check()
     assert "finished before; nothing is asked again" in by_hand.output
 

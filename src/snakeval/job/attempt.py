@@ -1,6 +1,7 @@
 """Records an attempt at a task in its `status.json`, and publishes its result.
 
-Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3.9 or newer.
+The keeper calls it. Scripts of earlier versions that still run, and those of servers, start it as a
+program from the run folder's `lib/`; standard library only, Python 3.9 or newer.
 
     attempt.py begin TASK_DIR --digest D ...    prints the attempt's number
     attempt.py end TASK_DIR --number N --state failed --cause "..."
@@ -16,27 +17,28 @@ Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
 import platform
-import socket
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import causes, hostile, record
-from .endpoint import served_models
+from .endpoint import free_port, served_models
 from .files import keep_unreadable, link, now, objects_in, read_json, write_atomically
 from .paths import TaskPaths
 from .redact import copy, values_of
 from .text import one_line
+
+if TYPE_CHECKING:
+    import argparse
 
 ASKED = "SNAKEVAL_ASKED"
 """The variable with the endpoint's address: it may hold a key, which no command line has."""
@@ -56,63 +58,79 @@ def write(task_dir: Path, record: dict[str, Any]) -> None:
     write_atomically(TaskPaths(task_dir).status, json.dumps(record, indent=1) + "\n")
 
 
-def begin(arguments: argparse.Namespace) -> int:
-    """Starts the record of an attempt and puts aside what an earlier one left."""
-    told = read(arguments.task_dir)
+class Refused(Exception):
+    """What is asked for is not done; the text says why."""
+
+
+def begin(
+    task_dir: Path,
+    digest: str,
+    runtime: str = "",
+    image: str = "",
+    container: str = "",
+    deadline: str = "",
+    pid: int | None = None,
+    is_last: bool = False,
+    stale: Iterable[str] = (),
+) -> int:
+    """Starts the record of an attempt and puts aside what an earlier one left; its number.
+
+    deadline  when the job's time limit strikes, in seconds since 1970; empty: none, or unknown
+    is_last   nobody tries again in this start
+    stale     see `put_aside`
+    Raises Refused, or OSError where the record cannot be written.
+    """
+    told = read(task_dir)
     attempts = told["attempts"]
     start = os.environ.get("SNAKEVAL_START", "")
     last = attempts[-1] if attempts else {}
-    if is_cancelled(arguments.task_dir, last, start):
-        print("cancelled in this start; the next start continues it")
-        return 1
-    if said := causes.why_not_again(last, start, arguments.digest):
-        print(said)
-        return 1
+    if is_cancelled(task_dir, last, start):
+        raise Refused("cancelled in this start; the next start continues it")
+    if said := causes.why_not_again(last, start, digest):
+        raise Refused(said)
     if last.get("state") == "running":
         last.update(
             state="interrupted",
-            ended=last_sign(arguments.task_dir, last),
+            ended=last_sign(task_dir, last),
             cause="the script was killed before it could say why",
         )
-    number = 1 + max(numbers(arguments.task_dir, attempts), default=0)
-    paths = TaskPaths(arguments.task_dir)
-    work = paths.work(arguments.digest)
-    ours, aside = paths.record(arguments.digest), paths.logs / f"left-before-{number}"
-    if EMPTY in arguments.stale and has_all_answers(ours, attempts, arguments.digest):
+    number = 1 + max(numbers(task_dir, attempts), default=0)
+    paths = TaskPaths(task_dir)
+    work = paths.work(digest)
+    ours, aside = paths.record(digest), paths.logs / f"left-before-{number}"
+    stale = list(stale)
+    if EMPTY in stale and has_all_answers(ours, attempts, digest):
         for entry in sorted(work.iterdir()) if work.is_dir() else []:
             _move(work, Path(entry.name), aside)
     if not work.is_dir() or not any(work.iterdir()):  # never begun, removed by somebody, or above
         record.begin_anew(ours, number)
-    put_aside(work, [name for name in arguments.stale if name != EMPTY], aside)
+    put_aside(work, [name for name in stale if name != EMPTY], aside)
     attempts.append(
         {
             "number": number,
-            "digest": arguments.digest,
+            "digest": digest,
             "state": "running",
             "started": now(),
             "ended": None,
             "host": platform.node(),
-            "pid": arguments.pid,
+            "pid": pid,
             "job": os.environ.get("SNAKEVAL_JOB")
             or os.environ.get("SLURM_JOB_ID")
             or os.environ.get("LEPTON_JOB_NAME"),
             "executor": os.environ.get("SNAKEVAL_EXECUTOR") or "local",
-            "deadline": arguments.deadline or None,
-            "runtime": arguments.runtime,
-            "image": arguments.image or None,
-            "container": arguments.container
-            if arguments.runtime not in ("process", "image")
-            else None,
+            "deadline": deadline or None,
+            "runtime": runtime,
+            "image": image or None,
+            "container": container if runtime not in ("process", "image") else None,
             "log": f"logs/evaluate.{number}.log",
             "start": start,
-            "last": arguments.last,
+            "last": is_last,
         }
     )
-    told["state"], told["digest"], told["cause"] = "running", arguments.digest, None
-    room_for_the_end(arguments.task_dir).write_bytes(os.urandom(16 * 1024))
-    write(arguments.task_dir, told)
-    print(number)
-    return 0
+    told["state"], told["digest"], told["cause"] = "running", digest, None
+    room_for_the_end(task_dir).write_bytes(os.urandom(16 * 1024))
+    write(task_dir, told)
+    return number
 
 
 def numbers(task_dir: Path, attempts: list[dict[str, Any]]) -> Iterator[int]:
@@ -174,7 +192,7 @@ def has_all_answers(ours: Path, attempts: list[dict[str, Any]], digest: str) -> 
     return bool(find_spec("aiohttp")) and all(number in behind for number in earlier)
 
 
-def put_aside(work: Path, stale: list[str], aside: Path) -> None:
+def put_aside(work: Path, stale: Iterable[str], aside: Path) -> None:
     """Moves what an earlier attempt left out of the work folder; never a cache of answers.
 
     Out of it, because NeMo's parser takes the newest `results*.json` anywhere below /results.
@@ -184,6 +202,7 @@ def put_aside(work: Path, stale: list[str], aside: Path) -> None:
            After `!` a pattern of entries of the work folder that stay: then every other goes. A
            harness's own memory (predictions, judged items) takes an answer that failed for one.
     """
+    stale = list(stale)
     stays = [name[1:] for name in stale if name.startswith(STAYS)]
     for entry in sorted(work.iterdir()) if stays else []:
         if not any(fnmatchcase(entry.name, pattern) for pattern in stays):
@@ -222,131 +241,152 @@ def first_in_the_way(work: Path, name: Path) -> Path | None:
     return so_far
 
 
-def end(arguments: argparse.Namespace) -> int:
+def end(task_dir: Path, number: int, state: str, exit_code: int | None, cause: str) -> None:
     """Records how an attempt ended badly. A number that is not there is left alone."""
-    told = read(arguments.task_dir)
+    told = read(task_dir)
     for item in told["attempts"]:
-        if item.get("number") == arguments.number:
-            item.update(
-                state=arguments.state,
-                ended=now(),
-                exit_code=arguments.exit_code,
-                cause=arguments.cause,
-            )
-            ours = TaskPaths(arguments.task_dir).record(str(item.get("digest")))
-            if arguments.state == "failed" and causes.is_lasting(ours, arguments.cause):
+        if item.get("number") == number:
+            item.update(state=state, ended=now(), exit_code=exit_code, cause=cause)
+            ours = TaskPaths(task_dir).record(str(item.get("digest")))
+            if state == "failed" and causes.is_lasting(ours, cause):
                 item.update(lasting=True, last=True)  # a server need not wait for another try
-    told["state"], told["cause"] = arguments.state, arguments.cause
-    room_for_the_end(arguments.task_dir).unlink(missing_ok=True)
-    write(arguments.task_dir, told)
-    return 0
+    told["state"], told["cause"] = state, cause
+    room_for_the_end(task_dir).unlink(missing_ok=True)
+    write(task_dir, told)
 
 
-def publish(arguments: argparse.Namespace) -> int:
+def publish(task_dir: Path, digest: str, number: int | None = None) -> str:
     """Marks a checked work folder complete and makes the two links, each in one step.
 
     Safe to repeat: a folder that is complete already is only linked. Refuses one that has neither a
-    mark nor a check that has passed.
+    mark nor a check that has passed: then it returns a sentence, else nothing. Raises OSError.
     """
-    task_dir, digest = arguments.task_dir, arguments.digest
     paths = TaskPaths(task_dir)
     room_for_the_end(task_dir).unlink(missing_ok=True)
     ours = paths.record(digest)
     if not (ours / record.COMPLETE).exists():
         checked = read_json(ours / record.CHECK)
         if checked.get("passed") is not True:
-            print(f"{digest} has no result that was checked")
-            return 1
+            return f"{digest} has no result that was checked"
         record.mark(ours, checked["files"], now())
     with contextlib.suppress(OSError):  # the record is for people; the links are the truth
         told = read(task_dir)
         for item in told["attempts"]:
-            if item.get("number") == arguments.number:
+            if item.get("number") == number:
                 item.update(state="published", ended=now(), exit_code=0)
         told.update(state="published", digest=digest, cause=None)
         write(task_dir, told)
     paths.published(digest).parent.mkdir(exist_ok=True)
     link(f"../work/{digest}", paths.published(digest))
     link(f"work/{digest}", paths.artifacts)
-    return 0
+    return ""
 
 
-def model(arguments: argparse.Namespace) -> int:
-    """Refuses an endpoint that lists models but not this one, or that nobody listens at.
+def refused(url: str, model: str, key_name: str | None) -> str:
+    """Why an endpoint is not asked: it lists models but not this one, or nobody listens there.
 
     Everything else (no list, a slow answer, a name only the container can resolve) is left to
-    the harness, whose result is checked anyway.
+    the harness, whose result is checked anyway: empty.
     """
     import urllib.error
 
-    url = os.environ[ASKED] if arguments.url == "-" else arguments.url
     shown = url.partition("?")[0]
     deadline = time.monotonic() + REFUSED_FOR
     while True:
         try:
-            served = served_models(url, arguments.key)
+            served = served_models(url, key_name)
             break
         except urllib.error.URLError as error:
             if not isinstance(error.reason, ConnectionRefusedError):
-                return 0
+                return ""
             if time.monotonic() > deadline:
-                print(f"nothing listens at the endpoint {shown} (connection refused)")
-                return 1
+                return f"nothing listens at the endpoint {shown} (connection refused)"
             time.sleep(0.5)
         except (OSError, ValueError, KeyError, TypeError):
-            return 0
-    if served and arguments.model not in served:
+            return ""
+    if served and model not in served:
         names = one_line(", ".join(served[:5]))
-        print(f"the endpoint does not serve '{arguments.model}'; it serves {names}")
-        return 1
-    return 0
+        return f"the endpoint does not serve '{model}'; it serves {names}"
+    return ""
 
 
-def logs(arguments: argparse.Namespace) -> int:
-    """The logs of all attempts at a spec: one that was killed may have cached errors as answers,
-    and only its own log says so."""
-    for item in read(arguments.task_dir)["attempts"]:
-        log = arguments.task_dir / str(item.get("log"))
-        if item.get("digest") == arguments.digest and log.exists():
-            print(log)
-    return 0
+def logs(task_dir: Path, digest: str) -> list[Path]:
+    """The logs of all attempts at a spec, oldest first: one that was killed may have cached errors
+    as answers, and only its own log says so."""
+    found = []
+    for item in read(task_dir)["attempts"]:
+        log = task_dir / str(item.get("log"))
+        if item.get("digest") == digest and log.exists():
+            found.append(log)
+    return found
 
 
-def redact(arguments: argparse.Namespace) -> int:
-    """Copies stdin to stdout without the values of variables."""
-    copy(sys.stdin.buffer, sys.stdout.fileno(), values_of(arguments.names))
-    return 0
-
-
-def fill(arguments: argparse.Namespace) -> int:
-    """Puts what stdin says in place of a reference, in the files that the harness is given."""
-    url = sys.stdin.read()
+def fill(record_dir: Path, reference: str, url: str) -> None:
+    """Puts a URL in place of a reference, in the files that the harness is given."""
     for name in ("command.sh", "harness.sh", "run_config.yaml"):
-        path = arguments.record_dir / name
-        if path.exists() and arguments.reference in (text := path.read_text(encoding="utf-8")):
-            write_atomically(path, text.replace(arguments.reference, url))
-    return 0
+        path = record_dir / name
+        if path.exists() and reference in (text := path.read_text(encoding="utf-8")):
+            write_atomically(path, text.replace(reference, url))
 
 
-def disarm(arguments: argparse.Namespace) -> int:
-    """Set-uid files and devices that a harness has left: told, and made harmless."""
-    for sentence in hostile.disarm(arguments.work_dir):
-        print(sentence)
-    return 0
+# --- commands ------------------------------------------------------------------------------------
 
 
-def port(_: argparse.Namespace) -> int:
-    """A free port. The NeMo adapter listens on ADAPTER_PORT (3825); two of them on one host would
-    answer each other's requests."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        print(probe.getsockname()[1])
+def _begin(given: argparse.Namespace) -> str:
+    told = vars(given)
+    words = {name: told[name] for name in ("digest", "runtime", "image", "container", "deadline")}
+    number = begin(given.task_dir, pid=given.pid, is_last=given.last, stale=given.stale, **words)
+    return str(number)
+
+
+def _end(given: argparse.Namespace) -> str:
+    end(given.task_dir, given.number, given.state, given.exit_code, given.cause)
+    return ""
+
+
+def _publish(given: argparse.Namespace) -> str:
+    why_not = publish(given.task_dir, given.digest, given.number)
+    if why_not:
+        raise Refused(why_not)
+    return ""
+
+
+def _model(given: argparse.Namespace) -> str:
+    url = os.environ[ASKED] if given.url == "-" else given.url
+    why = refused(url, given.model, given.key)
+    if why:
+        raise Refused(why)
+    return ""
+
+
+def _fill(given: argparse.Namespace) -> str:
+    fill(given.record_dir, given.reference, sys.stdin.read())
+    return ""
+
+
+def _redact(given: argparse.Namespace) -> str:
+    copy(sys.stdin.buffer, sys.stdout.fileno(), values_of(given.names))
+    return ""
+
+
+def _run(given: argparse.Namespace) -> int:
+    """Prints what a command has to say; 1 where it was refused."""
+    try:
+        said = given.said(given)
+    except Refused as why:
+        print(why)
+        return 1
+    if said:
+        print(said)
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
+    import argparse
+
     outer = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = outer.add_subparsers(required=True)
+    outer.set_defaults(run=_run)
     command = commands.add_parser("begin")
     command.add_argument("task_dir", type=Path)
     for name in ("digest", "runtime", "image", "container", "deadline"):
@@ -354,39 +394,40 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--pid", type=int, default=None)
     command.add_argument("--last", action="store_true", help="no further try in this start")
     command.add_argument("--stale", action="append", default=[])
-    command.set_defaults(run=begin)
+    command.set_defaults(said=_begin)
     command = commands.add_parser("end")
     command.add_argument("task_dir", type=Path)
     command.add_argument("--number", type=int, required=True)
     command.add_argument("--state", required=True)
     command.add_argument("--exit-code", type=int, default=None)
     command.add_argument("--cause", required=True)
-    command.set_defaults(run=end)
+    command.set_defaults(said=_end)
     command = commands.add_parser("publish")
     command.add_argument("task_dir", type=Path)
     command.add_argument("digest")
     command.add_argument("--number", type=int, default=None)
-    command.set_defaults(run=publish)
+    command.set_defaults(said=_publish)
     command = commands.add_parser("model")
     command.add_argument("url")
     command.add_argument("model")
     command.add_argument("--key", default=None)
-    command.set_defaults(run=model)
-    commands.add_parser("port").set_defaults(run=port)
+    command.set_defaults(said=_model)
+    command = commands.add_parser("port")
+    command.set_defaults(said=lambda _: str(free_port("127.0.0.1")))
     command = commands.add_parser("logs")
     command.add_argument("task_dir", type=Path)
     command.add_argument("digest")
-    command.set_defaults(run=logs)
+    command.set_defaults(said=lambda given: "\n".join(map(str, logs(given.task_dir, given.digest))))
     command = commands.add_parser("fill")
     command.add_argument("record_dir", type=Path)
     command.add_argument("reference")
-    command.set_defaults(run=fill)
+    command.set_defaults(said=_fill)
     command = commands.add_parser("disarm")
     command.add_argument("work_dir", type=Path)
-    command.set_defaults(run=disarm)
+    command.set_defaults(said=lambda given: "\n".join(hostile.disarm(given.work_dir)))
     command = commands.add_parser("redact")
     command.add_argument("names", nargs="*")
-    command.set_defaults(run=redact)
+    command.set_defaults(said=_redact)
     return outer
 
 

@@ -11,7 +11,6 @@ A copy lies in every run folder's `lib/`; standard library only, Python 3.9 or n
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -51,6 +50,8 @@ def begun_with(pid: int) -> dict[bytes, bytes]:
 
 
 def main() -> None:
+    import argparse
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--caller", type=int, required=True)
     parser.add_argument("--keep", action="append", default=[])

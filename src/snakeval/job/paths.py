@@ -5,6 +5,7 @@ Standard library only, Python 3.9 or newer. Those of a run are in `run_folder/la
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,3 +163,21 @@ class ServerPaths:
     def up(self, start: str) -> Path:
         """Says that the server was up for one start; no other start takes it for a live one."""
         return self.dir / f"up.{start}"
+
+
+def folder_mark(folder: Path) -> str:
+    """What tells the containers of one folder from those of its copy: two copies of a run folder
+    on one machine must not end each other's."""
+    return str(cksum(os.fsencode(os.path.realpath(folder))))
+
+
+def cksum(data: bytes) -> int:
+    """As POSIX's program of that name has it; scripts of servers call that."""
+    length = len(data)
+    size = length.to_bytes((length.bit_length() + 7) // 8, "little")
+    found = 0
+    for byte in data + size:
+        found ^= byte << 24
+        for _ in range(8):
+            found = (found << 1) ^ (0x104C11DB7 if found & 0x80000000 else 0)
+    return found ^ 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""The processes of a server: which they are, who listens at its port, and their end.
+"""The processes of a server, or below this one: which they are, who listens at a port, their end.
 
 Read from /proc: where there is none, nothing is known. Standard library only, Python 3.9 or newer.
 """
@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 MARK = "SNAKEVAL_SERVER_OF"
@@ -36,6 +37,48 @@ def of_server(folder: Path) -> set[int]:
     while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= more
     return (ours | {pid for pid in parents if wanted in _environment(pid)}) - {os.getpid()}
+
+
+def begun_by(pid: int, without: Collection[int] = ()) -> set[int]:
+    """What a process has begun, with all that these have begun, dead or alive; adopted ones count.
+
+    without  left out, with all that they have begun
+    """
+    found: set[int] = set()
+    left = [pid]
+    while left:
+        more = children_of(left.pop()) - found - set(without)
+        found |= more
+        left += more
+    return found
+
+
+def children_of(pid: int) -> set[int]:
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+        lists = [Path(f"/proc/{pid}/task/{each}/children").read_text() for each in tasks]
+    except FileNotFoundError:  # it has ended, or its kernel has no such list
+        return {each for each in _all() if _parent(each) == pid}
+    except OSError:
+        return set()
+    return {int(each) for text in lists for each in text.split()}
+
+
+def has_ended(pid: int) -> bool:
+    return _parent(pid) == 0
+
+
+def kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def reap(pids: Iterable[int]) -> None:
+    """Lets go of children that have ended; nobody else waits for any of these."""
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def _all() -> list[int]:

@@ -1,6 +1,7 @@
-"""What a benchmark's `run.sh` asks about the servers that it needs.
+"""What a benchmark asks about the servers that it needs.
 
-Called by `run.sh` from the run folder's `lib/`; standard library only, Python 3.9 or newer.
+The keeper calls it. Scripts of earlier versions that still run start it as a program from the run
+folder's `lib/`; standard library only, Python 3.9 or newer.
 
     server.py wait FOLDER [--timeout S]    prints the live address once the server answers
     server.py gone FOLDER --seen FILE      succeeds where the server has gone, or is elsewhere
@@ -11,17 +12,21 @@ FILE is a copy of the server's endpoint.json, made when the attempt began.
 
 from __future__ import annotations
 
-import argparse
+import json
 import platform
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .endpoint import answers
 from .files import objects_in, read_json, read_text, tail
 from .lease import holder_of
 from .paths import ServerPaths
 from .slurm_job import state_of
+
+if TYPE_CHECKING:
+    import argparse
 
 ASK_AGAIN = 10.0
 """Seconds between two questions to Slurm."""
@@ -32,9 +37,15 @@ LAST_WORD = 10.0
 """Seconds until a supervisor that is ended together with its server has taken the address away."""
 
 
-def wait(arguments: argparse.Namespace) -> int:
-    """Prints the address of a healthy server that serves the model, or why there is none."""
-    folder: Path = arguments.folder
+class NoServer(Exception):
+    """There is none, and none will come in time; the text says why."""
+
+
+def address(folder: Path, timeout: float) -> str:
+    """The address of a healthy server that serves the model; waits for it. Raises NoServer.
+
+    timeout  seconds; the time that it waits in a cluster's queue does not count
+    """
     began = time.monotonic()
     job = ServersJob(folder)
     while True:
@@ -44,20 +55,17 @@ def wait(arguments: argparse.Namespace) -> int:
         # What a killed supervisor has left may be the address of another one's server by now.
         stale = not supervised and live.get("host") == platform.node()
         if url and not stale and answers(url + str(live.get("health", "")), live.get("key_name")):
-            print(url)
-            return 0
+            return url
         if not supervised and job.comes():
             began = time.monotonic()  # the time in Slurm's queue does not count
         waited = time.monotonic() - began
         if not supervised and not job.may_come():
-            print(why_none(folder))
-            return 1
-        if waited > arguments.timeout:
-            print(
+            raise NoServer(why_none(folder))
+        if waited > timeout:
+            raise NoServer(
                 f"the server '{folder.name}' was not healthy after {waited:.0f} s; its last "
                 f"lines:\n{last_lines(folder)}"
             )
-            return 1
         time.sleep(0.5)
 
 
@@ -126,40 +134,75 @@ def last_lines(folder: Path) -> str:
     return tail(ServerPaths(folder).server_log)
 
 
-def gone(arguments: argparse.Namespace) -> int:
-    """0: the server has gone, or has another address; 1: it is where it was."""
-    address = ServerPaths(arguments.folder).endpoint
-    seen = read_text(arguments.seen)
-    live = read_json(arguments.seen)
-    health = f"{live.get('url', '')}{live.get('health', '')}"
+def is_a_job(seen: str) -> bool:
+    """Whether a server's endpoint.json says that it is a job of a cluster, which may move."""
+    return bool(_object_in(seen).get("job"))
+
+
+def _object_in(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def has_gone(folder: Path, seen: str) -> bool:
+    """Whether the server has gone, or has another address than endpoint.json had (`seen`); asks
+    for some seconds, until a supervisor that ends with it has had its last word."""
+    known = _object_in(seen)
+    health = f"{known.get('url', '')}{known.get('health', '')}"
     deadline = time.monotonic() + LAST_WORD
-    while read_text(address) == seen:
-        if time.monotonic() > deadline or answers(health, live.get("key_name")):
-            return 1
+    while read_text(ServerPaths(folder).endpoint) == seen:
+        if time.monotonic() > deadline or answers(health, known.get("key_name")):
+            return False
         time.sleep(0.2)
-    return 0
+    return True
 
 
-def trouble(arguments: argparse.Namespace) -> int:
-    """Prints, in brackets, what a failed attempt has to say about its server."""
-    folder: Path = arguments.folder
+def trouble(folder: Path, seen: str) -> str:
+    """What a failed attempt has to say about its server, in brackets; empty: it is up."""
     killed, live = was_killed(folder), read_text(ServerPaths(folder).endpoint)
-    if killed or not live or live != read_text(arguments.seen):
-        print(
+    if killed or not live or live != seen:
+        return (
             f" (the server '{folder.name}' ended during this attempt"
             f"{f': {killed}' if killed else ''}; its log: {folder / 'logs'})"
         )
+    return ""
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def wait(given: argparse.Namespace) -> int:
+    try:
+        print(address(given.folder, given.timeout))
+    except NoServer as why:
+        print(why)
+        return 1
+    return 0
+
+
+def gone(given: argparse.Namespace) -> int:
+    return 0 if has_gone(given.folder, read_text(given.seen)) else 1
+
+
+def print_trouble(given: argparse.Namespace) -> int:
+    if said := trouble(given.folder, read_text(given.seen)):
+        print(said)
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
+    import argparse
+
     outer = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = outer.add_subparsers(required=True)
     command = commands.add_parser("wait")
     command.add_argument("folder", type=Path)
     command.add_argument("--timeout", type=float, default=600.0)
     command.set_defaults(run=wait)
-    for name, run in (("gone", gone), ("trouble", trouble)):
+    for name, run in (("gone", gone), ("trouble", print_trouble)):
         command = commands.add_parser(name)
         command.add_argument("folder", type=Path)
         command.add_argument("--seen", type=Path, required=True)

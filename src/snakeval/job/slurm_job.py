@@ -12,7 +12,6 @@ controller imports it.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import re
@@ -20,9 +19,12 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import attempt, files, slurm_calls
+
+if TYPE_CHECKING:
+    import argparse
 
 RESOLUTION = 60.0
 """Seconds: Slurm sends a job's early signal that much earlier at most (sbatch(1), --signal)."""
@@ -237,6 +239,8 @@ def print_budget(arguments: argparse.Namespace) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    import argparse
+
     outer = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = outer.add_subparsers(required=True)
     commands.add_parser("deadline").set_defaults(run=print_deadline)

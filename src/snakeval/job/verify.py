@@ -4,15 +4,15 @@
 
 ends with 0 when the result holds; else it says why in one sentence and ends with 1. The folder of
 the record has what was asked for (check_spec.json), and gets what was found (check.json) with the
-digests of the files that were read. `run.sh` calls it from the run folder's `lib/`, where a copy of
-it lies beside those of `result_formats/` (what the harnesses leave), `harness_log.py` (what their
-logs tell) and `answer_cache.py` (where they keep answers), with whatever Python there is: 3.9 or
-newer, PyYAML only where YAML must be read. The library imports it to build its tables.
+digests of the files that were read. The keeper calls it in its own process, from the run folder's
+`lib/`, where a copy of it lies beside those of `result_formats/` (what the harnesses leave),
+`harness_log.py` (what their logs tell) and `answer_cache.py` (where they keep answers), with
+whatever Python there is: 3.9 or newer, PyYAML only where YAML must be read. The library imports it
+to build its tables.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import json
@@ -307,8 +307,25 @@ def _kept(names: Iterable[str]) -> list[str]:
     return [name for name in names if "cache" not in Path(name).parts[0]]
 
 
+def settle(
+    work_dir: Path, record_dir: Path, exit_code: int, logs: list[Path], has_gateway: bool = False
+) -> str | None:
+    """Checks a work folder and writes check.json: None when its result holds, else the cause."""
+    cause, report = judge(work_dir, record_dir, exit_code, logs, has_gateway)
+    try:
+        text = json.dumps(report, indent=2) + "\n"
+        write_atomically(record_dir / record.CHECK, text, durable=True)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said = error.strerror or error
+        return cause or (DISK_FULL_CAUSE if full else f"the check cannot be written: {said}")
+    return cause
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Check a work folder; 0 when its result holds, else 1 and the cause on standard output."""
+    import argparse
+
     parser = argparse.ArgumentParser(description="Check an evaluation before it is published.")
     parser.add_argument("work_dir", type=Path)
     parser.add_argument("--record", type=Path, required=True, help="the task's record of this spec")
@@ -322,16 +339,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--gateway", action="store_true", help="the record has its ledger")
     options = parser.parse_args(arguments)
-    cause, report = judge(
+    cause = settle(
         options.work_dir, options.record, options.exit_code, options.log, options.gateway
     )
-    try:
-        text = json.dumps(report, indent=2) + "\n"
-        write_atomically(options.record / record.CHECK, text, durable=True)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        said = error.strerror or error
-        cause = cause or (DISK_FULL_CAUSE if full else f"the check cannot be written: {said}")
     if cause is None:
         return 0
     print(cause)

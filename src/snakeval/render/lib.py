@@ -49,6 +49,30 @@ MODULES = (
     "harness_log",
     "causes",
     "answer_cache",
+    "keeper/__init__",
+    "keeper/apptainer",
+    "keeper/batch",
+    "keeper/beside",
+    "keeper/by_hand",
+    "keeper/commands",
+    "keeper/engine",
+    "keeper/group",
+    "keeper/hold",
+    "keeper/images",
+    "keeper/job",
+    "keeper/log_filter",
+    "keeper/main",
+    "keeper/ownership",
+    "keeper/prepared",
+    "keeper/process",
+    "keeper/pyxis",
+    "keeper/runtime",
+    "keeper/runtimes",
+    "keeper/servers",
+    "keeper/settings",
+    "keeper/stop",
+    "keeper/surroundings",
+    "keeper/variables",
     "gateway/__init__",
     "gateway/__main__",
     "gateway/accounts",
@@ -78,6 +102,25 @@ import runpy
 runpy.run_module("job.{name}", run_name="__main__")
 '''
 
+_KEEPER = '''\
+"""Starts the keeper, as `run.sh` does: job/keeper/main.py."""
+
+import os
+import signal
+import sys
+
+if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if sys.version_info < (3, 9):
+    version = ".".join(map(str, sys.version_info[:2]))
+    sys.exit("Python 3.9 or newer is needed, and %s is %s" % (sys.executable, version))
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+
+from job.keeper.main import main
+
+main()
+'''
+
 
 @cache
 def job_file(name: str) -> str:
@@ -93,3 +136,4 @@ def write_library(lib: Path) -> None:
         write_changed(lib / "job" / f"{name}.py", job_file(f"{name}.py"))
     for name in STARTED:
         write_changed(lib / f"{name}.py", _STARTER.format(name=name))
+    write_changed(lib / "keeper.py", _KEEPER)

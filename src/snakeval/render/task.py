@@ -1,36 +1,29 @@
-"""Renders a task's `run.sh`: settings that a person can read, then the body that all share."""
+"""Renders a task's `run.sh`: texts that a person can read and the keeper does, then its start."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 from snakeval.config.execution import PER_RUN
 from snakeval.config.model import HarnessDefinition
-from snakeval.config.source import host
+from snakeval.config.source import host, written
 from snakeval.harness import Recipe, recipe_for
 from snakeval.job.attempt import EMPTY
+from snakeval.job.keeper.settings import SETTINGS
 from snakeval.job.result_formats.facts import Facts
 from snakeval.plan.lm_eval_files import FILES_MOUNT
 from snakeval.plan.run import PATHS_OF_TYPES, Task
-from snakeval.render.bash import assigned, comment, here_document
+from snakeval.render.bash import comment, here_document, word
 from snakeval.render.lib import job_file
-from snakeval.render.variables import variables
+from snakeval.render.variables import check_names
 from snakeval.runtime.archives import Prefetched
 from snakeval.runtime.images import apptainer_name, enroot_name
 
-BODIES = {
-    "docker": ("container.sh", "runtime_container.sh"),
-    "podman": ("container.sh", "runtime_container.sh"),
-    "apptainer": ("container.sh", "process_group.sh", "runtime_apptainer.sh"),
-    "pyxis": ("container.sh", "process_group.sh", "runtime_pyxis.sh"),
-    "process": ("process_group.sh", "runtime_process.sh"),
-    "image": ("process_group.sh", "runtime_process.sh"),
-}
-"""How each runtime starts, stops and sweeps a harness: files of `snakeval/job`."""
+RUNTIMES = ("docker", "podman", "apptainer", "pyxis", "process", "image")
+"""How each starts, stops and sweeps a harness: `snakeval/job/keeper`."""
 
 IN_WORDS_OF = {"apptainer": apptainer_name, "pyxis": enroot_name}
 """Runtimes that write an image's name in their own way."""
@@ -41,6 +34,9 @@ MOST_PATIENCE = 120.0
 WITHOUT_ENGINE = ("process", "image")
 """Runtimes that start the harness as a process: here, or in the image that the job is in."""
 
+HERE = ("", "no", PER_RUN)
+"""Settings that name no folder of this machine."""
+
 IN_IMAGE = {"files": FILES_MOUNT, "hf_home": "/snakeval/huggingface"}
 """Where a job in its image sees folders of the config: the executor has put them there."""
 
@@ -48,42 +44,55 @@ IN_IMAGE = {"files": FILES_MOUNT, "hf_home": "/snakeval/huggingface"}
 def render(task: Task, runtime: str, image: str | None, archive: Prefetched | None = None) -> str:
     """The whole `run.sh` of a task.
 
-    runtime  a key of `BODIES`
+    runtime  one of `RUNTIMES`
     image    the image to run, pinned where the engine could say its digest
     archive  a file beside the run folders that holds the image
     """
     recipe = recipe_for(task)
+    python = "" if runtime == "image" else sys.executable  # an image has its own
+    texts = {
+        **_commands(task, recipe),
+        **recipe.written,
+        "check_spec.json": json.dumps(check_spec(task, recipe), indent=1) + "\n",
+        "gateway_options.json": json.dumps(gateway_options(task), indent=1) + "\n",
+    }
     return "\n".join(
         [
-            _title(task),
-            _variables(task, recipe),
-            _settings(task, runtime, image or "", archive, recipe),
-            _written(task, recipe),
-            job_file("surroundings.sh"),
-            *map(job_file, BODIES[runtime]),
-            job_file("gateway.sh"),
+            *_title(task),
+            "",
+            comment("The settings."),
+            *_text(SETTINGS, _settings(task, runtime, image or "", archive, recipe)),
+            "",
+            comment("What the harness and the check are given, beginning with its command."),
+            *(line for name, text in texts.items() for line in [*_text(name, text), ""]),
+            f"SNAKEVAL_ENVIRONMENT_PYTHON={word(python)}",
             job_file("run.sh"),
         ]
     )
 
 
-def _title(task: Task) -> str:
-    return "\n".join(
-        [
-            "#!/usr/bin/env bash",
-            comment(f"{task.name}: {task.benchmark.id} on {task.endpoint.model_id}."),
-            "# By hand: `bash run.sh`. It continues where the last attempt stopped, and a second",
-            "# one beside it waits. Written by snakeval; the next start writes it again.",
-            "# shellcheck disable=SC2034 # some settings are for one runtime only",
-            "",
-        ]
-    )
+def _title(task: Task) -> list[str]:
+    return [
+        "#!/usr/bin/env bash",
+        comment(f"{task.name}: {task.benchmark.id} on {task.endpoint.model_id}."),
+        "#   bash run.sh           runs it: continues where the last attempt stopped; a second one",
+        "#                         beside it waits",
+        "#   bash run.sh harness   runs the harness's command and nothing else, into by-hand/",
+        "# Written by snakeval; the next start writes it again.",
+    ]
+
+
+def _text(name: str, text: str) -> list[str]:
+    """A text that bash passes over, as `job/keeper/settings.py` finds it."""
+    return here_document(f": {shlex.quote(name)}", text)
 
 
 def _settings(
     task: Task, runtime: str, image: str, archive: Prefetched | None, recipe: Recipe
 ) -> str:
-    settings: dict[str, str | Iterable[str]] = {
+    """The settings as JSON, without those that say nothing."""
+    sources, wanted = _variables(task, recipe)
+    settings: dict[str, Any] = {
         "task": task.name,
         "digest": task.digest,
         "runtime": runtime,
@@ -93,36 +102,53 @@ def _settings(
         "endpoint_url": task.endpoint.url or "",
         "endpoint_path": task.endpoint.path or PATHS_OF_TYPES[task.endpoint.type].lstrip("/"),
         "endpoint_model": task.endpoint.model_id,
-        "check_model": "yes" if task.endpoint.check_model else "no",
-        "demo_endpoint": "yes" if task.endpoint.demo else "no",
-        "servers": task.servers,
+        "key_name": task.endpoint.api_key_name or "",
+        "check_model": task.endpoint.check_model,
+        "demo_endpoint": task.endpoint.demo,
+        "servers": list(task.servers),
         "auxiliary": [
-            f"{each.name} {each.variable(endpoint)} {each.reference(endpoint)} {path}"
+            {
+                "server": each.name,
+                "variable": each.variable(endpoint),
+                "reference": each.reference(endpoint),
+                "path": path,
+            }
             for each in task.auxiliary
             for endpoint, path in each.paths.items()
         ],
-        "server_timeout": f"{task.server_timeout:g}",
-        "key_name": task.endpoint.api_key_name or "",
-        "gateway": "yes" if task.gateway else "no",
+        "server_timeout": task.server_timeout,
+        "gateway": task.gateway,
         "gateway_keys": keys_for_gateway(task, recipe),
-        "gateway_patience": f"{patience(task):g}",
-        "max_in_flight": str(task.max_in_flight or ""),
+        "gateway_patience": patience(task),
+        "max_in_flight": task.max_in_flight,
+        "variables": sources,
+        "wanted": wanted,
         "files": str(recipe.files or ""),
-        "umask": task.umask,
-        "hf_home": task.hf_home,
-        "hf_token": "yes" if _names_the_hubs_token(task) else "no",
-        "stale": (*recipe.stale, *([EMPTY] if task.gateway else [])),
         "mounts": [f"{source}:{target}" for source, target in task.mounts],
-        "mount_home": "yes" if task.mount_home else "no",
+        "mount_home": task.mount_home,
+        "hf_home": task.hf_home,
+        "hf_token": _names_the_hubs_token(task),
         "extra_args": shlex.split(task.extra_docker_args),
-        "environment_python": sys.executable,
+        "stale": [*recipe.stale, *([EMPTY] if task.gateway else [])],
+        "umask": task.umask,
     }
     if runtime == "image":
-        settings["environment_python"] = ""  # this machine's: the image has its own
-        settings |= {
-            name: at for name, at in IN_IMAGE.items() if settings[name] not in ("", "no", PER_RUN)
-        }
-    return "\n".join([*assigned(settings), ""])
+        settings |= {name: at for name, at in IN_IMAGE.items() if settings[name] not in HERE}
+    always = ("check_model",)
+    told = {name: value for name, value in settings.items() if value or name in always}
+    _refuse_nul(told)
+    return json.dumps(told, indent=1, ensure_ascii=False)
+
+
+def _refuse_nul(value: Any) -> None:
+    """Raises InputError for a text that no command line and no variable can hold."""
+    if isinstance(value, str):
+        word(value)
+    elif isinstance(value, dict):
+        _refuse_nul([*value, *value.values()])
+    elif isinstance(value, list):
+        for each in value:
+            _refuse_nul(each)
 
 
 def _names_the_hubs_token(task: Task) -> bool:
@@ -132,8 +158,9 @@ def _names_the_hubs_token(task: Task) -> bool:
     return "HF_TOKEN" in named or bool(details.gated_dataset)
 
 
-def _variables(task: Task, recipe: Recipe) -> str:
-    """The part that takes the harness's variables."""
+def _variables(task: Task, recipe: Recipe) -> tuple[dict[str, str], list[str]]:
+    """The harness's variables, each with where its value comes from; and those that are passed on
+    where they are set. Raises InputError for a name that no variable can have."""
     sources = dict(task.env_vars)
     key = task.endpoint.api_key_name
     if key:
@@ -145,8 +172,11 @@ def _variables(task: Task, recipe: Recipe) -> str:
     if task.benchmark.details.gated_dataset and "HF_TOKEN" not in (*wanted, *sources):
         wanted.append("HF_TOKEN")
     models = {each.model_variable: each.model for each in task.auxiliary}
-    script = f"task {task.name} {task.digest}"
-    return variables(script, {**recipe.environment, **models}, sources, wanted, key)
+    fixed = {"PYTHONUNBUFFERED": "1", **recipe.environment, **models}
+    given = {name: written(text) for name, text in fixed.items() if name not in sources} | sources
+    check_names([*given, *wanted])
+    kind = {name: "host" if each.variable else "lit" for name, each in given.items()}
+    return {name: f"{kind[name]}:{each.text}" for name, each in given.items()}, wanted
 
 
 def keys_for_gateway(task: Task, recipe: Recipe) -> list[str]:
@@ -223,17 +253,3 @@ def _commands(task: Task, recipe: Recipe) -> dict[str, str]:
         "exit $code",
     ]
     return {"command.sh": "\n".join(filter(None, around)) + "\n", "harness.sh": recipe.command}
-
-
-def _written(task: Task, recipe: Recipe) -> str:
-    """A function that writes into the record what the harness and the check are given."""
-    contents = {
-        **_commands(task, recipe),
-        "check_spec.json": json.dumps(check_spec(task, recipe), indent=1) + "\n",
-        "gateway_options.json": json.dumps(gateway_options(task), indent=1) + "\n",
-        **recipe.written,
-    }
-    lines = ["write_files() {", '    cp "$here/task.yaml" "$record/task.yaml" || return 1']
-    for name, text in contents.items():
-        lines += here_document(f'    cat >"$record/{name}" || return 1', text)
-    return "\n".join([*lines, "}", ""])

@@ -1,4 +1,4 @@
-"""Variables for a harness or a server, in a script that has a namespace of its own.
+"""Variables for a server, in a script that has a namespace of its own.
 
 A script takes them before it has any variable, under names that nothing else reads
 (`SNAKEVAL_VALUE_<n>`). The launch alone gives them their own names: the shell in the container, or
@@ -34,7 +34,7 @@ def variables(
         **{name: written(text) for name, text in fixed.items() if name not in sources},
         **sources,
     }
-    _check_names([*given, *wanted])
+    check_names([*given, *wanted])
     held = {name: f"SNAKEVAL_VALUE_{number}" for number, name in enumerate([*given, *wanted], 1)}
     taken = [_taken(held[name], source) for name, source in given.items()]
     taken += [_taken(held[name], Source("host", name)) for name in wanted]
@@ -60,7 +60,8 @@ def variables(
     )
 
 
-def _check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str]) -> None:
+    """Raises InputError for what cannot be a variable's name."""
     wrong = [name for name in names if not VARIABLE.match(name)]
     if wrong:
         raise InputError(

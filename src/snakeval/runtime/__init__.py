@@ -1,7 +1,7 @@
 """The ways to start a harness: docker, podman, apptainer, pyxis, process, image; what each needs
 before a start.
 
-How a runtime starts, stops and sweeps is bash, in `snakeval/job/runtime_*.sh`.
+How a runtime starts, stops and sweeps is in `snakeval/job/keeper/`.
 """
 
 from __future__ import annotations

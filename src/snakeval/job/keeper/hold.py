@@ -1,0 +1,205 @@
+"""The task's lease: taken, kept by a heartbeat, given back. One owner at a time, on all nodes.
+
+Who is alive is `job/lease.py`'s to say. The heartbeat also looks at all else that may stop an
+attempt: the disk, the time that is left, the servers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .. import lease
+from .job import Failed
+from .stop import FULL, LOST, MOVED, SPENT
+
+if TYPE_CHECKING:
+    from .job import Job
+    from .servers import Servers
+
+RESERVE = 4096 * 1024
+"""Bytes. A harness that can no longer store answers goes on asking for them: it is ended before."""
+DISK_FULL = f"the disk is full (less than {RESERVE >> 20} MB left)"
+TRIES = 5
+
+
+class Hold:
+    """This process's hold on the task.
+
+    sweep        ends what a dead owner has left running here
+    is_complete  whether somebody else has finished the task
+    until        when the time of all attempts is used up, by `time.monotonic`; None: never
+    """
+
+    def __init__(self, job: Job, servers: Servers) -> None:
+        self._job = job
+        self._servers = servers
+        self._dir = job.paths.lease
+        self._mine = ""
+        self._over = threading.Event()
+        self._beating: threading.Thread | None = None
+        self._missed = self._moved = 0
+        self.until: float | None = None
+
+    # --- taking it -------------------------------------------------------------------------------
+
+    def take(self, sweep: Callable[[], None], is_complete: Callable[[], bool]) -> bool:
+        """Waits for a living owner, takes over from a dead one; False where somebody has finished
+        the task meanwhile, and the lease is not held. Raises Failed, Stopped."""
+        seen: object = None
+        since, waiting, failures = time.monotonic(), "", 0
+        while not self._make():
+            if is_complete():
+                return False
+            if not self._dir.is_dir():
+                failures += 1
+                if failures >= TRIES:
+                    raise Failed(f"the lease cannot be made: {self._trouble}")
+                continue
+            text = self.text()
+            owner = lease.parsed(text)
+            sign = (text, lease.mark_of(self._dir / "beat"))
+            if sign != seen:
+                seen, since = sign, time.monotonic()
+            if owner.runs() is False or time.monotonic() - since >= lease.SILENCE:
+                self._take_over(text, sweep)
+                since = time.monotonic()
+                continue
+            if waiting != text:
+                waiting = text
+                self._job.say(f"pid {owner.pid} on {owner.host} is running this task; waiting")
+            self._job.stop.sleep(1.0)
+        self._sign()
+        if is_complete():
+            self.release()
+            return False
+        return True
+
+    def _make(self) -> bool:
+        try:
+            self._dir.mkdir()
+        except OSError as error:
+            self._trouble = str(error)
+            return False
+        return True
+
+    def _sign(self) -> None:
+        environment, settings = os.environ, self._job.settings
+        self._mine = lease.this_process(
+            job=environment.get("SLURM_JOB_ID") or environment.get("LEPTON_JOB_NAME") or "",
+            container=self._job.container,
+            digest=settings.digest,
+        )
+        try:
+            (self._dir / "owner").write_text(self._mine, encoding="utf-8")
+        except OSError as error:
+            shutil.rmtree(self._dir, ignore_errors=True)
+            raise Failed(f"the lease cannot be written: {error}") from None
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._beating.start()
+
+    def _take_over(self, seen_dead: str, sweep: Callable[[], None]) -> None:
+        """Only one may clear a dead owner's lease, and only the one that was seen dead."""
+        taking = self._dir.with_name("lease.taking")
+        try:
+            taking.mkdir()
+        except OSError:
+            self._wait_for_who_takes_over(seen_dead)
+            return
+        try:
+            if self.text() == seen_dead:
+                owner = lease.parsed(seen_dead)
+                who = f"{owner.pid} on {owner.host}"
+                self._job.say(f"the former owner ({who}) is gone; taking over")
+                sweep()
+                if self.text() == seen_dead:
+                    shutil.rmtree(self._dir, ignore_errors=True)
+        finally:
+            with contextlib.suppress(OSError):
+                taking.rmdir()
+
+    def _wait_for_who_takes_over(self, seen_dead: str) -> None:
+        """Another one is at it; if it dies there, its mark is removed after a while."""
+        taking = self._dir.with_name("lease.taking")
+        mark, since = lease.mark_of(taking), time.monotonic()
+        while taking.is_dir() and self.text() == seen_dead:
+            now = lease.mark_of(taking)
+            if now != mark:
+                mark, since = now, time.monotonic()
+            if time.monotonic() - since >= 2 * lease.SILENCE:
+                with contextlib.suppress(OSError):
+                    taking.rmdir()
+                return
+            self._job.stop.sleep(1.0)
+
+    # --- having it -------------------------------------------------------------------------------
+
+    def text(self) -> str:
+        """What the lease says of its owner; empty where there is none."""
+        try:
+            return (self._dir / "owner").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def owner(self) -> lease.Owner:
+        return lease.parsed(self.text())
+
+    def is_mine(self) -> bool:
+        return bool(self._mine) and self.text() == self._mine
+
+    def is_to_sweep(self) -> bool:
+        """Whether what runs of this task on this machine is ours to end. Where another start on
+        this machine has taken over, it has ended ours, and what runs now is its own."""
+        return self.is_mine() or self.owner().host_id != lease.host_id()
+
+    def _beat(self) -> None:
+        stop, next_beat = self._job.stop, 0.0
+        while not self._over.is_set():
+            if time.monotonic() >= next_beat:
+                next_beat = time.monotonic() + lease.BEAT
+                with contextlib.suppress(Exception):  # whatever goes wrong, the heart goes on
+                    self._beat_once()
+            if not has_room(self._job):
+                stop.ask(FULL)
+            if self.until is not None and time.monotonic() >= self.until:
+                stop.ask(SPENT)
+            self._over.wait(1.0)
+
+    def _beat_once(self) -> None:
+        if not self.is_mine():
+            self._missed += 1  # once may be a hiccup of a network file system
+            # Suspended for so long that another one took over: two must not write into one folder.
+            if self._missed == 2:
+                self._job.stop.ask(LOST)
+            return
+        self._missed = 0
+        with contextlib.suppress(OSError):
+            (self._dir / "beat").touch()
+        self._servers.use()
+        self._moved += self._servers.have_moved()
+        if self._moved == 2:  # once may be a hiccup, too
+            self._job.stop.ask(MOVED)
+
+    # --- giving it back --------------------------------------------------------------------------
+
+    def release(self) -> None:
+        self._over.set()
+        if self._beating is not None:
+            self._beating.join(5.0)
+        if self.is_mine():
+            self._servers.leave()
+            shutil.rmtree(self._dir, ignore_errors=True)
+        self._mine = ""
+
+
+def has_room(job: Job) -> bool:
+    try:
+        found = os.statvfs(job.here)
+    except OSError:
+        return True
+    return found.f_bavail * found.f_frsize >= RESERVE

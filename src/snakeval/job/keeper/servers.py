@@ -1,0 +1,90 @@
+"""The servers of the pipeline that a task asks: they stay as long as somebody uses them, and may
+move while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..files import read_text
+from ..paths import ServerPaths
+
+if TYPE_CHECKING:
+    from .job import Job
+
+
+class Servers:
+    """The servers of one task; without any, nothing of it costs anything."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._names = job.settings.servers
+        self._seen: dict[str, str] = {}
+        self.addresses: dict[str, str] = {}
+
+    def _folder(self, name: str) -> Path:
+        return self._job.run_dir / "deployments" / name
+
+    def _sign(self, name: str) -> Path:
+        return ServerPaths(self._folder(name)).users / self._job.settings.task
+
+    def use(self) -> None:
+        for name in self._names:
+            with contextlib.suppress(OSError):
+                self._sign(name).touch()
+
+    def leave(self) -> None:
+        for name in self._names:
+            with contextlib.suppress(OSError):
+                self._sign(name).unlink()
+
+    def wait(self) -> None:
+        """Until all are healthy; their addresses are read anew in each attempt. Raises Stopped, or
+        Failed."""
+        if not self._names:
+            return
+        from .. import server
+        from .job import Failed
+
+        for name in self._names:
+            folder, timeout = self._folder(name), self._job.settings.server_timeout
+            try:
+                address = self._job.stop.during(
+                    lambda folder=folder, timeout=timeout: server.address(folder, timeout)  # type: ignore[misc]
+                )
+            except server.NoServer as why:
+                raise Failed(str(why)) from None
+            self.addresses[name] = address
+            self._seen[name] = read_text(ServerPaths(folder).endpoint)
+
+    def have_moved(self) -> bool:
+        """Whether a server that is a job of a cluster has gone, or has another address now: it is
+        not the benchmark that has failed. Only an attempt that has begun has noted an address."""
+        return any(
+            read_text(ServerPaths(self._folder(name)).endpoint) != seen
+            for name, seen in self._jobs()
+        )
+
+    def are_gone(self) -> bool:
+        """The same, after a failure: a cluster ends a server and its supervisor together, and the
+        harness may have ended before the supervisor has said so."""
+        from .. import server
+
+        return any(server.has_gone(self._folder(name), seen) for name, seen in self._jobs())
+
+    def _jobs(self) -> list[tuple[str, str]]:
+        if not self._seen:
+            return []
+        from .. import server
+
+        return [(name, seen) for name, seen in self._seen.copy().items() if server.is_a_job(seen)]
+
+    def trouble(self) -> str:
+        """What a failed attempt has to say about its servers."""
+        if not self._names:
+            return ""
+        from .. import server
+
+        seen = self._seen
+        return "".join(server.trouble(self._folder(each), seen.get(each, "")) for each in seen)

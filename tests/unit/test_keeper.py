@@ -1,0 +1,376 @@
+"""The keeper, which is resident while a task runs: its parts, and what it makes of `run.sh`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from rig.keeper import a_job
+from rig.pipeline import as_in_a_terminal
+from rig.waiting import PATIENCE, wait_until
+from snakeval.config.load import load
+from snakeval.job import lease, verify
+from snakeval.job.keeper import hold as holding
+from snakeval.job.keeper.hold import Hold
+from snakeval.job.keeper.job import Failed, Job
+from snakeval.job.keeper.log_filter import LogFilter
+from snakeval.job.keeper.main import Keeper
+from snakeval.job.keeper.servers import Servers
+from snakeval.job.keeper.settings import texts_in
+from snakeval.job.keeper.stop import FULL, LOST, SPENT, Stop, Stopped
+from snakeval.plan.make import make_run
+from snakeval.plan.run import Task
+from snakeval.render.bash import here_document
+from snakeval.render.lib import write_library
+from snakeval.render.task import render
+from snakeval.start.begin import spec_text
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
+PASSES = """printf '{"scores": {"a": 1}}' >{results}/results.json"""
+
+
+def a_task(folder: Path, command: str = PASSES, **more: object) -> Task:
+    """A task in a run folder with everything that a start writes."""
+    own = {"kind": "command", "command": command, "tasks": {"quiz": {"endpoint_type": "chat"}}}
+    endpoint = {"url": "http://nobody.invalid/v1/chat/completions", "model_id": "m"}
+    content = {
+        "execution": {"output_dir": str(folder / "out")},
+        "harnesses": {"own": own},
+        "evaluation": {"tasks": ["own.quiz"]},
+        "target": {"api_endpoint": endpoint},
+        **more,
+    }
+    (folder / "my.yaml").write_text(yaml.safe_dump(content))
+    (task,) = make_run(load([folder / "my.yaml"], {}), CATALOGUE).tasks
+    task.paths.dir.mkdir(parents=True)
+    write_library(task.paths.dir.parent / "lib")
+    task.paths.spec.write_text(spec_text(task))
+    task.paths.script.write_text(render(task, "process", None), encoding="utf-8")
+    return task
+
+
+def words(task: Task, *more: str) -> list[str]:
+    return ["bash", str(task.paths.script), *more]
+
+
+def run_sh(task: Task, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words(task, *more),
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def started(task: Task, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """`bash run.sh`, until its harness has begun."""
+    with subprocess.Popen(
+        words(task),
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_in_a_terminal,
+    ) as process:
+        try:
+            wait_until(lambda: (task.paths.work(task.digest) / "begun").exists())
+            yield process
+        finally:
+            process.kill()
+
+
+def states(task: Task) -> list[str]:
+    attempts = json.loads(task.paths.status.read_text())["attempts"]
+    return [attempt["state"] for attempt in attempts]
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    """A task that this very process keeps; its signals are put back."""
+    task = a_task(tmp_path)
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    before = {number: signal.getsignal(number) for number in (*signals(), signal.SIGCHLD)}
+    yield a_job(task.paths.dir, render(task, "process", None))
+    signal.set_wakeup_fd(-1)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def signals() -> tuple[signal.Signals, ...]:
+    return signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+
+
+# --- run.sh ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nEND\nb", "END", "END_\nEND\n", "", "\r\n'$(x)'\t\u2028", "x\n"]
+)
+def test_a_text_in_run_sh_is_read_as_it_was_written(text: str) -> None:
+    script = "\n".join(["first", *here_document(": a.txt", text), *here_document(": b", "x"), "y"])
+    assert texts_in(script) == {"a.txt": text.rstrip("\n") + "\n", "b": "x\n"}
+
+
+def test_the_harness_alone_is_run_and_nothing_else(tmp_path: Path) -> None:
+    task = a_task(tmp_path, f"echo asked by {{model_id}}; {PASSES}")
+    ended = run_sh(task, "harness")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "asked by m\n"
+    assert (task.paths.dir / "by-hand" / "results" / "results.json").exists()
+    left = {path.name for path in task.paths.dir.iterdir()}
+    assert left == {"run.sh", "task.yaml", "by-hand"}
+
+
+def test_one_process_stays_while_the_harness_runs_and_it_is_run_sh(tmp_path: Path) -> None:
+    task = a_task(tmp_path, "touch {results}/begun; sleep 300")
+    with started(task) as script:
+
+        def programs() -> list[str]:
+            children = psutil.Process(script.pid).children(recursive=True)
+            return sorted(child.name() for child in children)
+
+        # the harness, and the watchdog that outlives us
+        wait_until(lambda: programs() == ["sh", "sh", "sleep"], told=programs)
+        assert lease.holder_of(task.paths.lease).pid == script.pid  # type: ignore[union-attr]
+        script.terminate()
+        assert script.wait(PATIENCE) == 143
+    assert states(task) == ["cancelled"] and not task.paths.lease.exists()
+
+
+def test_no_background_child_of_a_harness_outlives_it_whatever_session_it_has(
+    tmp_path: Path,
+) -> None:
+    stays = "setsid sh -c 'sleep 300 & sleep 300' & echo $! >{results}/child; sleep 0.2; "
+    task = a_task(tmp_path, stays + PASSES)
+    assert run_sh(task).returncode == 0
+    child = int((task.paths.work(task.digest) / "child").read_text())
+    wait_until(lambda: not psutil.pid_exists(child))
+    assert not [
+        each for each in psutil.process_iter(["cmdline", "environ"])
+        if f"SNAKEVAL_RESULTS={task.paths.work(task.digest)}" in str(each.info["environ"])
+    ]  # fmt: skip
+
+
+def test_a_second_start_adopts_and_the_harness_is_not_run_again(tmp_path: Path) -> None:
+    task = a_task(tmp_path, f"echo once >>{{results}}/../../asked; {PASSES}")
+    assert [run_sh(task).returncode, run_sh(task).returncode] == [0, 0]
+    assert (task.paths.dir / "asked").read_text() == "once\n"
+    assert states(task) == ["published"]
+
+
+def test_a_script_for_another_spec_says_so_and_does_nothing(tmp_path: Path) -> None:
+    task = a_task(tmp_path)
+    ended = run_sh(task, "0123456789ab")
+    assert ended.returncode == 1 and "run snakemake again" in ended.stdout
+    assert not task.paths.status.exists()
+
+
+def test_a_caller_whose_output_is_closed_is_no_trouble(tmp_path: Path) -> None:
+    task = a_task(tmp_path)
+    closed = ["bash", "-c", 'exec bash "$0" <&- >&- 2>&-', str(task.paths.script)]
+    assert subprocess.run(closed, timeout=PATIENCE, check=False).returncode == 0
+    assert states(task) == ["published"]
+
+
+def test_python_that_is_too_old_is_told(tmp_path: Path) -> None:
+    task = a_task(tmp_path)
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "sitecustomize.py").write_text("import sys\nsys.version_info = (3, 8, 1)\n")
+    ended = run_sh(task, PYTHONPATH=str(old))
+    assert ended.returncode == 1 and "Python 3.9 or newer is needed" in ended.stderr
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
+def test_each_signal_ends_the_harness_first_and_has_its_exit_code(
+    tmp_path: Path, number: str, code: int
+) -> None:
+    writes = "trap 'touch {results}/told; exit' TERM; touch {results}/begun; "
+    task = a_task(tmp_path, writes + "while :; do sleep 0.1; done")
+    with started(task) as script:
+        script.send_signal(signal.Signals[f"SIG{number}"])
+        assert script.wait(PATIENCE) == code
+    assert (task.paths.work(task.digest) / "told").exists()
+    assert states(task) == ["cancelled"]
+
+
+def test_what_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
+    task = a_task(tmp_path, "touch {results}/begun; sleep 300")
+    nohup = ["sh", "-c", 'trap "" HUP; exec bash "$0"', str(task.paths.script)]
+    with subprocess.Popen(nohup, stdout=subprocess.DEVNULL) as script:
+        wait_until(lambda: (task.paths.work(task.digest) / "begun").exists())
+        script.send_signal(signal.SIGHUP)
+        script.terminate()
+        assert script.wait(PATIENCE) == 143
+
+
+def test_killed_outright_it_leaves_no_harness(tmp_path: Path) -> None:
+    task = a_task(tmp_path, "touch {results}/begun; sleep 300")
+    with started(task) as script:
+        group = task.paths.lease / "group"
+        wait_until(lambda: group.exists() and group.read_text().endswith("\n"))
+        harness = int(group.read_text().split()[0])
+        script.kill()
+        script.wait()
+    wait_until(lambda: not psutil.pid_exists(harness))
+
+
+def test_only_the_first_reason_counts_and_who_waits_hears_it() -> None:
+    stop = Stop()
+    with pytest.raises(Stopped):
+        stop.during(lambda: [stop.ask("TERM"), stop.ask(FULL), time.sleep(0.5)])
+    assert stop.by == "TERM"
+    with pytest.raises(Stopped):
+        stop.sleep(PATIENCE)
+
+
+def test_what_runs_beside_returns_or_raises() -> None:
+    stop = Stop()
+    assert stop.during(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        stop.during(lambda: 1 // 0)
+
+
+# --- the lease, and what its heartbeat watches ----------------------------------------------------
+
+
+def a_hold(job: Job) -> Hold:
+    return Hold(job, Servers(job))
+
+
+def nobody() -> bool:
+    return False
+
+
+def test_a_dead_owners_lease_is_taken_over_after_its_harness_was_swept(job: Job) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    job.paths.lease.mkdir()
+    text = lease.this_process().replace(f"pid={os.getpid()}", f"pid={gone.pid}")
+    (job.paths.lease / "owner").write_text(text)
+    swept: list[str] = []
+    held = a_hold(job)
+    assert held.take(lambda: swept.append((job.paths.lease / "owner").read_text()), nobody)
+    assert swept == [text] and held.is_mine()
+    held.release()
+    assert not job.paths.lease.exists()
+
+
+def test_an_owner_elsewhere_that_falls_silent_is_dead(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "SILENCE", 0.5)
+    job.paths.lease.mkdir()
+    (job.paths.lease / "owner").write_text("host=node7 pid:[1]\npid=4711\n")
+    held = a_hold(job)
+    assert held.take(lambda: None, nobody)
+    held.release()
+
+
+def test_who_waits_for_a_living_owner_hears_a_signal_and_takes_nothing(job: Job) -> None:
+    job.paths.lease.mkdir()
+    (job.paths.lease / "owner").write_text(lease.this_process())
+    job.stop.ask("TERM")
+    with pytest.raises(Stopped):
+        a_hold(job).take(lambda: None, nobody)
+    assert (job.paths.lease / "owner").exists()
+
+
+def test_what_somebody_else_has_finished_meanwhile_is_not_begun(job: Job) -> None:
+    job.paths.lease.mkdir()
+    assert not a_hold(job).take(lambda: None, lambda: True)
+
+
+@pytest.mark.parametrize("reason", [FULL, SPENT, LOST])
+def test_the_heartbeat_stops_an_attempt(
+    job: Job, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    monkeypatch.setattr(lease, "BEAT", 0.05)
+    held = a_hold(job)
+    if reason == FULL:
+        monkeypatch.setattr(holding, "has_room", lambda job: False)
+    elif reason == SPENT:
+        held.until = time.monotonic()
+    assert held.take(lambda: None, nobody)
+    if reason == LOST:
+        (job.paths.lease / "owner").write_text("host=node7\npid=4711\n")
+    wait_until(lambda: job.stop.by == reason)
+    held.release()
+
+
+# --- the order of things at the end ---------------------------------------------------------------
+
+
+def test_a_signal_that_comes_after_the_check_does_not_keep_it_from_being_published(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = verify.settle
+
+    def told_meanwhile(*given: object) -> str | None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return settle(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(verify, "settle", told_meanwhile)
+    monkeypatch.setattr("snakeval.job.attempt.refused", lambda *asked: "")
+    assert Keeper(job, []).run() == 0
+    assert job.paths.published(job.settings.digest).exists()
+
+
+def test_who_has_lost_the_lease_publishes_nothing_and_records_nothing(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snakeval.job.attempt.refused", lambda *asked: "")
+    settle = verify.settle
+    other = "host=node7\npid=4711\n"
+
+    def lost_meanwhile(*given: object) -> str | None:
+        (job.paths.lease / "owner").write_text(other)
+        return settle(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(verify, "settle", lost_meanwhile)
+    assert Keeper(job, []).run() == 1
+    assert not job.paths.published(job.settings.digest).exists()
+    assert (job.paths.lease / "owner").read_text() == other
+    assert json.loads(job.paths.status.read_text())["state"] == "running"
+
+
+def test_what_nobody_has_foreseen_ends_the_attempt_with_a_cause_and_gives_the_lease_back(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snakeval.job.attempt.refused", lambda *asked: [][0])
+    assert Keeper(job, []).run() == 1
+    record = json.loads(job.paths.status.read_text())
+    assert (record["state"], record["cause"].startswith("the keeper failed: IndexError")) == (
+        "failed",
+        True,
+    )
+    assert not job.paths.lease.exists()
+
+
+def test_a_lease_that_cannot_be_made_says_why(job: Job) -> None:
+    job.paths.lease.write_text("a file is in the way")
+    with pytest.raises(Failed, match="the lease cannot be made"):
+        a_hold(job).take(lambda: None, nobody)
+
+
+def test_no_secret_reaches_the_log(tmp_path: Path) -> None:
+    output = LogFilter(tmp_path / "log", ["sk-secret-1", ""])
+    os.write(output.writes, b"the key is sk-secret-1\nand so on")
+    output.close()
+    output.end(PATIENCE)
+    assert (tmp_path / "log").read_text() == "the key is ***\nand so on"
