@@ -173,6 +173,8 @@ def test_every_eval_ever_records_are_accepted_by_its_own_validator(
         "standard_error": {"value": 0.05},
         "num_samples": 8,
     }
+    # nobody says which way these scores are better, and the schema knows no other word
+    assert "guessed" in result["score_details"]["details"]["lower_is_better"]
 
 
 def test_folder_that_cannot_be_written_is_one_sentence(run: Run, tmp_path: Path) -> None:

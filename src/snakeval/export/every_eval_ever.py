@@ -25,8 +25,12 @@ from snakeval.results.tables import part_of
 
 SCHEMA_VERSION = "0.3.0"
 UNSPECIFIED = "unspecified"
+KNOWN = ("higher", "lower")
 LOWER_IS_BETTER = re.compile(r"perplexity|loss|error|(^|_)(wer|cer|mae|mse|rmse|ece)(_|$)|latency")
-"""Names of metrics of which less is better, where nobody says it; of all others more is."""
+"""Names of metrics of which less is better, where nobody says it; of all others more is, as far as
+this export goes: the schema has no word for unknown. The guess is named one beside the score."""
+
+GUESSED = "guessed from the metric's name"
 
 
 def write(folder: Path, items: list[Item], options: Destination) -> None:
@@ -112,6 +116,8 @@ def _result(item: Item, row: dict[str, Any]) -> dict[str, Any]:
         uncertainty["num_samples"] = int(row["n"])
     counts = {key: row[key] for key in ("scored", "expected", "unanswered")}
     details = {key: str(value) for key, value in counts.items() if value is not None}
+    if row["better"] not in KNOWN:
+        details["lower_is_better"] = GUESSED
     benchmark = item.task.benchmark
     return {
         "evaluation_result_id": f"{item.job_id}/{name}",
@@ -138,7 +144,7 @@ def _result(item: Item, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lower_is_better(row: dict[str, Any]) -> bool:
-    if row["better"] in ("higher", "lower"):
+    if row["better"] in KNOWN:
         return bool(row["better"] == "lower")
     return bool(LOWER_IS_BETTER.search(row["metric"].lower()))
 
