@@ -98,4 +98,4 @@ def test_simulation_shows_what_repeats_that_are_taken_for_questions_would_do() -
     alarms = seen(naively, 100, 5, 0.0)
 
     note("false alarms, 100 questions 5 times taken for 500", f"{alarms:.1%} of stated 5%")
-    assert alarms > 3 * STATED
+    assert alarms > 2 * STATED

@@ -15,6 +15,7 @@ from snakeval.plan.run import Run
 from snakeval.results.tables import print_table, rows, write_tables
 from snakeval.runs.status_table import print_status
 from snakeval.start.begin import resolved_text
+from snakeval.start.checks import edited
 
 
 @pytest.fixture
@@ -68,3 +69,7 @@ def test_next_start_plans_the_new_definition(finished: Run) -> None:
 
     assert run.paths.dir == finished.paths.dir
     assert not run.tasks[0].published
+    [told] = edited(run.tasks)
+    assert told.warning and "is evaluated again: its files are others" in told.what
+    (finished.base / "q" / "questions.json").write_text("[1]")
+    assert not list(edited(make_run(load([finished.base / "my.yaml"], {}), CATALOGUE).tasks))

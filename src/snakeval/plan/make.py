@@ -168,6 +168,14 @@ def _as_written(task: Task) -> Task:
     return replace(written, definition_changed=here)
 
 
+def files_changed(task: Task) -> bool:
+    """Whether the task is evaluated again for its files alone: it was published with others."""
+    if task.published or folder_of(task.benchmark) is None:
+        return False
+    written = _written(task)
+    return written is not None and written.published
+
+
 def _written(task: Task) -> Task | None:
     """The task with the digest in its task.yaml; None where more than its files differs."""
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from snakeval.errors import InputError, Problem
 from snakeval.harness import check, hints, lm_eval_index, recipe_for
 from snakeval.job.endpoint import CA_VARIABLES
+from snakeval.plan.make import files_changed
 from snakeval.plan.run import Endpoint, Run, Task
 from snakeval.runtime import archives
 from snakeval.start import servers
@@ -30,6 +31,7 @@ def against(start: ThisStart) -> list[Problem]:
     found += [*variables(pending, provided), *space(start.runs), *paths(start.runs)]
     found += [*certificates(), *needs.unmet(pending, provided), *servers.against(start)]
     found += [*runtimes(start), *mounts(pending), *_unknown_tasks(start)]
+    found += edited(pending)
     found += [hint for task in pending for hint in hints(task)]
     for endpoint, task in {task.endpoint: task for task in pending}.items():
         answers = list(endpoints(endpoint, task.place("target", "api_endpoint", "model_id")))
@@ -43,6 +45,18 @@ def _unknown_tasks(start: ThisStart) -> Iterable[Problem]:
     """Tasks that lm-eval here does not have; elsewhere there may be another one."""
     for problem in lm_eval_index.unknown(start.pending):
         yield replace(problem, warning=problem.warning or start.executor.elsewhere)
+
+
+def edited(tasks: Iterable[Task]) -> Iterable[Problem]:
+    """Benchmarks that are evaluated again for an edit of their files, which may not be meant."""
+    for task in filter(files_changed, tasks):
+        yield Problem(
+            task.where,
+            f"'{task.benchmark.id}' is evaluated again: its files are others than those it was "
+            "evaluated with",
+            "put them back to keep the result; what a command writes belongs into {results}",
+            warning=True,
+        )
 
 
 def runtimes(start: ThisStart) -> Iterable[Problem]:
