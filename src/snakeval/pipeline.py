@@ -51,13 +51,14 @@ class Pipeline:
         self._warned = False
         self._prepared = False
         self._progress: Progress | None = None
+        self._shows_again = False
         if snakemake.is_main_process(workflow):
             os.environ.update(
                 SNAKEVAL_START=uuid.uuid4().hex[:12],  # tells attempts of this start from others
                 SNAKEVAL_PYTHON=sys.executable,
                 SNAKEVAL_ROOT=str(self.root),  # not in the rules' params: a clone is the same
             )
-            snakemake.filter_log(Shorter(lambda: snakemake.targets(workflow)))
+            snakemake.filter_log(Shorter(lambda: snakemake.targets(workflow), self._nothing_to_do))
             snakemake.limit_cores(workflow, AT_ONCE)
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
             for name, cap in self._caps.limits.items() if self.runs else ():
@@ -284,6 +285,19 @@ class Pipeline:
             self._show_sweep()
         for hold in self._holds:
             hold.release()
+
+    def _nothing_to_do(self) -> None:
+        """Everything was finished before: the tables are shown all the same, when Snakemake has
+        said its last word."""
+        if self.runs and not (snakemake.is_dry_run(self._workflow) or self._shows_again):
+            self._shows_again = True
+            atexit.register(self._show_again)
+
+    def _show_again(self) -> None:
+        from snakeval.results.tables import print_table, rows
+
+        for run in self.runs:
+            print_table(run, rows(run))
 
     def _show(self, run: Run) -> None:
         """Tables and samples of a run, and the export of what it has."""

@@ -20,7 +20,15 @@ def record(said: str, **extra: Any) -> logging.LogRecord:
 
 @pytest.fixture
 def shorter() -> Shorter:
-    return Shorter(lambda: ["status", "logs", "kill"])
+    return Shorter(lambda: ["status", "logs", "kill"], lambda: None)
+
+
+def test_end_without_anything_to_do_is_told() -> None:
+    told: list[str] = []
+    shorter = Shorter(list, lambda: told.append("nothing"))
+
+    assert shorter.filter(record("Nothing to be done (all requested files are present)."))
+    assert told == ["nothing"]
 
 
 @pytest.mark.parametrize(

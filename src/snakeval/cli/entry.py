@@ -74,7 +74,14 @@ CONFIG = ("--configfile", "--values")
 def parsed(
     description: str | None, *names: str, required: Collection[str] = ()
 ) -> argparse.Namespace:
-    """The arguments of an entry point.
+    """The arguments of an entry point; see `parser_of`."""
+    return parser_of(description, *names, required=required).parse_args()
+
+
+def parser_of(
+    description: str | None, *names: str, required: Collection[str] = ()
+) -> argparse.ArgumentParser:
+    """What takes the arguments of an entry point.
 
     names     keys of `ARGUMENTS`
     required  those that must be given
@@ -85,7 +92,7 @@ def parsed(
         if name in required:
             meaning["required"] = True
         parser.add_argument(name, **meaning)
-    return parser.parse_args()
+    return parser
 
 
 def parsed_with_config(description: str | None, *names: str) -> argparse.Namespace:

@@ -325,6 +325,14 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
         f"{published} of {len(run.tasks)} benchmarks published. "
         f"Tables: {run.paths.results}. Artifacts: {run.paths.dir}/<task>/artifacts"
     )
+    console.say(_told_page(run))
+
+
+def _told_page(run: Run) -> str:
+    """Where the page about a run is, or how it is made."""
+    if run.paths.report.exists():
+        return f"Report: {run.paths.report}; `snakemake report` writes it anew"
+    return f"Report: `snakemake report --config run={run.paths.id[-8:]}` writes one page about it"
 
 
 def _told_notes(run: Run) -> list[str]:

@@ -22,14 +22,19 @@ class Shorter:
     """A filter of Snakemake's log: drops what a failed command of ours has said already, and tells
     a target that there is none of.
 
-    targets  gives the names of rules: there are none yet when the Snakefile begins
+    targets        gives the names of rules: there are none yet when the Snakefile begins
+    nothing_to_do  called when Snakemake says so: it calls no hook then
     """
 
-    def __init__(self, targets: Callable[[], Sequence[str]]) -> None:
-        self._targets = targets
+    def __init__(
+        self, targets: Callable[[], Sequence[str]], nothing_to_do: Callable[[], None]
+    ) -> None:
+        self._targets, self._nothing_to_do = targets, nothing_to_do
 
     def filter(self, record: LogRecord) -> bool:
         said, kind = str(record.msg or ""), getattr(record, "exception", "")
+        if said.startswith("Nothing to be done"):
+            self._nothing_to_do()
         if kind == "RuleException" and "CalledProcessError" in said:
             return False
         if any(words in said for words in OF_JOBS):

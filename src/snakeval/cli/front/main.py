@@ -28,6 +28,7 @@ class Entry(NamedTuple):
 VERBS = {
     "run": Entry("evaluate a config, or continue", "snakeval.cli.front.run:RUN"),
     "status": Entry("how far runs are", "snakeval.cli.front.runs:STATUS"),
+    "info": Entry("where everything of runs is", "snakeval.cli.front.info:INFO"),
     "logs": Entry("follow a task's log", "snakeval.cli.front.runs:LOGS"),
     "kill": Entry("stop a run, or one of its tasks", "snakeval.cli.front.runs:KILL"),
     "ls": Entry("list tasks or runs", "snakeval.cli.front.listing:LS"),
