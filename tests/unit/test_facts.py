@@ -25,7 +25,15 @@ from snakeval.results.sample_formats import read_samples
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 FILES = sorted((CATALOGUE / "facts").glob("*.yaml"))
-BESIDE = {"higher_is_better", "score_range", "tasks", "required", "environment", "cache"}
+BESIDE = {
+    "higher_is_better",
+    "score_range",
+    "tasks",
+    "required",
+    "environment",
+    "cache",
+    "own_data",
+}
 """Keys of a facts file that others read than the check."""
 
 
@@ -152,6 +160,16 @@ def test_samples_that_are_elsewhere_in_another_version_are_told_and_decide_nothi
 
     assert coverage == known
     assert notes == ("its single samples are not where nvidia-ifbench 26.3 has them",)
+
+
+def test_a_verdict_that_another_version_names_otherwise_is_none_that_is_missing(
+    tmp_path: Path,
+) -> None:
+    left(tmp_path, "eval_results_loose.jsonl", [{"prompt": "p", "response": "r", "right": True}])
+
+    coverage, _ = counted_in_samples(tmp_path, spec_of("ifbench", limit_samples=1), Coverage())
+
+    assert (coverage.scored, coverage.expected) == (1, 1)
 
 
 def test_a_samples_file_that_was_cut_is_a_failed_check(tmp_path: Path) -> None:

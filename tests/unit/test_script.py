@@ -11,6 +11,7 @@ import yaml
 from rig.keeper import a_job
 from snakeval.config.load import load
 from snakeval.errors import InputError
+from snakeval.harness import recipe_for
 from snakeval.job.keeper.job import Job
 from snakeval.job.keeper.prepared import write_files
 from snakeval.job.keeper.settings import read
@@ -18,7 +19,7 @@ from snakeval.plan.make import make_run
 from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
 from snakeval.render.lib import job_file
-from snakeval.render.task import render
+from snakeval.render.task import check_spec, render
 from snakeval.start.begin import resolved_text, run_all, spec_text
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
@@ -193,3 +194,17 @@ def test_run_all_goes_through_every_task(tmp_path: Path) -> None:
                            check=False)  # fmt: skip
 
     assert (ended.returncode, ended.stdout) == (1, "quiz ran\nfailed: quiz\n")
+
+
+@pytest.mark.parametrize("own", [None, "/data/mine"])
+def test_sizes_of_a_benchmark_are_not_those_of_data_of_ones_own(
+    tmp_path: Path, own: str | None
+) -> None:
+    extra = {"custom_dataset": {"path": own}}
+    config = {"config": {"params": {"extra": extra}}}
+    entry = {"name": "bfcl.bfclv3_ast", "nemo_evaluator_config": config}
+    (planned,) = plan(tmp_path, entry).tasks
+
+    facts: Any = check_spec(planned, recipe_for(planned))["facts"]
+
+    assert facts["headline"] and ("sizes" in facts) == (own is None)

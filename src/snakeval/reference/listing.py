@@ -125,7 +125,7 @@ def _in_words(row: dict[str, Any], benchmark: Benchmark) -> dict[str, str]:
     if benchmark.definition.kind == "nemo":
         shown["headline"] = row["headline"] or "unknown"
         version = row["checked_version"]
-        shown["run here as"] = f"{version} (docs/harnesses.md)" if version else "never"
+        shown["facts of"] = f"{version} (docs/harnesses.md)" if version else "none"
     for name, what in benchmark.facts.get("required", {}).items():
         shown[f"{name}"] = f"must be in params: {what}"
     variables, dataset = row["variables"], row["gated_dataset"]

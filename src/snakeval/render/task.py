@@ -227,11 +227,22 @@ def check_spec(task: Task, recipe: Recipe) -> dict[str, object]:
         "higher_is_better": _known(facts, task.benchmark.definition, "higher_is_better"),
         "score_range": _known(facts, task.benchmark.definition, "score_range"),
         "samples_file": task.benchmark.definition.samples,
-        "facts": {key: facts[key] for key in FACTS_OF_RESULTS if key in facts} or None,
+        "facts": _facts_of_results(task, facts) or None,
     }
 
 
 FACTS_OF_RESULTS = tuple(Facts.__dataclass_fields__)
+SIZES = ("size", "sizes", "of_parts")
+
+
+def _facts_of_results(task: Task, facts: dict[str, Any]) -> dict[str, Any]:
+    """What the check reads; no sizes where the config brings data of its own (`own_data` names the
+    parameter)."""
+    own: Any = task.params
+    for key in str(facts.get("own_data", "")).split("."):
+        own = own.get(key) if isinstance(own, dict) else None
+    unknown = SIZES if own else ()
+    return {key: facts[key] for key in FACTS_OF_RESULTS if key in facts and key not in unknown}
 
 
 def _known(facts: dict[str, Any], definition: HarnessDefinition, key: str) -> object:

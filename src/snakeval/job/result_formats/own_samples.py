@@ -37,7 +37,8 @@ WORDS = {
 
 
 class OwnSample(NamedTuple):
-    """One sample, or one of its repeats. A score is None where there is no verdict."""
+    """One sample, or one of its repeats. A score is None where there is no verdict, and missing
+    where the file says nothing of it."""
 
     part: str | None
     id: str
@@ -176,7 +177,11 @@ def _samples(record: Record, number: int, shape: SampleFiles) -> Iterator[OwnSam
             _plain(record, shape.expected, repeat),
             _plain(record, shape.answer, repeat),
             _plain(record, shape.extracted, repeat),
-            {metric: _score(record, path, repeat, shape) for metric, path in shape.scores.items()},
+            {
+                metric: _score(record, path, repeat, shape)
+                for metric, path in shape.scores.items()
+                if _field(record, path, repeat) is not _NOTHING
+            },
         )
 
 
@@ -309,7 +314,7 @@ def _ruler(work: Path) -> Iterator[OwnSample]:
                     record.get("outputs"),
                     record.get("pred"),
                     None,
-                    {"accuracy": None if in_percent is _NOTHING else in_percent / 100},
+                    {} if in_percent is _NOTHING else {"accuracy": in_percent / 100},
                 )
 
 
