@@ -4,7 +4,10 @@ in an environment of its own (`rig.launcher_environment`)."""
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +77,31 @@ def test_the_core_refuses_an_older_key_beside_a_list_of_interceptors(
     given[name][1]["target"]["api_endpoint"]["adapter_config"]["max_saved_requests"] = 5
 
     assert "Cannot use legacy" in refused(python, {name: given[name]})[name]
+
+
+def test_a_start_asks_the_core_where_it_is_installed(
+    python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shape = CASES[0]["file"]
+    odd = re.sub(r"( +)interceptors:", r"\1use_caching: true\n\1interceptors:", shape)
+    (tmp_path / "fine.yaml").write_text(shape)
+    (tmp_path / "odd.yaml").write_text(odd)
+    script = (
+        "from pathlib import Path; from launcher.ours import planned; "
+        "from snakeval.harness import refused; "
+        "tasks = [planned(Path(name)).tasks[0] for name in ('fine.yaml', 'odd.yaml')]; "
+        "print(*refused(tasks))"
+    )
+    core = next((python.parents[1] / "lib").glob("python*")) / "site-packages"
+    paths = [str(Path(__file__).parents[1]), *filter(None, sys.path), str(core)]
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("its image would refuse it: Cannot use legacy") == 1
+    assert "odd.yaml: evaluation.tasks.0: its image" in ended.stdout

@@ -13,15 +13,15 @@ SNAKEVAL_FILES          the folder with the benchmark's own files, where it has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from snakeval.config.secrets import secrets_in
 from snakeval.errors import InputError, Problem
-from snakeval.harness import command, lm_eval, nemo
+from snakeval.harness import command, core_check, lm_eval, nemo
 from snakeval.harness.recipe import Recipe
 from snakeval.plan.run import Task
 
-__all__ = ["Recipe", "check", "hints", "recipe_for"]
+__all__ = ["Recipe", "check", "hints", "recipe_for", "refused"]
 
 _KINDS: dict[str, Callable[[Task], Recipe]] = {
     "nemo": nemo.recipe,
@@ -43,6 +43,19 @@ def check(task: Task) -> None:
     recipe = recipe_for(task)
     if '"$SNAKEVAL_ENDPOINT_URL"' in recipe.command and any(secrets_in(task.endpoint.url or "")):
         raise InputError([_on_a_command_line(task)])
+
+
+def refused(tasks: Iterable[Task]) -> Iterator[Problem]:
+    """What a harness's own code says against tasks, where that code is at hand."""
+    asked = {
+        f"{task.where}: {task.digest}": task
+        for task in tasks
+        if task.benchmark.definition.kind == "nemo"
+    }
+    said = core_check.refused({name: nemo.run_config(task) for name, task in asked.items()})
+    for name, why in said.items():
+        what = f"its image would refuse it: {why}"
+        yield Problem(asked[name].where, what, "correct its nemo_evaluator_config")
 
 
 def hints(task: Task) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from snakeval.errors import InputError, Problem
-from snakeval.harness import check, hints, lm_eval_index, recipe_for
+from snakeval.harness import check, hints, lm_eval_index, recipe_for, refused
 from snakeval.job.endpoint import CA_VARIABLES
 from snakeval.plan.make import files_changed
 from snakeval.plan.run import Endpoint, Run, Task
@@ -33,6 +33,7 @@ def against(start: ThisStart) -> list[Problem]:
     found += [*runtimes(start), *mounts(pending), *_unknown_tasks(start)]
     found += edited(pending)
     found += [hint for task in pending for hint in hints(task)]
+    found += refused(pending)
     for endpoint, task in {task.endpoint: task for task in pending}.items():
         answers = list(endpoints(endpoint, task.place("target", "api_endpoint", "model_id")))
         # Jobs that see another network, or have another key, know better.
