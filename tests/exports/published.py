@@ -28,6 +28,7 @@ def make(folder: Path, tasks: int = 3, model: str = "org/model-1", **sections: A
         "evaluation": {"tasks": [f"own.{name}" for name in names]},
         **sections,
     }
+    folder.mkdir(parents=True, exist_ok=True)
     config = folder / "my.yaml"
     config.write_text(yaml.safe_dump(content))
     run = make_run(load([config], {}), CATALOGUE)

@@ -15,7 +15,7 @@ from rig.mlflow_server import mlflow_server
 from rig.refusing import refusing_server
 from snakeval.config.export import MlflowExport
 from snakeval.export.destinations import Outcome, export_run
-from snakeval.export.mlflow import NAME_LENGTH, metric_name
+from snakeval.export.mlflow_record import NAME_LENGTH, metric_name
 from snakeval.plan.run import Run
 
 
@@ -40,8 +40,14 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def options(uri: str) -> dict[str, Any]:
-    """An experiment of the test's own."""
-    return {"tracking_uri": uri, "experiment_name": f"e-{uuid4().hex[:8]}"}
+    """An experiment of the test's own, with a run per benchmark."""
+    return {"tracking_uri": uri, "experiment_name": f"e-{uuid4().hex[:8]}", "layout": "task"}
+
+
+@pytest.fixture
+def per_model(options: dict[str, Any]) -> dict[str, Any]:
+    """The same as most people have it: nothing is said of the layout."""
+    return {key: value for key, value in options.items() if key != "layout"}
 
 
 def export(run: Run, **options: Any) -> Outcome:
@@ -312,7 +318,10 @@ def test_two_scores_never_share_a_name(tmp_path: Path) -> None:
               "acc<=5": 0.1, "acc>=5": 0.9, "top1": 0.25, "TOP1": 0.26}  # fmt: skip
     run = make(tmp_path, tasks=1)
     publish(run.tasks[0], **scores)
-    options = {"experiment_name": "names"}  # into the database in the output folder
+    options = {
+        "experiment_name": "names",
+        "layout": "task",
+    }  # into the database in the output folder
 
     assert export(run, **options).failed is None
 
@@ -326,3 +335,100 @@ def test_long_metric_names_stay_different() -> None:
     first, second = metric_name("x" * 400 + "1"), metric_name("x" * 400 + "2")
     assert first != second
     assert len(first) == len(second) == NAME_LENGTH
+
+
+# ---------------------------------------------------------------- a run per model
+
+
+def test_run_per_model_holds_all_scores_with_their_errors(
+    run: Run, client: MlflowClient, per_model: dict[str, Any]
+) -> None:
+    outcome = export(run, **per_model, tags={"team": "evals"})
+
+    assert (outcome.sent, outcome.failed) == (2, None)
+    [one] = tracked(client, per_model).values()
+    metrics = one.data.metrics
+    assert (metrics["quiz0_accuracy"], metrics["quiz1_accuracy"]) == (0.0, 0.1)
+    assert metrics["uncertainty/quiz1_accuracy_stderr"] == 0.05
+    assert metrics["uncertainty/quiz1_accuracy_n"] == 8
+    low, high = (metrics[f"uncertainty/quiz1_accuracy_ci95_{end}"] for end in ("low", "high"))
+    assert low < 0.1 < high
+    assert "uncertainty/quiz1_pass_at_1_stderr" not in metrics, "not known"
+    assert one.data.params["model"] == "org/model-1"
+    assert one.data.params["benchmark.quiz1"] == "own.quiz1"
+    told = {"kind": "model", "team": "evals", "published": "2 of 2", "benchmarks": "quiz0, quiz1"}
+    assert {key: one.data.tags.get(key) for key in told} == told
+    assert one.data.tags["spec.quiz1"] == run.tasks[1].digest
+    day = "-".join(run.paths.id.split("-")[1:3])
+    assert one.info.run_name[:30].startswith(f"model-1 {day} "), one.info.run_name
+    assert {"config.yaml", "own.quiz1/artifacts/results.json"} <= artifacts(client, one.info.run_id)
+    assert {each.dataset.name for each in one.inputs.dataset_inputs} == {"own.quiz0", "own.quiz1"}
+
+
+def test_run_per_model_is_updated_and_never_doubled(
+    run: Run, client: MlflowClient, per_model: dict[str, Any]
+) -> None:
+    unpublish(run.tasks[1])
+    assert export(run, **per_model).sent == 1
+    publish_all(run)
+    assert export(run, **per_model).sent == 1
+    assert export(run, **per_model).sent == 0
+    for receipt in run.paths.exports("mlflow").glob("*.json"):
+        receipt.unlink()
+    assert export(run, **per_model).sent == 2
+
+    [one] = tracked(client, per_model).values()
+    assert one.data.tags["published"] == "2 of 2"
+    history = client.get_metric_history(one.info.run_id, "quiz0_accuracy")
+    assert [point.value for point in history] == [0.0]
+
+
+def test_run_folder_that_was_sent_per_benchmark_before_stays_so(
+    run: Run, client: MlflowClient, options: dict[str, Any], per_model: dict[str, Any]
+) -> None:
+    export(run, **options)
+    publish(run.tasks[1], when="2026-11-22T03:00:00Z", accuracy=0.9)
+
+    assert export(run, **per_model).failed is None
+
+    assert set(tracked(client, options)) == {
+        f"eval-{run.paths.id}-quiz{number}" for number in range(2)
+    }
+
+
+def test_receipts_of_before_the_key_layout_hold(run: Run) -> None:
+    given = MlflowExport(experiment_name="x")
+    assert "layout" not in given.as_sent()
+    assert MlflowExport(experiment_name="x", layout="task").as_sent() != given.as_sent()
+
+
+def test_nested_has_the_benchmarks_below_their_model(
+    run: Run, client: MlflowClient, per_model: dict[str, Any]
+) -> None:
+    export(run, **per_model, nested=True)
+
+    runs = tracked(client, per_model)
+    [parent] = [run for run in runs.values() if run.data.tags.get("kind") == "model"]
+    children = [run for run in runs.values() if run is not parent]
+    assert parent.data.metrics["quiz1_accuracy"] == 0.1
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert len(children) == 2
+
+
+def test_checkpoints_are_lines_of_one_training(
+    tmp_path: Path, client: MlflowClient, per_model: dict[str, Any]
+) -> None:
+    for at in (2, 1, 3):
+        run = make(tmp_path / str(at), tasks=1, model=f"org/llama-step-{at}000")
+        publish(run.tasks[0], accuracy={"value": at / 10, "stderr": 0.05, "n": 8})
+        export(run, **per_model)
+        export(run, **per_model)
+
+    runs = tracked(client, per_model)
+    training = runs.pop("org/llama, all steps")
+    line = client.get_metric_history(training.info.run_id, "quiz0_accuracy")
+    assert sorted((point.step, point.value) for point in line) == [
+        (1000, 0.1), (2000, 0.2), (3000, 0.3),
+    ]  # fmt: skip
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {training.info.run_id}
+    assert {run.data.params["step"] for run in runs.values()} == {"1000", "2000", "3000"}

@@ -15,7 +15,7 @@ from rig.built_runs import built_run, records
 from rig.docker_engine import RigUnavailable
 from rig.unavailable import unavailable
 from snakeval.across.averages import averaged
-from snakeval.across.board import Board, Row, made, step_of
+from snakeval.across.board import Board, Row, made
 from snakeval.across.boards import chosen_runs, show
 from snakeval.across.chance import differ, marked
 from snakeval.across.curves import panels
@@ -24,6 +24,7 @@ from snakeval.compare.suite import Suite, SuiteFile, read_suite
 from snakeval.errors import InputError
 from snakeval.plan.run import Run
 from snakeval.results.samples import write_samples
+from snakeval.results.steps import step_of
 
 EVIL = '</script><img src=x onerror="window.owned=1">'
 

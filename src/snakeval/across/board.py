@@ -7,7 +7,6 @@ answers (temperature, top_p, length) makes no column of its own, unless one run 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,18 +25,12 @@ from snakeval.plan.identity import digest
 from snakeval.plan.run import Run, Task
 from snakeval.results.clusters import of_repeats
 from snakeval.results.published import repeats_of
+from snakeval.results.steps import step_of
 from snakeval.results.tables import metric_name, read_tasks
 from snakeval.results.totals import FromSamples, known_from_samples
 
 ABSENT = "not evaluated"
 """State of a cell whose run does not have the benchmark."""
-
-STEP = re.compile(
-    r"(?:^|[^a-z])(?:global[-_]?step|step|iter(?:ation)?|ckpt|checkpoint|update)s?[-_=.]?(\d+)(k?)"
-    r"(?![a-z0-9])",
-    re.IGNORECASE,
-)
-"""The training step in the name of a checkpoint: `step-1000`, `checkpoint_500`, `iter_0010k`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -413,34 +406,6 @@ def _spread(
     key = each.task.name, row["subtask"], row["metric"], filtered
     found = from_samples().spread.get(key)
     return (found[1], found[2]) if found and is_mean(row["value"], found[0]) else None
-
-
-def step_of(run: Run) -> tuple[int | None, str]:
-    """The training step of a run's model, and what its checkpoints are called without it.
-
-    From the config's `step`, else from the name of the checkpoint's folder, else of the model. A
-    folder whose whole name is a number is named after its step.
-    """
-    model = str(run.identity["model_id"])
-    path = getattr(run.config.deployment, "checkpoint_path", None)
-    parts = [part for part in str(path or "").split("/") if part][-2:][::-1]
-    params = digest({key: run.identity.get(key) for key in ("params", "endpoint_type")}, 4)
-    for text in (*parts, model):
-        number = _step_in(text)
-        if number is not None:
-            rest = STEP.sub("", model) if STEP.search(model) else ""
-            series = rest.strip("-_./ ") or str(run.config.name or "checkpoints")
-            given = run.config.step
-            return (number if given is None else given), f"{series}-{params}"
-    return run.config.step, f"{run.config.name or 'checkpoints'}-{params}"
-
-
-def _step_in(text: str) -> int | None:
-    if text.isdecimal():
-        return int(text)
-    if found := STEP.search(text):
-        return int(found[1]) * (1000 if found[2] else 1)
-    return None
 
 
 def _labelled(rows: Iterable[Row]) -> list[Row]:

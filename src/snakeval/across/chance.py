@@ -9,17 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from snakeval.across.board import Board, Cell, Column
 from snakeval.compare import statistics
 from snakeval.compare.pairs import NotComparable, Pairs, means_of, pairs, samples_of
 from snakeval.compare.statistics import CONFIDENCE
 from snakeval.job.scores import is_mean
+from snakeval.plan.run import Run, Task
 from snakeval.results.clusters import of_questions
 from snakeval.results.published import kept_apart
 
-SETTLED = 1e-6
-"""A p of independent scores that is not looked at again: pairs only make it smaller."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+SETTLED = 1e-4
+"""A p of independent scores that is not looked at again: pairs only make it smaller, and it counts
+as no chance among 500 models."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def _paired(one: Cell, other: Cell) -> Tested | None:
     score."""
     if one.run is None or other.run is None or one.task is None or other.task is None:
         return None
-    ours, theirs = samples_of(one.run, one.task), samples_of(other.run, other.task)
+    ours, theirs = _samples(one.run, one.task), _samples(other.run, other.task)
     if ours is None or theirs is None:
         return None
     metric, score = one.row["metric"], one.row["score"]
@@ -115,6 +122,11 @@ def _paired(one: Cell, other: Cell) -> Tested | None:
         return Tested(None, f"not the same questions: {reason}")
     p = _p(found[0]) if found else None
     return None if p is None else Tested(p)
+
+
+@lru_cache(maxsize=4)  # the best one is held against all others
+def _samples(run: Run, task: Task) -> pd.DataFrame | None:
+    return samples_of(run, task)
 
 
 def _p(found: Pairs) -> float | None:

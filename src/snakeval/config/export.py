@@ -6,7 +6,7 @@ credentials are in the environment, or in the file that a destination's own clie
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
@@ -47,6 +47,10 @@ def _check_uri(value: str | None) -> str | None:
     return value
 
 
+LATER = ("layout", "exclude_patterns")
+"""Keys that came after version 0.1.0; null or empty by default."""
+
+
 class Destination(Section):
     """What all destinations share."""
 
@@ -74,6 +78,11 @@ class Destination(Section):
         default_factory=list,
         description="Send only scores whose name contains one of these texts; empty: all.",
     )
+
+    def as_sent(self) -> dict[str, Any]:
+        """What receipts are about: without keys that came later and are not given, so that what an
+        earlier version has sent is not sent again."""
+        return self.model_dump(exclude={name for name in LATER if not getattr(self, name, None)})
 
 
 class LocalExport(Destination):
@@ -108,7 +117,15 @@ class MlflowExport(Destination):
         "MLFLOW_TRACKING_URI, else a database mlflow.db in the output folder.",
     )
     experiment_name: str = Field("nemo-evaluator-launcher", description="The experiment.")
-    run_name: str | None = Field(None, description="Name of every run; null: eval-<run>-<task>.")
+    layout: Literal["model", "task"] | None = Field(
+        None,
+        description="model: a run per model with all its scores; task: a run per benchmark, as the "
+        "launcher's (ours). null: model, but task for a run folder that was sent so before.",
+    )
+    run_name: str | None = Field(
+        None,
+        description="Name of every run; null: model and time, or eval-<run>-<task>.",
+    )
     description: Script = Field(None, description="Description of every run.")
     tags: Annotated[dict[str, str], BeforeValidator(empty_if_null)] = Field(
         default_factory=dict, description="Further tags."
@@ -122,7 +139,7 @@ class MlflowExport(Destination):
         False, description="Leave a run alone that is there already; false: update it."
     )
     nested: bool = Field(
-        False, description="One parent run per run folder, with the benchmarks below it (ours)."
+        False, description="Also a run per benchmark, below the one of the run folder (ours)."
     )
 
 

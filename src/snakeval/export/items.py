@@ -78,13 +78,18 @@ class Item:
 
     @property
     def scores(self) -> dict[str, float]:
-        """All scores by their names; of two with one name the later one has a number."""
-        found: dict[str, float] = {}
+        """All scores by their names."""
+        return {name: float(row["value"]) for name, row in self.rows_by_name.items()}
+
+    @property
+    def rows_by_name(self) -> dict[str, dict[str, Any]]:
+        """The row of every score; of two with one name the later one has a number."""
+        found: dict[str, dict[str, Any]] = {}
         for row in self.rows:
             name, number = score_name(row), 2
             while name in found:
                 name, number = f"{score_name(row)}_{number}", number + 1
-            found[name] = float(row["value"])
+            found[name] = row
         return found
 
     @property
@@ -107,7 +112,7 @@ class Item:
         content = {
             "rows": rows,
             "result": [self.task.digest, self._completed],
-            "options": options.model_dump(),
+            "options": options.as_sent(),
             "target": target,
         }
         return digest(content)

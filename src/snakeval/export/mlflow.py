@@ -1,4 +1,7 @@
-"""MLflow: one run per benchmark, found again by its tag `job_id` and updated.
+"""MLflow: a run per model, or one per benchmark, found again by its tag `job_id` and updated.
+
+A run per model is in `mlflow_models.py`. A run folder that was sent as a run per benchmark before
+stays so, unless `layout` says otherwise: an export that was made is not made twice.
 
 Without a server the runs go into a database file in the output folder; `mlflow server
 --backend-store-uri sqlite:///mlflow.db` or `mlflow ui` shows them. The names of experiment, runs,
@@ -8,38 +11,41 @@ parameters and tags are the launcher's.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import re
-import time
-from calendar import timegm
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unicodedata import normalize
 from urllib.parse import urlsplit
 
 from snakeval.config.export import MlflowExport
 from snakeval.config.secrets import without
 from snakeval.config.source import names_a_variable
+from snakeval.export import mlflow_models
 from snakeval.export.items import Item
+from snakeval.export.mlflow_record import (
+    PARAMETER_LENGTH,
+    TAG_LENGTH,
+    clean,
+    find,
+    flat,
+    log,
+    metric_names,
+    milliseconds,
+)
 from snakeval.export.shipment import ExportFailed, Shipment
+from snakeval.job.files import read_json
 from snakeval.plan.run import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run as TrackedRun
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 VARIABLE = "MLFLOW_TRACKING_URI"
 
-NAME_LENGTH = 250
-PARAMETER_LENGTH = 6000
-TAG_LENGTH = 5000
-"""What every store takes; a longer text is cut."""
+PER_MODEL = ", a run per model"
+"""What receipts say of the layout; those of a run per benchmark say nothing."""
 
 SETTINGS = {
     # MLflow's own defaults let a person wait for minutes until a server that is down is told.
@@ -62,7 +68,15 @@ def target(run: Run, options: MlflowExport) -> str:
         parts = urlsplit(uri)
         host = parts.netloc.rpartition("@")[2]
         shown = parts._replace(netloc=host).geturl() if parts.netloc else uri
-    return f"{shown}, experiment {options.experiment_name}"
+    per_task = f"{shown}, experiment {options.experiment_name}"
+    layout = options.layout or ("task" if _was_sent_to(run, per_task) else "model")
+    return per_task if layout == "task" else f"{per_task}{PER_MODEL}"
+
+
+def _was_sent_to(run: Run, target: str) -> bool:
+    """Whether a benchmark of this run folder was sent there before."""
+    folder = run.paths.exports("mlflow")
+    return any(read_json(path).get("to") == target for path in sorted(folder.glob("*.json")))
 
 
 def _uri(options: MlflowExport) -> str | None:
@@ -90,9 +104,12 @@ def send(shipment: Shipment, options: MlflowExport, target: str) -> None:
     try:
         client = MlflowClient(tracking_uri=uri or f"sqlite:///{home / DATABASE}")
         experiment = _experiment(client, options, None if uri else home / ARTIFACTS)
-        parent = _parent(client, shipment.run, experiment, options) if options.nested else None
-        for item in shipment.changed:
-            _send_one(client, shipment, item, experiment, parent, options)
+        if target.endswith(PER_MODEL):
+            _send_model(client, shipment, experiment, options)
+        else:
+            parent = _parent(client, shipment.run, experiment, options) if options.nested else None
+            for item in shipment.changed:
+                _send_one(client, shipment, item, experiment, parent, options)
         shipment.leave_gone("its run at MLflow")
     except (MlflowException, OSError) as error:
         raise ExportFailed(_reason(error, target)) from error
@@ -132,6 +149,26 @@ def _experiment(client: MlflowClient, options: MlflowExport, artifacts: Path | N
     return str(found.experiment_id)
 
 
+def _send_model(
+    client: MlflowClient, shipment: Shipment, experiment: str, options: MlflowExport
+) -> None:
+    """The run of the model; with `nested`, one per benchmark below it."""
+    made = mlflow_models.send(client, shipment, experiment, options)
+    run_id = str(made.info.run_id)
+    if options.nested:
+        for item in shipment.changed:
+            _send_one(client, shipment, item, experiment, run_id, options)
+        return
+    for item in shipment.changed:
+        _log_files(client, run_id, shipment, item, options)
+    if options.copy_artifacts is not False:
+        for path in (shipment.run.paths.results_csv, shipment.run.paths.report):
+            if path.is_file():
+                client.log_artifact(run_id, str(path))
+    for item in shipment.changed:  # all of it has arrived
+        shipment.sent(item, run_id)
+
+
 def _send_one(
     client: MlflowClient,
     shipment: Shipment,
@@ -140,7 +177,7 @@ def _send_one(
     parent: str | None,
     options: MlflowExport,
 ) -> None:
-    existing = _find(client, experiment, item.job_id)
+    existing = find(client, experiment, item.job_id)
     if existing and options.skip_existing:
         shipment.notes.append(f"{item.name}: is at MLflow already and was left alone")
         shipment.sent(item, existing.info.run_id)
@@ -150,28 +187,21 @@ def _send_one(
         run_id = existing.info.run_id
     else:
         # With its tag from the first moment: an export that dies here finds the run again.
-        started = _milliseconds(item.attempt.get("started"))
+        started = milliseconds(item.attempt.get("started"))
         made = client.create_run(experiment, start_time=started, tags=tags, run_name=None)
         run_id = made.info.run_id
         existing = made
     names = metric_names(item.scores)
     metrics = {names[name]: value for name, value in item.metrics(options).items()}
-    _log(client, existing, tags, _params(item, options), metrics)
+    log(client, existing, tags, _params(item, options), metrics)
     _log_files(client, run_id, shipment, item, options)
-    client.set_terminated(run_id, "FINISHED", _milliseconds(item.finished))
+    client.set_terminated(run_id, "FINISHED", milliseconds(item.finished))
     shipment.sent(item, run_id)
-
-
-def _find(client: MlflowClient, experiment: str, job_id: str) -> TrackedRun | None:
-    found = client.search_runs(
-        [experiment], f"tags.job_id = '{job_id}'", order_by=["attribute.start_time ASC"]
-    )
-    return found[0] if found else None
 
 
 def _parent(client: MlflowClient, run: Run, experiment: str, options: MlflowExport) -> str:
     """The run that stands for the run folder."""
-    existing = _find(client, experiment, run.paths.id)
+    existing = find(client, experiment, run.paths.id)
     if existing:
         return str(existing.info.run_id)
     tags = {
@@ -180,7 +210,7 @@ def _parent(client: MlflowClient, run: Run, experiment: str, options: MlflowExpo
         "mlflow.runName": f"eval-{run.paths.id}",
         **options.tags,
     }
-    made = client.create_run(experiment, tags=_clean(tags, TAG_LENGTH))
+    made = client.create_run(experiment, tags=clean(tags, TAG_LENGTH))
     client.set_terminated(made.info.run_id, "FINISHED")
     return str(made.info.run_id)
 
@@ -203,7 +233,7 @@ def _tags(item: Item, options: MlflowExport, parent: str | None) -> dict[str, st
         **{f"used.{name}": f"{value:.10g}" for name, value in item.used.items()},
         **options.tags,
     }
-    return _clean(without(tags, item.run.secrets), TAG_LENGTH)
+    return clean(without(tags, item.run.secrets), TAG_LENGTH)
 
 
 def _params(item: Item, options: MlflowExport) -> dict[str, str]:
@@ -214,56 +244,8 @@ def _params(item: Item, options: MlflowExport) -> dict[str, str]:
         **options.extra_metadata,
     }
     if options.log_config_params:
-        params.update(_flat(item.run.raw, "config", options.log_config_params_max_depth))
-    return _clean(without(params, item.run.secrets), PARAMETER_LENGTH)
-
-
-def _flat(content: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """`config.evaluation.tasks.0.name`; what lies deeper than `depth` is one JSON text."""
-    if isinstance(content, dict) and content and depth:
-        for key, value in content.items():
-            yield from _flat(value, f"{path}.{key}", depth - 1)
-    elif isinstance(content, list) and content and depth:
-        for index, value in enumerate(content):
-            yield from _flat(value, f"{path}.{index}", depth - 1)
-    elif content is not None:
-        yield path, content if isinstance(content, str) else json.dumps(content, default=str)
-
-
-def _log(
-    client: MlflowClient,
-    run: TrackedRun,
-    tags: dict[str, str],
-    params: dict[str, str],
-    metrics: dict[str, float],
-) -> None:
-    """Brings a run up to date: what is there as it should be is not sent again.
-
-    MLflow never changes a parameter; one whose value is another now becomes a tag `param.<name>`.
-    """
-    from mlflow.entities import Metric, Param, RunTag
-
-    there = run.data.params
-    tags = tags | {
-        f"param.{name}"[:NAME_LENGTH]: value
-        for name, value in params.items()
-        if there.get(name, value) != value
-    }
-    now = int(time.time() * 1000)
-    run_id = run.info.run_id
-    new_metrics = [
-        Metric(name, value, now, 0)
-        for name, value in sorted(metrics.items())
-        if run.data.metrics.get(name) != value
-    ]
-    new_params = [Param(name, value) for name, value in params.items() if name not in there]
-    new_tags = [
-        RunTag(name, value) for name, value in tags.items() if run.data.tags.get(name) != value
-    ]
-    while new_metrics or new_params or new_tags:
-        # Stores take at most 1,000 metrics, 100 parameters and 100 tags at once.
-        client.log_batch(run_id, new_metrics[:500], new_params[:100], new_tags[:100])
-        del new_metrics[:500], new_params[:100], new_tags[:100]
+        params.update(flat(item.run.raw, "config", options.log_config_params_max_depth))
+    return clean(without(params, item.run.secrets), PARAMETER_LENGTH)
 
 
 def _log_files(
@@ -277,65 +259,3 @@ def _log_files(
     for path, relative in shipment.files(item, options, by_default=True):
         folder = Path(root, relative).parent.as_posix()
         client.log_artifact(run_id, str(path), folder)
-
-
-def metric_names(names: Iterable[str]) -> dict[str, str]:
-    """For each score's name the one at MLflow; no two share one.
-
-    Stores on some databases take upper and lower case for the same, so such names are told apart.
-    """
-    found: dict[str, str] = {}
-    taken: set[str] = set()
-    # Names that stay as they are come first, so that none of them gives way to a changed one.
-    for name in sorted(names, key=lambda name: metric_name(name) != name):
-        at_mlflow = metric_name(name)
-        if at_mlflow.casefold() in taken:
-            at_mlflow = _marked(at_mlflow, name)
-        taken.add(at_mlflow.casefold())
-        found[name] = at_mlflow
-    return found
-
-
-def metric_name(name: str) -> str:
-    """A name that MLflow takes: `pass@k` is `pass_at_k`; letters and digits of any script stay,
-    other strange characters are `_`."""
-    return _name(name.replace("@", "_at_").replace("%", "_percent"))
-
-
-def _name(name: str) -> str:
-    plain = re.sub(r"[^\w\-. :/]", "_", normalize("NFC", name))
-    # MLflow takes names for paths: none may begin at the root, go up, or have empty parts.
-    plain = re.sub(r"/{2,}", "/", plain).strip("/")
-    plain = "/".join("_" * len(part) if set(part) <= {"."} else part for part in plain.split("/"))
-    if plain == name and len(name) <= NAME_LENGTH:
-        return name
-    if len(plain) <= NAME_LENGTH:
-        return plain or "_"
-    return _marked(plain, name)
-
-
-def _marked(plain: str, name: str) -> str:
-    """With a digest of the whole name at its end."""
-    mark = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{plain[: NAME_LENGTH - 9]}_{mark}"
-
-
-def _clean(content: dict[str, Any], length: int) -> dict[str, str]:
-    """Names and values as a store takes them; what is not known is left out."""
-    return {_name(name): _cut(value, length) for name, value in _known(content.items())}
-
-
-def _known(pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    return ((name, value) for name, value in pairs if value not in (None, ""))
-
-
-def _cut(value: Any, length: int) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def _milliseconds(text: Any) -> int | None:
-    try:
-        return timegm(time.strptime(str(text), "%Y-%m-%dT%H:%M:%SZ")) * 1000
-    except ValueError:
-        return None

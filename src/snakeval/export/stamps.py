@@ -5,9 +5,6 @@ Cheap to import: it is asked while the Snakefile is parsed.
 
 from __future__ import annotations
 
-from typing import Any
-
-from snakeval.config.export import Destination
 from snakeval.job.files import now, write_atomically
 from snakeval.plan.identity import digest
 from snakeval.plan.run import Run
@@ -16,7 +13,7 @@ from snakeval.plan.run import Run
 def stamp(run: Run) -> str:
     """Digest of what a run's automatic export sends, and where to and how."""
     names = run.config.execution.auto_export.destinations
-    options = {name: _options(getattr(run.config.export, name)) for name in names}
+    options = {name: getattr(run.config.export, name).as_sent() for name in names}
     return digest({"members": run.members, "options": options})
 
 
@@ -28,8 +25,3 @@ def write_stamp(run: Run, name: str) -> None:
             other.unlink(missing_ok=True)
     made.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(made, now() + "\n")
-
-
-def _options(given: Destination) -> dict[str, Any]:
-    """A destination's settings. One that version 0.1 did not have counts where it is given."""
-    return given.model_dump(exclude=None if given.exclude_patterns else {"exclude_patterns"})
