@@ -47,7 +47,7 @@ def overlays(raw: dict[str, Any], layers: Layers, problems: list[Problem]) -> li
         except ValidationError:  # told by the model of the config, in its words
             found.append((Path(place), _stand_in(raw)))
             continue
-        folders = list(_folders(swept.checkpoints)) if swept.checkpoints else []
+        folders = list(folders_of(swept.checkpoints)) if swept.checkpoints else []
         if swept.checkpoints and not folders:
             problems.append(
                 Problem(
@@ -104,7 +104,7 @@ def _shape(place: str) -> Problem:
     )
 
 
-def _folders(pattern: str) -> Iterator[Path]:
+def folders_of(pattern: str) -> Iterator[Path]:
     """The folders that a pattern matches, step-2 before step-10; of a file its folder."""
     seen = set()
     names = glob.glob(str(Path(pattern).expanduser()))  # noqa: PTH207 # it may be absolute

@@ -38,6 +38,7 @@ VERBS = {
     "leaderboard": Entry("models side by side", "snakeval.cli.front.compared:LEADERBOARD"),
     "gate": Entry("whether a candidate may be released", "snakeval.cli.front.compared:GATE"),
     "export": Entry("send results elsewhere", "snakeval.cli.front.runs:EXPORT"),
+    "watch": Entry("evaluate checkpoints as they appear", "snakeval.cli.front.watch:WATCH"),
     "samples": Entry("write the table of single samples", "snakeval.cli.front.runs:SAMPLES"),
     "clean": Entry("what nobody needs any more", "snakeval.cli.front.runs:CLEAN"),
 }
