@@ -16,6 +16,7 @@ from rig.built_runs import built_run, records
 from rig.docker_engine import RigUnavailable
 from rig.promised import Pace
 from rig.unavailable import unavailable
+from snakeval.across.boards import show
 from snakeval.cli.entry import run_at
 from snakeval.compare.comparison import compare, write
 from snakeval.plan.run import Run
@@ -245,3 +246,80 @@ def test_figures_take_intervals_from_samples_where_the_harness_gives_no_error(ru
     assert score.interval[1] - score.interval[0] == pytest.approx(2 * 1.96 * 0.00324, rel=0.02)
     assert shown["evil"].totals["prompt_tokens"] == 300
     assert not shown["waiting"].published
+
+
+# ---------------------------------------------------------------- many benchmarks
+
+SHOWN = """[...document.querySelectorAll('table.scores tbody[data-name]')]
+    .filter(body => !body.classList.contains('out')).map(body => body.dataset.name)"""
+
+
+def choose(page: Page, **values: str) -> None:
+    for name, value in values.items():
+        page.value(
+            f"""(e => {{ e.value = {json.dumps(value)};
+                for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind)); }})
+            (document.getElementById('{name}'))"""
+        )
+
+
+def test_benchmarks_are_filtered_sorted_and_grouped(browser: Browser, run: Run) -> None:
+    page = opened(browser, run)
+    order = ["arithmetic_with_a_rather_long_name", "evil", "graded", "dead", "waiting"]
+    assert page.value(SHOWN) == order
+
+    choose(page, sort="score")
+    assert page.value(SHOWN)[0] == "graded", "the lowest"
+    assert set(page.value(SHOWN)[3:]) == {"dead", "waiting"}, "those without a score are last"
+    choose(page, sort="name", group="state")
+    assert page.value(SHOWN)[0] == "dead"
+    headings = "[...document.querySelectorAll('.group')].map(body => body.textContent)"
+    assert page.value(headings) == ["failed", "pending", "published"]
+    choose(page, group="", state="missing")
+    assert page.value(SHOWN) == ["dead", "waiting"]
+    choose(page, state="", filter="long NAME")
+    assert page.value(SHOWN) == order[:1]
+    choose(page, filter="long f1")
+    assert page.value(SHOWN) == []
+    choose(page, filter="graded f1")
+    assert page.value(SHOWN) == ["graded"]
+    assert page.complaints() == []
+
+
+def test_contents_stand_at_the_side_of_a_wide_screen(browser: Browser, run: Run) -> None:
+    wide, narrow = opened(browser, run, 1500), opened(browser, run, 1280)
+    links = "[...document.querySelectorAll('.contents ol a')]"
+    assert wide.value(f"{links}.every(a => document.querySelector(a.getAttribute('href')))")
+    assert wide.value(f"{links}.length") == 5
+    assert wide.value("document.documentElement.scrollWidth") <= 1500
+    display = "getComputedStyle(document.querySelector('.contents')).display"
+    assert (wide.value(display), narrow.value(display)) == ("flex", "none")
+
+
+def test_long_answer_is_shown_in_full_with_one_click(browser: Browser, tmp_path: Path) -> None:
+    answer = "".join(f"Step {number}. " for number in range(2000))
+    found = [{**record, "answer": answer} for record in many(3)]
+    run = built_run(tmp_path, "long", {"quiz": found})
+    write_report(run)
+    page = opened(browser, run)
+    texts = "[...document.querySelectorAll('#detail pre')].map(pre => pre.textContent)"
+
+    assert not any("Step 1000." in text for text in page.value(texts))
+    page.value("document.querySelector('#detail .more').click()")
+    assert answer in page.value(texts)
+
+
+def test_place_on_the_leaderboard_is_shown_where_there_is_one(
+    browser: Browser, tmp_path: Path
+) -> None:
+    runs = [
+        built_run(tmp_path, name, {"quiz": records([1.0] * right + [0.0] * (50 - right))}, name)
+        for name, right in (("weak", 10), ("strong", 40))
+    ]
+    write_report(runs[0])
+    assert opened(browser, runs[0]).value("document.getElementById('standings')") is None
+    show(runs, tmp_path / "out")
+    write_report(runs[0])
+
+    text = opened(browser, runs[0]).value("document.getElementById('standings').textContent")
+    assert "2 of 2" in text and "strong" in text

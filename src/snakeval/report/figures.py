@@ -65,8 +65,29 @@ class ShownTask:
     notes: tuple[str, ...] = ()
 
     @property
+    def harness(self) -> str:
+        return self.benchmark.partition(".")[0]
+
+    @property
     def published(self) -> bool:
         return self.state.state == "published" and bool(self.scores)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A benchmark of this run on the leaderboard that was written last beside its run folder.
+
+    place  among `models` with a score, 1 for the first; better, best: as the leaderboard says
+    """
+
+    name: str
+    metric: str
+    value: float
+    first: float
+    first_model: str
+    place: int
+    models: int
+    best: bool | None
 
 
 @dataclass(frozen=True)
@@ -81,6 +102,7 @@ class Figures:
     config: str
     servers: tuple[str, ...]
     costs: Costs | None
+    standings: tuple[Standing, ...] = ()
 
     @property
     def missing(self) -> tuple[ShownTask, ...]:
@@ -120,7 +142,34 @@ def figures(run: Run) -> Figures:
             {task.name: task.totals for task in tasks},
             {task.name: task.seconds for task in tasks},
         ),
+        tuple(_standings(run)),
     )
+
+
+def _standings(run: Run) -> Iterator[Standing]:
+    """None where there is no leaderboard, or this run is not on it."""
+    board = _read(run.paths.dir.parent / "leaderboard.json")
+    models = {model["run"]: model for model in board.get("models", ())}
+    own = models.get(run.paths.id)
+    if own is None or len(models) < 2:
+        return
+    for column in board["benchmarks"]:
+        name, better = column["name"], column["better"]
+        values = {
+            each["label"]: value
+            for each in models.values()
+            if (value := each["scores"][name].get("value")) is not None
+        }
+        value = values.get(own["label"])
+        if value is None or better == "unknown":
+            continue
+        sign = -1 if better == "higher" else 1
+        first = min(values, key=lambda label: sign * values[label])
+        place = 1 + sum(sign * other < sign * value for other in values.values())
+        best = own["scores"][name].get("best")
+        yield Standing(
+            name, column["metric"], value, values[first], first, place, len(values), best
+        )
 
 
 def _task(run: Run, shown: Shown, known: FromSamples) -> ShownTask:

@@ -8,12 +8,61 @@
       button.setAttribute("aria-expanded", String(!rows.hidden));
     });
   }
+  // Benchmarks: filtered, sorted, grouped. All parts of one stay together.
+  const scores = document.querySelector("table.scores"), byId = (id) => document.getElementById(id);
+  const benchmarks = [...scores.querySelectorAll("tbody[data-name]")].map((head) => ({
+    ...head.dataset,
+    head,
+    parts: [...scores.querySelectorAll(`tbody[data-task="${head.dataset.task}"]`)],
+    text: [...scores.querySelectorAll(`tbody[data-task="${head.dataset.task}"]`)]
+      .map((part) => part.textContent).join(" ").toLowerCase(),
+  }));
+  const numeric = (key, way) => (one, other) =>
+    (one[key] === "") - (other[key] === "") || way * (one[key] - other[key]);
+  const orders = {
+    "": (one, other) => one.task - other.task,
+    name: (one, other) => one.name.localeCompare(other.name, "en", { numeric: true }),
+    score: numeric("score", 1),
+    "score-down": numeric("score", -1),
+    width: numeric("width", -1),
+  };
+  function arrange() {
+    const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const group = byId("group").value, state = byId("state").value;
+    const order = [...benchmarks].sort(orders[byId("sort").value]);
+    if (group) order.sort((one, other) => one[group].localeCompare(other[group]));
+    let seen = 0, last = null;
+    const parts = [];
+    for (const each of order) {
+      const fits = words.every((word) => each.text.includes(word)) &&
+        (!state || (state === "published") === (each.published === "yes"));
+      seen += fits;
+      if (fits && group && each[group] !== last) {
+        const heading = document.createElement("tbody"), cell = document.createElement("th");
+        heading.className = "group";
+        cell.colSpan = 5;
+        cell.textContent = last = each[group];
+        heading.insertRow().append(cell);
+        parts.push(heading);
+      }
+      for (const part of each.parts) part.classList.toggle("out", !fits);
+      parts.push(...each.parts);
+    }
+    for (const body of [...scores.tBodies]) body.remove();
+    scores.append(...parts);
+    byId("shown").textContent = `${seen} of ${benchmarks.length}`;
+  }
+  byId("filter").addEventListener("input", arrange);
+  for (const id of ["sort", "group", "state"]) byId(id).addEventListener("change", arrange);
+  document.querySelector(".sorting").hidden = benchmarks.length < 2;
+
   const blocks = [...document.querySelectorAll("script.samples")];
   const list = document.getElementById("list");
   if (!list || !blocks.length) return;
   const [LABEL, PROMPT, EXPECTED, ANSWER, PROMPT_TOKENS, TOKENS, LATENCY, HASH, SCORES, EXTRACTED] =
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
-  const HEIGHT = 52;
+  const HEIGHT = 52, HEAD = 1500, TAIL = 2500;
+  const whole = (number) => number.toLocaleString("en");
   const $ = (id) => document.getElementById(id);
   const spacer = $("spacer"), detail = $("detail"), task = $("task"), metric = $("metric");
   const search = $("search"), count = $("count");
@@ -78,7 +127,6 @@
         row[part] !== null && row[part].toLowerCase().includes(words));
     });
     const left = Number(blocks[task.selectedIndex].dataset.leftOut);
-    const whole = (number) => number.toLocaleString("en");
     count.textContent = `${whole(shown.length)} of ${whole(data.rows.length)} samples; ` +
       `${whole(of.wrong)} ${graded ? "below the mean" : "wrong"}, ${whole(of.right)} ` +
       `${graded ? "not below it" : "right"}, ${whole(of.unscored)} without a score` +
@@ -122,7 +170,18 @@
     const row = shown[index], parts = [];
     const add = (title, text) => {
       if (text === null || text === undefined) return;
-      parts.push(element("h3", title), element("pre", text === "" ? "(empty)" : text));
+      const shown = element("pre", text === "" ? "(empty)" : text);
+      parts.push(element("h3", title), shown);
+      if (text.length <= HEAD + TAIL + 100) return;
+      shown.textContent =
+        `${text.slice(0, HEAD)}\n[... ${whole(text.length - HEAD - TAIL)} characters ...]\n${text.slice(-TAIL)}`;
+      const more = element("button", `Show all ${whole(text.length)} characters`, "more");
+      more.type = "button";
+      more.addEventListener("click", () => {
+        shown.textContent = text;
+        more.remove();
+      });
+      parts.push(more);
     };
     const scores = data.metrics.map((name, at) => [name, row[SCORES][at], row[EXTRACTED][at]])
       .filter(([, score]) => score !== null && score !== undefined);

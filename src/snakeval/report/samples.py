@@ -17,7 +17,28 @@ LIMIT = 100_000
 """Rows on a page; above it every benchmark has its share, and the page says so."""
 
 HEAD, TAIL = 1_500, 2_500
-"""Characters of a text that are shown: few-shot prompts end with the question."""
+"""Characters of a text that are shown first: few-shot prompts end with the question. As in page.js.
+"""
+
+ROOM = 60_000_000
+"""Characters beyond those on a page: a click shows a text in full until they are used up."""
+
+
+@dataclass
+class Room:
+    """What is left of it."""
+
+    left: int = ROOM
+
+    def kept(self, text: str | None) -> str | None:
+        """The whole text where there is room for it, else without its middle."""
+        if text is None or len(text) <= HEAD + TAIL + 100:
+            return text
+        more = len(text) - HEAD - TAIL
+        if more > self.left:
+            return clipped(text)
+        self.left -= more
+        return text
 
 
 @dataclass(frozen=True)
@@ -36,15 +57,16 @@ def blocks(run: Run) -> Iterator[Block]:
 
     there = {name: member for name, member in members(run.paths.samples).items() if member.rows}
     total = sum(member.rows for member in there.values())
+    room = Room()
     if not there:
         return
     with pq.ParquetFile(run.paths.samples) as file:
         for name, member in there.items():
             limit = member.rows if total <= LIMIT else max(1, LIMIT * member.rows // total)
-            yield _block(name, file, member, limit)
+            yield _block(name, file, member, limit, room)
 
 
-def _block(name: str, file: Any, member: Member, limit: int) -> Block:
+def _block(name: str, file: Any, member: Member, limit: int, room: Room) -> Block:
     metrics: dict[tuple[str, str], int] = {}
     found: dict[tuple[Any, ...], list[Any]] = {}
     taken = 0
@@ -53,7 +75,7 @@ def _block(name: str, file: Any, member: Member, limit: int) -> Block:
             break
         for row in file.read_row_group(group).to_pylist()[: limit - taken]:
             taken += 1
-            _add(row, found, metrics)
+            _add(row, found, metrics, room)
     width = len(metrics)
     for sample in found.values():
         for part in (8, 9):
@@ -72,6 +94,7 @@ def _add(
     row: dict[str, Any],
     found: dict[tuple[Any, ...], list[Any]],
     metrics: dict[tuple[str, str], int],
+    room: Room,
 ) -> None:
     """Rows of one answer under several metrics are one sample with several scores."""
     key = (row["subtask"], row["sample"], row["repeat"])
@@ -88,9 +111,9 @@ def _add(
         )
         sample = found[key] = [
             label,
-            clipped(row["prompt"]),
-            clipped(row["expected"]),
-            clipped(row["answer"]),
+            room.kept(row["prompt"]),
+            room.kept(row["expected"]),
+            room.kept(row["answer"]),
             row["prompt_tokens"],
             row["completion_tokens"],
             row["latency_ms"],
