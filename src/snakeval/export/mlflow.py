@@ -112,7 +112,7 @@ def send(shipment: Shipment, options: MlflowExport, target: str) -> None:
                 _send_one(client, shipment, item, experiment, parent, options)
         shipment.leave_gone("its run at MLflow")
     except (MlflowException, OSError) as error:
-        raise ExportFailed(_reason(error, target)) from error
+        raise ExportFailed(_reason(error, target.removesuffix(PER_MODEL))) from error
 
 
 def _reason(error: Exception, target: str) -> str:
