@@ -32,6 +32,7 @@ def plan(tmp_path: Path, files: Path) -> Plan:
     """Plans `quiz`, a benchmark of one's own with these keys in its definition."""
 
     def make(**definition: Any) -> Task:
+        args = definition.pop("args", None)
         kind = "lm_eval" if "include_path" in definition else "command"
         command = {"command": "sh {files}/go.sh", "files": "own"} if kind == "command" else {}
         own = {"kind": kind, **command, **definition, "tasks": {"quiz": {"endpoint_type": "chat"}}}
@@ -39,7 +40,10 @@ def plan(tmp_path: Path, files: Path) -> Plan:
             "execution": {"output_dir": str(tmp_path / "out")},
             "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
             "harnesses": {"mine": own},
-            "evaluation": {"tasks": ["mine.quiz"]},
+            "evaluation": {
+                "nemo_evaluator_config": {"config": {"params": {"extra": {"args": args}}}},
+                "tasks": ["mine.quiz"],
+            },
         }
         file = tmp_path / "my.yaml"
         file.write_text(yaml.safe_dump(content))
@@ -224,6 +228,22 @@ def test_local_data_counts_wherever_it_lies(plan: Plan, files: Path, tmp_path: P
     assert len(seen) == 4
     (inside / "c.json").write_text("{}")
     assert plan(include_path="own").digest in seen
+
+
+def test_folder_among_the_arguments_counts(plan: Plan, files: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    definition(files, "quiz")
+    given = {"include_path": "own", "args": f"--seed 1 --include_path {other}"}
+    definition(other, "quiz")
+    before = plan(**given).digest
+
+    definition(other, "quiz", num_fewshot=1)
+    changed = plan(**given).digest
+    definition(files, "quiz", num_fewshot=2)
+
+    assert changed != before
+    assert plan(**given).digest == changed  # lm-eval takes the last one
 
 
 def test_group_and_tag_hold_their_members_alone(plan: Plan, files: Path) -> None:

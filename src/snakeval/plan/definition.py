@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,19 @@ SKIPPED_FOLDERS = {"__pycache__", ".git", ".hg", ".svn", ".ipynb_checkpoints", "
 SKIPPED_SUFFIXES = {".pyc", ".pyo", ".swp", ".swo"}
 
 UNREADABLE = "unreadable"
+INCLUDE_PATH = "--include_path"
+
+Params = Mapping[str, Any]
+"""A benchmark's parameters, as `config.params` has them."""
 
 FORM_1_SUFFIXES = {".yaml", ".yml", ".json", ".jsonl", ".py", ".csv", ".tsv", ".txt"}
 """What form 1 took for a definition; and lm-eval's shared parts, named `..._yaml`."""
 
 
-def definition_of(benchmark: Benchmark) -> dict[str, Any] | None:
+def definition_of(benchmark: Benchmark, params: Params) -> dict[str, Any] | None:
     """What a definition of one's own, or a folder of files, adds to a task's digest."""
-    files = {} if folder_of(benchmark) is None else {"files": revision(benchmark)}
+    there = folder_of(benchmark, params) is not None
+    files = {"files": revision(benchmark, params)} if there else {}
     return {**_declared(benchmark), **files} or None
 
 
@@ -63,9 +70,11 @@ def _declared(benchmark: Benchmark) -> dict[str, Any]:
     return {key: value for key, value in declared.items() if value is not None}
 
 
-def folder_of(benchmark: Benchmark) -> Path | None:
+def folder_of(benchmark: Benchmark, params: Params) -> Path | None:
     """The folder with the files that the benchmark's harness is given, where there is one."""
     definition = benchmark.definition
+    if definition.kind == "lm_eval" and (named := _in_arguments(params)):
+        return named
     of_kind: dict[str, str | None] = {
         "lm_eval": definition.include_path,
         "command": definition.files,
@@ -73,9 +82,23 @@ def folder_of(benchmark: Benchmark) -> Path | None:
     return benchmark.folder(of_kind.get(definition.kind))
 
 
-def revision(benchmark: Benchmark) -> str | None:
+def _in_arguments(params: Params) -> Path | None:
+    """The folder of lm-eval's `--include_path` among its arguments, which wins; None: not here."""
+    try:
+        words = shlex.split(str(params.get("extra", {}).get("args") or ""))
+    except (ValueError, AttributeError):  # told by the harness's own check
+        return None
+    for flag, following in reversed([*pairwise(words), *((word, "") for word in words[-1:])]):
+        name, equals, value = flag.partition("=")
+        folder = Path(value if equals else following)
+        if name == INCLUDE_PATH and folder.is_absolute() and folder.is_dir():
+            return folder.resolve()
+    return None
+
+
+def revision(benchmark: Benchmark, params: Params) -> str | None:
     """A digest of the files that a benchmark uses (names and contents); None: there are none."""
-    folder = folder_of(benchmark)
+    folder = folder_of(benchmark, params)
     if folder is None or not folder.is_dir():
         return None
     return _of_contents(_contents(used(benchmark, folder)))
@@ -97,7 +120,7 @@ def used(benchmark: Benchmark, folder: Path) -> Mapping[str, Path]:
 def unmatched(benchmark: Benchmark) -> list[tuple[int, str]]:
     """The patterns of `uses` that fit no file, with their numbers; none where the folder is not
     here."""
-    folder, patterns = folder_of(benchmark), benchmark.definition.uses or ()
+    folder, patterns = folder_of(benchmark, {}), benchmark.definition.uses or ()
     if folder is None or not folder.is_dir():
         return []
     return [

@@ -160,7 +160,7 @@ def _as_written(task: Task) -> Task:
     """
     if task.published:
         return task
-    folder = folder_of(task.benchmark)
+    folder = folder_of(task.benchmark, task.params)
     here = folder is None or folder.exists()
     written = _written(task)
     if written is None or (here and not written.published):
@@ -170,7 +170,7 @@ def _as_written(task: Task) -> Task:
 
 def files_changed(task: Task) -> bool:
     """Whether the task is evaluated again for its files alone: it was published with others."""
-    if task.published or folder_of(task.benchmark) is None:
+    if task.published or folder_of(task.benchmark, task.params) is None:
         return False
     written = _written(task)
     return written is not None and written.published
@@ -289,7 +289,7 @@ def _task(
         "params": params_that_decide(params),
         "adapter_config": to_harness.get("adapter_config") or {},
         "dataset": dataset_revision(dataset) if dataset else None,
-        "definition": definition_of(benchmark),
+        "definition": definition_of(benchmark, params),
     }
     around = {
         "pre_cmd": entry.pre_cmd or config.evaluation.pre_cmd,
