@@ -83,11 +83,18 @@ class Pipeline:
         names_a_run = self._said.values.keys() & NAMES_A_RUN
         if not snakemake.is_main_process(self._workflow) or names_a_run:
             return ()
-        from snakeval.plan.make import plan
+        from snakeval.plan.make import DRIVES, continued, plan
         from snakeval.start import checks, met_again
 
         try:
-            runs = plan(self.files, self._said.values, self.root / "config" / "catalogue")
+            catalogue = self.root / "config" / "catalogue"
+            driven = os.environ.pop(DRIVES, "")  # what this process starts is no controller
+            folders = [_relative(Path(folder)) for folder in driven.split(":") if folder]
+            runs = (
+                continued(folders, self._said.values, catalogue)
+                if folders
+                else plan(self.files, self._said.values, catalogue)
+            )
             problems = [each for run in runs for each in checks.recipes(run.tasks)]
             if problems:
                 raise InputError(dict.fromkeys(problems))

@@ -56,7 +56,9 @@ def test_a_controller_in_a_job_hands_over_before_its_limit(project: ClusterProje
     controller = said.partition(" drives the run now")[0].split()[-1]
     project.wait_for_answers("long", 2)
     job = project.job("long")
-    # when its limit is near
+    # when the user goes on to other things in the same file
+    project.write_benchmarks({"long": 400, "other": 3}, execution=execution, name="another")
+    # and its limit is near
     log = project.run_folder / f"controller-{controller}.log"
     project.limit_strikes(controller, 60)
     project.endpoint.wait_for(lambda: "handing over" in log.read_text())
@@ -79,5 +81,49 @@ def test_a_controller_in_a_job_hands_over_before_its_limit(project: ClusterProje
     project.endpoint.wait_for((project.run_folder / "results" / "results.json").exists)
     project.cluster.wait(lambda: not project.cluster.jobs())
     assert "1 of 1 benchmarks published" in successor()
+    assert len(project.runs) == 1 and not project.asked("other")
     assert list(project.asked("long").values()) == [1] * 400
     assert not (project.run_folder / "controller.json").exists()
+
+
+def test_jobs_that_wait_for_an_earlier_spec_are_withdrawn(project: ClusterProject) -> None:
+    # given a job in the queue, without a controller, and a spec that was changed since
+    held = {"type": "slurm", "account": "tests", "sbatch_extra_flags": {"hold": True}}
+    project.write_benchmarks({"other": 3}, execution=held)
+    with project.started() as snakemake:
+        project.cluster.wait(lambda: "PENDING" in project.cluster.jobs().values())
+        project.cluster.wait((project.task("other") / "job.json").exists)
+        os.killpg(snakemake.pid, signal.SIGKILL)
+        snakemake.wait()
+    old = project.job("other")
+    project.write_benchmarks({"other": 4}, execution=held | {"sbatch_extra_flags": {}})
+    # when the pipeline is started again
+    said = project.snakemake().check().output
+    # then what waited for the old spec is gone
+    shown = project.cluster.run("squeue", "--noheader", "--states=all", "--format=%i %T")
+    assert f"{old} CANCELLED" in shown.splitlines()
+    assert f"other: job {old} waited for an earlier spec; it is withdrawn" in said
+    assert [row["state"] for row in project.rows()] == ["published"]
+
+
+def test_one_job_drives_all_runs_of_a_sweep(project: ClusterProject) -> None:
+    # given two models of one endpoint
+    endpoint = {"url": project.url, "check_model": False}
+    models = [{"target": {"api_endpoint": {"model_id": name}}} for name in ("one", "two")]
+    execution = {"type": "slurm", "account": "tests", "walltime": "01:00:00"}
+    project.write_benchmarks(
+        {"sums": 3}, execution=execution, target={"api_endpoint": endpoint}, models=models
+    )
+    # when they are given to a job, and the file is gone
+    said = project.snakemake("--config", "controller=job").check().output
+    controller = said.partition(" drives the run now")[0].split()[-1]
+    project.config.unlink()
+    project.cluster.wait(lambda: not project.cluster.jobs())
+    # then that one job has driven both
+    assert len(project.runs) == 2
+    assert [len(list(run.glob("controller-*.log"))) for run in project.runs].count(1) == 1
+    for run in project.runs:
+        assert (run / "sums" / "artifacts").exists()
+        assert (run / "results" / "results.json").exists()
+    shown = project.cluster.run("squeue", "--noheader", "--states=all", "--format=%i %T")
+    assert f"{controller} COMPLETED" in shown.splitlines()

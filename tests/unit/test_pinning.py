@@ -13,6 +13,7 @@ import yaml
 from snakeval.executors.profile import Profile
 from snakeval.executors.registry import executor
 from snakeval.plan.make import plan
+from snakeval.start import checks
 from snakeval.start.begin import begin
 from snakeval.start.this_start import ThisStart
 
@@ -65,3 +66,40 @@ def test_models_of_a_sweep_share_images_that_are_pulled_once(
             "r.io/server:1": f"r.io/server@{DIGEST}",
         }
         assert f"image=r.io/server@{DIGEST}" in run.paths.server("model").script.read_text()
+
+
+def test_no_image_is_brought_to_a_machine_whose_jobs_run_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a login node whose engine has one of two images
+    engine = tmp_path / "bin" / "podman"
+    engine.parent.mkdir()
+    engine.write_text(PODMAN)
+    engine.chmod(0o755)
+    pulled = engine.parent / "pulled"
+    pulled.write_text("r.io/here:1\n")
+    monkeypatch.setenv("PATH", str(engine.parent), prepend=":")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    tasks = [
+        {"name": name, "container": f"r.io/{image}:1"}
+        for name, image in {"gsm8k_cot_instruct": "here", "mmlu_instruct": "far"}.items()
+    ]
+    content = {
+        "execution": {"output_dir": "out", "min_free_gb": 0},
+        "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
+        "evaluation": {"tasks": tasks},
+    }
+    Path("my.yaml").write_text(yaml.safe_dump(content))
+    runs = plan([Path("my.yaml")], {}, CATALOGUE)
+    asked = {task: "podman" for run in runs for task in run.tasks}
+    start = ThisStart("start", runs, asked, executor("slurm"), Profile(), logging.getLogger())
+    monkeypatch.setattr(checks, "against", lambda _: [])  # nobody answers at http://h
+    # when it is started
+    for hold in begin(start):
+        hold.release()
+    # then nothing was pulled, and the one that is here is pinned
+    assert pulled.read_text() == "r.io/here:1\n"
+    assert json.loads(runs[0].paths.record.read_text())["images"] == {
+        "r.io/here:1": f"r.io/here@{DIGEST}"
+    }

@@ -15,9 +15,10 @@ import yaml
 from snakeval.config.load import load
 from snakeval.executors.slurm import nodes, queue, resources, scripts
 from snakeval.job import attempt, cancelled, slurm_calls, slurm_job
-from snakeval.plan.make import make_run
+from snakeval.plan.make import continued, make_run
 from snakeval.plan.run import Run
 from snakeval.run_folder.layout import RunPaths
+from snakeval.start.begin import resolved_text
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 OWN = {"kind": "command", "command": "true", "tasks": {"quiz": None, "other": None}}
@@ -197,27 +198,95 @@ def test_a_batch_script_runs_its_task_wherever_the_run_folder_is(tmp_path: Path)
     assert "is not on this node" not in silent.stderr
 
 
-def test_the_controllers_job_repeats_the_command_but_not_what_was_for_one_start() -> None:
+def test_the_controllers_job_repeats_the_command_without_its_config() -> None:
     def repeated(*words: str) -> list[str]:
         return scripts.command_line(["snakemake", "--profile", "p", *words])[5:]
 
     assert repeated("--config", "controller=job") == []
     assert repeated("--config", "controller=job", "--jobs", "5") == ["--jobs", "5"]
     assert repeated("--config=controller=job") == []
-    given = ("--config", "tasks=a", "fresh=a", "new_run=true", "controller=job")
-    assert repeated(*given) == ["--config", "tasks=a"]
+    # what decides what is evaluated lies in the run folder; the choice of tasks is this start's
+    files = ("--configfile", "my.yaml", "more.yaml")
+    given = ("--config", "tasks=a", "fresh=a", "limit_samples=3", "controller=job")
+    assert repeated(*files, *given, "--retries", "0") == ["--retries", "0", "--config", "tasks=a"]
+    assert repeated("--config=tasks=a", "-n") == ["-n", "--config", "tasks=a"]
 
 
-def test_the_controllers_job_asks_for_little_and_is_told_before_its_limit(tmp_path: Path) -> None:
-    described = scripts.flags(PLUGIN, {"runtime": 30})
-    text = scripts.controller_script(plan(tmp_path), described, tmp_path / "a b")
+def test_the_controllers_job_has_a_limit_and_resources_of_its_own(tmp_path: Path) -> None:
+    short = scripts.flags(PLUGIN.replace("-t 30", "-t 2"), {"runtime": 2})
+    described = [short, scripts.flags(PLUGIN, {"runtime": 30})]
+
+    def script(**execution: Any) -> str:
+        return scripts.controller_script([plan(tmp_path, **execution)], described, tmp_path / "a b")
+
+    text = script()
     assert f"cd '{tmp_path}/a b'" in text
-    assert "#SBATCH -p cpu" in text and "#SBATCH -t 30" in text
+    assert "#SBATCH -p cpu" in text and "#SBATCH -t 00:30:00" in text  # the longest benchmark's
     assert "#SBATCH --signal=B:USR1@120 --requeue" in text
-    assert "--cpus-per-task=2" not in text  # that is what the benchmark asks for
-    walltime = plan(tmp_path, type="slurm", account="us", walltime="3:00:00")
-    assert "#SBATCH -t 03:00:00" in scripts.controller_script(walltime, described, tmp_path)
-    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+    assert "--ntasks=1 --cpus-per-task=1 --mem=2000" in text  # not what a benchmark asks for
+    own = {"walltime": "1-00:00:00", "partition": "long", "cpus": 2, "mem_mb": 3000}
+    text = script(type="slurm", account="us", controller=own)
+    assert "#SBATCH -p long" in text and "#SBATCH -t 1-00:00:00" in text
+    assert "--cpus-per-task=2 --mem=3000" in text
+
+
+def test_a_controllers_job_drives_the_runs_of_its_start(tmp_path: Path) -> None:
+    # given a run folder that a start has written
+    run = plan(tmp_path, {"name": "own.quiz"}, {"name": "own.other"})
+    run.paths.dir.mkdir(parents=True)
+    run.paths.config.write_text(resolved_text(run))
+    # when the user's file is another one by now, and a newer run of the same config is there
+    (tmp_path / "my.yaml").unlink()
+    newer = run.paths.dir.with_name("2099-01-01-00-00-00-" + run.paths.id[-8:])
+    newer.mkdir()
+    again = continued([run.paths.dir], {"tasks": "quiz", "limit_samples": 3}, CATALOGUE)
+    # then it is the same run, with the same specs; of the command line the choice of tasks counts
+    assert [each.paths.dir for each in again] == [run.paths.dir]
+    assert [task.digest for task in again[0].tasks] == [task.digest for task in run.tasks]
+    assert [task.name for task in again[0].selected] == ["quiz"]
+
+
+class Handed:
+    """`hand_over` of job 7, to a Slurm that answers as is said: by command, answer after answer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers: dict[str, list[str | Exception]] = {}
+        self.asked: list[list[str]] = []
+        monkeypatch.setattr(slurm_calls, "ask", self.ask)
+        monkeypatch.setattr(slurm_job, "ASKED_AGAIN", 0)
+        for name, value in {"ID": "7", "NAME": "controller.r"}.items():
+            monkeypatch.setenv(f"SLURM_JOB_{name}", value)
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
+
+    def ask(self, command: list[str], **_: Any) -> str:
+        self.asked.append(command)
+        answer = self.answers[" ".join(command[:2]).split(" --")[0]].pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def over(self, **answers: list[str | Exception]) -> list[str]:
+        """The programs that were called, in their order."""
+        self.answers = {name.replace("_", " "): list(said) for name, said in answers.items()}
+        self.asked = []
+        given = slurm_job.parser().parse_args(["hand_over", "/r/sbatch_controller.sh"])
+        assert given.run(given) == 0
+        return [command[0] for command in self.asked]
+
+
+def test_a_controller_hands_over_to_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed, silent = Handed(monkeypatch), slurm_calls.NoAnswer("scontrol: Socket timed out")
+    refused = slurm_calls.Refused("scontrol: Requested operation is presently disabled")
+    # it comes back under its number
+    assert handed.over(scontrol_requeue=[""]) == ["scontrol"]
+    # nobody knows whether it will: it is asked until that is known, and nothing is submitted
+    said = {"scontrol_requeue": [silent], "scontrol": ["JobId=7 Restarts=1 JobState=PENDING"]}
+    assert handed.over(**said) == ["scontrol", "scontrol"]
+    # it does not: one successor, also where the first submission was not answered
+    said = {"scontrol_requeue": [refused], "squeue": ["7\n", "7\n8\n"], "sbatch": [silent]}
+    assert handed.over(**said) == ["scontrol", "squeue", "sbatch", "squeue"]
+    said = {"scontrol_requeue": [refused], "squeue": ["7\n"], "sbatch": ["8\n"]}
+    assert handed.over(**said) == ["scontrol", "squeue", "sbatch"]
 
 
 # --- what Slurm answers --------------------------------------------------------------------------

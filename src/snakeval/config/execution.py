@@ -269,6 +269,21 @@ class Proxy(Section):
     )
 
 
+class ControllerJob(Section):
+    """The job that drives a run with `--config controller=job`."""
+
+    walltime: Walltime | None = Field(
+        None,
+        description="Its time limit, before which it hands over; null: the longest of a "
+        "benchmark's (ours).",
+    )
+    partition: str | None = Field(
+        None, description="Its partition; null: that of the benchmarks (ours)."
+    )
+    cpus: Positive = Field(1, description="Its CPUs (ours).")
+    mem_mb: Positive = Field(2000, description="Its memory in MB (ours).")
+
+
 class SlurmExecution(Execution):
     """A Slurm cluster; the launcher's `execution: slurm/default`."""
 
@@ -314,6 +329,9 @@ class SlurmExecution(Execution):
     sbatch_extra_flags: Annotated[dict[str, Any], BeforeValidator(empty_if_null)] = Field(
         default_factory=dict,
         description="Further flags of sbatch; true is a bare flag, false or null is left out.",
+    )
+    controller: Annotated[ControllerJob, BeforeValidator(empty_if_null)] = Field(
+        default_factory=ControllerJob, description="The job of `controller=job` (ours)."
     )
     deployment: Annotated[DeploymentTasks, BeforeValidator(empty_if_null)] = Field(
         default_factory=DeploymentTasks, description="The server's job."

@@ -82,15 +82,23 @@ class Start:
     def begin(self) -> None:
         """The last thing before the first job."""
 
+    can_hand_over = False
+    """Whether `controller=job` gives the run to a job."""
+
     def hand_over(self) -> str:
         """`controller=job`: gives the run to a job, which drives it from now on; its id.
 
         Raises InputError.
         """
-        fix = "leave it out, and keep this process running (tmux, screen, nohup)"
-        raise InputError(
-            [Problem("--config controller", "with this executor no job can drive a run", fix)]
-        )
+        raise NotImplementedError
+
+
+NO_CONTROLLER_JOB = Problem(
+    "--config controller",
+    "with this executor no job can drive a run",
+    "leave it out, and keep this process running (tmux, screen, nohup)",
+)
+"""Told before anything is written."""
 
 
 class Servers(ABC):

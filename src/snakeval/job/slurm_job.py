@@ -5,6 +5,7 @@ controller imports it.
 
     slurm_job.py deadline                        prints when this job's limit strikes, in seconds
     slurm_job.py ending --deadline S --lead S    prints `interrupted` or `cancelled`, and why
+    slurm_job.py hand_over SCRIPT                another turn of this job, or one successor
     slurm_job.py addresses NODE...               prints their IPv4 addresses, with commas
     slurm_job.py requeue                         asks for another turn of this job
     slurm_job.py budget TASK_DIR DIGEST --limit S   prints the seconds left of max_walltime
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 RESOLUTION = 60.0
 """Seconds: Slurm sends a job's early signal that much earlier at most (sbatch(1), --signal)."""
+ASKED_AGAIN = 5.0
+"""Seconds between two requests that nobody has answered."""
 PATIENCE = 5.0
 """Seconds that Slurm has to answer a job that is being ended."""
 
@@ -219,6 +222,43 @@ def print_addresses(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def hand_over(arguments: argparse.Namespace) -> int:
+    """Another turn of this job, or else one successor: never both, and never two.
+
+    Where Slurm does not answer, it is asked until it says what has become of the last request.
+    """
+    script: Path = arguments.script
+    job, name = os.environ["SLURM_JOB_ID"], os.environ.get("SLURM_JOB_NAME", "")
+    turns = os.environ.get("SLURM_RESTART_COUNT", "0")
+    while True:
+        try:
+            slurm_calls.ask(["scontrol", "requeue", job], patience=20)
+            return 0
+        except slurm_calls.NoAnswer:
+            fields = shown(job)
+            if fields and fields.get("Restarts", turns) != turns:
+                return 0
+            time.sleep(ASKED_AGAIN)
+        except slurm_calls.Failed:
+            break  # Slurm does not let it come back
+    log = script.with_name("controller-%j.log")
+    while True:
+        try:
+            named = ["squeue", "--all", "--noheader", f"--name={name}", "--format=%i"]
+            if any(other.strip() != job for other in slurm_calls.ask(named).splitlines()):
+                return 0
+            slurm_calls.ask(
+                ["sbatch", f"--dependency=afterany:{job}", f"--output={log}", str(script)],
+                variables={"SNAKEVAL_SCRIPT_DIR": str(script.parent)},
+            )
+            return 0
+        except (slurm_calls.NoAnswer, slurm_calls.Full):
+            time.sleep(ASKED_AGAIN)
+        except slurm_calls.Refused as error:
+            print(f"no successor: {error}", file=sys.stderr)
+            return 1
+
+
 def ask_for_requeue(_: argparse.Namespace) -> int:
     said = requeue()
     if said:
@@ -244,6 +284,9 @@ def parser() -> argparse.ArgumentParser:
     outer = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = outer.add_subparsers(required=True)
     commands.add_parser("deadline").set_defaults(run=print_deadline)
+    command = commands.add_parser("hand_over")
+    command.add_argument("script", type=Path)
+    command.set_defaults(run=hand_over)
     command = commands.add_parser("addresses")
     command.add_argument("nodes", nargs="+")
     command.set_defaults(run=print_addresses)

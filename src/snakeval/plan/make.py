@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from snakeval.config.execution import READY_TIMEOUT
 from snakeval.config.layers import Layers, dig, where
-from snakeval.config.load import InvalidConfig, Loaded, load_all, told
+from snakeval.config.load import InvalidConfig, Loaded, load, load_all, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry
 from snakeval.config.overrides import merge
 from snakeval.config.source import Source, written
@@ -76,6 +76,31 @@ def plan(files: Sequence[Path], values: Mapping[str, Any], catalogue_dir: Path) 
     if problems:
         raise InputError(dict.fromkeys(problems))
     return tuple(runs)
+
+
+DRIVES = "SNAKEVAL_DRIVES"
+"""The variable with the run folders that a job of `controller=job` drives, with `:` between."""
+
+
+def continued(
+    folders: Sequence[Path], values: Mapping[str, Any], catalogue_dir: Path
+) -> tuple[Run, ...]:
+    """The runs of an earlier start, from the configs that it has written into their folders.
+
+    values  of `--config`; the choice of tasks alone counts, the others stand in those configs
+    Raises InputError.
+    """
+    chosen = {key: value for key, value in values.items() if key == "tasks"}
+    found = []
+    for folder in folders:
+        loaded = load([folder / "config.yaml"], chosen, interpolate=False)
+        identity = run_identity(loaded.config)
+        run = _run_at(RunPaths(folder), False, loaded, identity, catalogue_dir)
+        # Also where a definition's files were edited: jobs of that spec are under way.
+        tasks = {task.name: _written(task) or task for task in run.tasks}
+        selected = tuple(tasks[task.name] for task in run.selected)
+        found.append(replace(run, tasks=tuple(tasks.values()), selected=selected))
+    return tuple(found)
 
 
 def _same_run(sweep: Sequence[Loaded]) -> Iterable[Problem]:

@@ -7,7 +7,7 @@ How a runtime starts, stops and sweeps is in `snakeval/job/keeper/`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from snakeval.errors import Problem
 from snakeval.plan.run import Task
@@ -36,6 +36,15 @@ class Runtime(Protocol):
         mirror  what stands for the image's own registry where it has to be asked
         Raises InputError.
         """
+        ...
+
+
+@runtime_checkable
+class BringsImages(Protocol):
+    """A runtime whose `pin` brings an image here, which a login node has no use for."""
+
+    def look_up(self, image: str, again: bool, mirror: str | None = None) -> str:
+        """The same reference, without bringing the image. Raises InputError."""
         ...
 
 

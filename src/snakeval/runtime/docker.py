@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 from snakeval.errors import InputError, Problem
 from snakeval.job.endpoint import is_local
 from snakeval.plan.run import Task
-from snakeval.runtime.images import digest_of, mirrored, why_not
+from snakeval.runtime.images import digest_of, mirrored, repository_of, why_not
 
 
 class Docker:
@@ -124,6 +125,27 @@ class Docker:
                     raise InputError([_no_image(image, error)]) from None
         digests = local.attrs.get("RepoDigests") or []
         return digest_of(image, digests) or str(local.id)
+
+    def look_up(self, image: str, again: bool, mirror: str | None = None) -> str:
+        """As `pin`, for jobs that run elsewhere: the registry is asked, and nothing pulled."""
+        from docker.errors import DockerException, ImageNotFound
+
+        if unusable := self.unusable(image):
+            raise InputError([unusable])
+        engine = self._engine()
+        try:
+            image = mirrored(image, mirror) if again else self._where(image, mirror)
+            with contextlib.suppress(ImageNotFound):
+                local = engine.images.get(image)
+                digests = local.attrs.get("RepoDigests") or []
+                if not (again and digests):
+                    return digest_of(image, digests) or str(local.id)
+            if "@" in image:
+                return image
+            said = engine.images.get_registry_data(image)
+        except DockerException as error:
+            raise InputError([_no_image(image, error)]) from None
+        return f"{repository_of(image)}@{said.id}"
 
     def _engine(self) -> Any:
         if self._client is None:

@@ -54,13 +54,26 @@ class Podman:
             here = _podman("image", "inspect", image) if code == 0 else here
             if here.returncode:
                 raise InputError([Problem("podman", *why_not(image, said, "podman"))])
-        facts = json.loads(here.stdout)[0]
-        remote = [
-            digest
-            for digest in facts.get("RepoDigests") or []
-            if not digest.startswith("localhost/")
-        ]
-        return digest_of(image, remote) or str(facts["Id"])
+        return _pinned(image, here.stdout)
+
+    def look_up(self, image: str, again: bool, mirror: str | None = None) -> str:
+        """As `pin`, for jobs that run elsewhere: what is not here is not pulled."""
+        if unusable := self.images({(image, mirror)}):
+            raise InputError(unusable)
+        here = _podman("image", "inspect", image)
+        if here.returncode:
+            what = "is not on this machine, whose jobs run elsewhere: they take it as it is written"
+            raise InputError([Problem("podman", f"{image} {what}")])
+        return _pinned(image, here.stdout)
+
+
+def _pinned(image: str, inspected: str) -> str:
+    """The reference of an image that is here, of what `podman image inspect` prints."""
+    facts = json.loads(inspected)[0]
+    remote = [
+        digest for digest in facts.get("RepoDigests") or [] if not digest.startswith("localhost/")
+    ]
+    return digest_of(image, remote) or str(facts["Id"])
 
 
 def _podman(*arguments: str) -> subprocess.CompletedProcess[str]:

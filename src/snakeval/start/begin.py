@@ -35,7 +35,7 @@ from snakeval.render.task import WITHOUT_ENGINE, render
 from snakeval.run_folder.controller import Hold
 from snakeval.run_folder.layout import run_configs_home, runs_in
 from snakeval.run_folder.records import RESTORE
-from snakeval.runtime import archives
+from snakeval.runtime import BringsImages, archives
 from snakeval.runtime.on_nodes import reference
 from snakeval.runtime.probe import cannot_write
 from snakeval.start import checks
@@ -103,7 +103,10 @@ def _pinning(start: ThisStart) -> Pin:
 
     @cache
     def pin(runtime: str, image: str, again: bool, mirror: str | None) -> str:
-        return start.runtimes[runtime].pin(image, again, mirror)
+        known = start.runtimes[runtime]
+        if start.executor.elsewhere and isinstance(known, BringsImages):
+            return known.look_up(image, again, mirror)
+        return known.pin(image, again, mirror)
 
     return pin
 

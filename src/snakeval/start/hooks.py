@@ -40,7 +40,8 @@ def before_the_first_job(workflow: Any, runs: Sequence[Run], as_job: bool) -> li
     planned = {str(job.output[0]): job for job in jobs["evaluate"]}
     start = real_start(workflow, runs, planned)
     part = _part_of_executor(workflow, start, planned)
-    holds = begin(start, [*part.check(), *server_jobs.unfit(start)])
+    refused = [base.NO_CONTROLLER_JOB] if as_job and planned and not part.can_hand_over else []
+    holds = begin(start, [*refused, *part.check(), *server_jobs.unfit(start)])
     for line, is_warning in forecast.tell(start.runs, start.pending):
         (start.log.warning if is_warning else start.log.info)(line)
     _count_servers_that_are_up(start)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snakeval.config.execution import ControllerJob, SlurmExecution
 from snakeval.executors.slurm.header import header
 from snakeval.executors.slurm.resources import (
     NAME,
@@ -15,8 +16,9 @@ from snakeval.executors.slurm.resources import (
     limit_of,
     max_walltime,
     notation,
-    written_walltime,
+    seconds,
 )
+from snakeval.plan.make import DRIVES
 from snakeval.plan.run import Run, Task
 
 PER_SUBMISSION = ("--parsable", "--output", "--export", "-D")
@@ -77,57 +79,89 @@ def batch_script(run: Run, task: Task, described: Sequence[Sequence[str]], image
     return "\n".join(lines)
 
 
-def controller_script(run: Run, described: Sequence[Sequence[str]], cwd: Path) -> str:
+def controller_script(
+    runs: Sequence[Run], described: Sequence[Sequence[Sequence[str]]], cwd: Path
+) -> str:
     """`sbatch_controller.sh`: the pipeline itself as a job, which hands over before its limit.
 
-    described  the flags of one of the run's tasks: account, partition and so on are the same here;
-               the time limit is `execution.walltime`, where there is one
+    It holds on to what this start was: the runs' own folders with the configs in them, and this
+    command line, whatever is edited meanwhile.
+
+    runs       of this start, the script's own first
+    described  the flags of their tasks: account and partition are the first one's; the time limit
+               is `execution.controller.walltime`, else the longest of a benchmark's
     cwd        where this start was made: paths of the command line are relative to it
     """
+    run = runs[0]
+    own = _own_resources(run)
     kept = [
         words
-        for words in described
-        if words[0].partition("=")[0] in ("-A", "-p", "-t", "--qos", "--reservation")
+        for words in described[0]
+        if words[0].partition("=")[0] in ("-A", "-p", "--qos", "--reservation")
     ]
-    walltime = written_walltime(run)
-    if walltime:
-        kept = [words for words in kept if words[0] != "-t"] + [["-t", notation(walltime)]]
-    notice = lead(walltime or _limit(described))
+    if own.partition:
+        kept = [words for words in kept if words[0] != "-p"] + [["-p", own.partition]]
+    limit = seconds(own.walltime) if own.walltime else max(map(_seconds, described))
     flags = [
         ["--job-name", f"controller.{run.paths.id}"],
         *kept,
-        ["--ntasks=1", "--cpus-per-task=1", "--mem=2000"],
-        [f"--signal=B:USR1@{notice}", "--requeue", "--open-mode=append"],
+        *([["-t", notation(limit)]] if limit else []),
+        ["--ntasks=1", f"--cpus-per-task={own.cpus}", f"--mem={own.mem_mb}"],
+        [f"--signal=B:USR1@{lead(limit or None)}", "--requeue", "--open-mode=append"],
         ["--comment", f"snakeval {run.paths.id} controller"],
     ]
     facts = [
         f"run:       {run.paths.id}",
         "By hand:   sbatch sbatch_controller.sh",
-        "Drives the run as `snakemake` on a login node does. Before its time limit it hands over",
-        "to itself; the benchmarks' jobs go on meanwhile.",
+        "Drives the run as `snakemake` on a login node does, with the config that lies here.",
+        "Before its time limit it hands over to itself; the benchmarks' jobs go on meanwhile.",
     ]
+    others = [f'"$(dirname "$run")"/{shlex.quote(each.paths.id)}' for each in runs[1:]]
     lines = [
         *header(flags, facts, "run.json", "run"),
         f"cd {shlex.quote(str(cwd))} || exit 1",
-        f"{shlex.join(command_line(sys.argv))} &",
+        f"python={shlex.quote(sys.executable)}",
+        f'export {DRIVES}="$run"{"".join(f":{each}" for each in others)}',
+        f'{shlex.join(command_line(sys.argv))} --configfile "$run/config.yaml" &',
         _CONTROLLER,
     ]
     return "\n".join(lines)
 
 
-def command_line(arguments: Sequence[str]) -> list[str]:
-    """This start's command, without what is meant for one start only."""
-    keys = ("fresh=", "new_run=", "controller=")
-    once = (*keys, *(f"--config={key}" for key in keys))
-    kept = [word for word in arguments[1:] if not word.startswith(once)]
-    following = [*kept[1:], "-"]
-    words = [
-        word
-        for word, after in zip(kept, following, strict=False)
-        if word not in ("--config", "-C") or not after.startswith("-")
-    ]
-    return [sys.executable, "-m", "snakemake", *words]
+def _own_resources(run: Run) -> ControllerJob:
+    execution = run.config.execution
+    return execution.controller if isinstance(execution, SlurmExecution) else ControllerJob()
 
+
+def _seconds(described: Sequence[Sequence[str]]) -> int:
+    """A job's time limit; 0: the partition's."""
+    return _limit(described) or 0
+
+
+def command_line(arguments: Sequence[str]) -> list[str]:
+    """This start's command without its config, which lies in the run folder; the choice of tasks
+    stays."""
+    words: list[str] = []
+    chosen: list[str] = []
+    option = ""
+    for word in arguments[1:]:
+        name, equals, value = word.partition("=")
+        if word.startswith("-"):
+            option = name if name in _OF_THE_CONFIG else ""
+        if not option:
+            words.append(word)
+        elif (value if word.startswith("-") else word).startswith("tasks="):
+            chosen.append(value if word.startswith("-") else word)
+        if equals and word.startswith("-"):
+            option = ""
+    return [
+        sys.executable,
+        *("-m", "snakemake", *words),
+        *(("--config", *chosen) if chosen else ()),
+    ]
+
+
+_OF_THE_CONFIG = ("--config", "-C", "--configfile", "--configfiles")
 
 _CONTROLLER = """\
 snakemake=$!
@@ -142,9 +176,7 @@ let_go() {
 hand_over() {
     let_go
     echo "the time limit is near: handing over"
-    scontrol requeue "$SLURM_JOB_ID" || SNAKEVAL_SCRIPT_DIR=$run \\
-        sbatch --dependency="afterany:$SLURM_JOB_ID" \\
-        --output="$run/controller-%j.log" "$run/sbatch_controller.sh"
+    "$python" -B "$run/lib/slurm_job.py" hand_over "$run/sbatch_controller.sh"
     exit 0
 }
 end() {

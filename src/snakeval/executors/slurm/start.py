@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from snakeval.errors import InputError, Problem
@@ -79,7 +80,7 @@ class Start(base.Start):
 
     def begin(self) -> None:
         """Writes the batch scripts, and finds the live jobs of earlier starts."""
-        of_runs: dict[Path, tuple[Run, list[list[str]]]] = {}
+        of_runs: dict[Path, tuple[Run, list[list[list[str]]]]] = {}
         for output, followed in self._followed.items():
             run, task = followed.run, followed.task
             task.paths.cancelled.unlink(missing_ok=True)  # in an earlier start
@@ -90,15 +91,18 @@ class Start(base.Start):
                 run.paths.batch_script(task.name),
                 scripts.batch_script(run, task, described, _image(run, task)),
             )
-            of_runs.setdefault(run.paths.controller_job, (run, described))
+            of_runs.setdefault(run.paths.controller_job, (run, []))[1].append(described)
         cwd = Path(self._executor.workflow.workdir_init)
-        for path, (run, described) in of_runs.items():
-            _write(path, scripts.controller_script(run, described, cwd))
+        for path, (run, asked) in of_runs.items():
+            runs = [run, *(each for each in self._runs if each is not run)]
+            _write(path, scripts.controller_script(runs, asked, cwd))
         self._find_live()
 
+    can_hand_over = True
+
     def hand_over(self) -> str:
-        """Gives the run to a batch job of its own."""
-        run = self._runs[0]
+        """Gives the runs to a batch job of its own: that of the first one that has work to do."""
+        run = next(iter(self._followed.values())).run
         try:
             return sbatch(
                 [
@@ -123,6 +127,7 @@ class Start(base.Start):
             raise InputError([checks.silent(error)]) from None
         for run in self._runs:
             of_tasks = queue.jobs_of(run.paths, known)
+            self._withdraw(run, of_tasks)
             for followed in self._followed.values():
                 if followed.run is run:
                     jobs = of_tasks.get(followed.task.name, [])
@@ -131,6 +136,22 @@ class Start(base.Start):
                         (job for job in jobs if job.live and job.digest == followed.task.digest),
                         None,
                     )
+
+    def _withdraw(self, run: Run, of_tasks: Mapping[str, Sequence[queue.Job]]) -> None:
+        """Cancels jobs that wait in the queue for a spec that a task no longer has."""
+        old = {
+            job.id: f"{task.name}: job {job.id} waited for an earlier spec; it is withdrawn"
+            for task in run.tasks
+            for job in of_tasks.get(task.name, ())
+            if job.state == "PENDING" and job.digest != task.digest
+        }
+        if not old:
+            return
+        refused = queue.cancel(list(old))
+        for said in old.values():
+            self._executor.logger.info(said)
+        if refused:
+            self._executor.logger.warning(f"they could not be cancelled: {refused}")
 
     def _command(self, output: str) -> list[str]:
         return command_words(
