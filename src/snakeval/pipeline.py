@@ -292,6 +292,14 @@ class Pipeline:
             self._show_sweep()
         for hold in self._holds:
             hold.release()
+        self._notify()
+
+    def _notify(self) -> None:
+        if any(run.config.execution.notify.is_wanted for run in self.runs):
+            from snakeval.results.notice import notify
+
+            for failed in notify(self.runs):
+                snakemake.log().warning(f"nobody was told: {failed}")
 
     def _nothing_to_do(self) -> None:
         """Everything was finished before: the tables are shown all the same, when Snakemake has

@@ -21,6 +21,7 @@ from snakeval.config.sections import (
     EnvVars,
     Ignored,
     Mounted,
+    Named,
     Names,
     OutputPath,
     Positive,
@@ -33,6 +34,7 @@ from snakeval.config.sections import (
     seconds_of,
     section_of_type,
 )
+from snakeval.config.source import names_a_variable
 
 IMAGE_PREFIX = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?(/[a-z0-9._-]+)*\Z")
 
@@ -102,6 +104,34 @@ def _mode_or_none(value: Any) -> Any:
     return mode
 
 
+class Notify(Section):
+    """Who is told when a run ends: the summary as JSON."""
+
+    command: Annotated[str | None, SeveralLines()] = Field(
+        None, description="Shell command that gets the summary on its standard input (ours)."
+    )
+    webhook: Annotated[str | None, Named()] = Field(
+        None,
+        description="Name of the environment variable with the URL that the summary is sent to by "
+        "POST (never the URL: whoever knows it can write there) (ours).",
+    )
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self.command or self.webhook)
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not names_a_variable(value):
+            # The text is not repeated: it may be the address itself.
+            raise fixable(
+                "is not the name of an environment variable",
+                "put the URL into a variable and write that one's name",
+            )
+        return value
+
+
 @dataclass(frozen=True)
 class Hosting:
     """What a config says of a server that one executor hosts, whichever one runs the benchmarks.
@@ -167,6 +197,9 @@ class Execution(Section):
         description="Permissions of the run folder's files, for those who share it: `group` (they "
         'may write), or octal digits in quotes, as in "0640"; folders can be entered by whoever '
         "may read. null: those of the umask. What a container writes has its own (ours).",
+    )
+    notify: Annotated[Notify, BeforeValidator(empty_if_null)] = Field(
+        default_factory=Notify, description="Who is told when a run ends (ours)."
     )
     min_free_gb: Annotated[float, Field(ge=0)] = Field(
         1.0, description="Free space in GB that the output folder must have at the start (ours)."

@@ -542,11 +542,12 @@ def _numbered(run: RunPaths) -> dict[str, set[str]]:
 
 
 def _pick(tasks: Sequence[Task], names: Sequence[str], key: str) -> tuple[Task, ...]:
-    """The tasks that `--config tasks=` or `fresh=` names: by folder, `task` or `harness.task`."""
+    """The tasks that `--config tasks=` or `fresh=` names: by folder, label, `task` or
+    `harness.task`."""
     picked: list[Task] = []
     problems = []
     for name in names:
-        found = [task for task in tasks if name in (task.name, task.benchmark.id)] or [
+        found = [task for task in tasks if name in (task.name, task.label, task.benchmark.id)] or [
             task for task in tasks if name == task.benchmark.task
         ]
         if not found:

@@ -29,7 +29,12 @@ def against(start: ThisStart) -> list[Problem]:
     pending, provided = start.pending, start.provided
     found = [warning for run in start.runs for warning in run.warnings]
     found += [*variables(pending, provided), *space(start.runs), *paths(start.runs)]
-    found += [*certificates(), *needs.unmet(pending, provided), *servers.against(start)]
+    found += [
+        *webhooks(start.runs),
+        *certificates(),
+        *needs.unmet(pending, provided),
+        *servers.against(start),
+    ]
     found += [*runtimes(start), *mounts(pending), *_unknown_tasks(start)]
     found += edited(pending)
     found += [hint for task in pending for hint in hints(task)]
@@ -121,6 +126,18 @@ def variables(
                     f"the variable {variable} is not set",
                     f"export {variable}=..., or take it out of env_vars",
                 )
+
+
+def webhooks(runs: Sequence[Run]) -> Iterable[Problem]:
+    """Variables with the address of a webhook that are not set."""
+    for run in runs:
+        name = run.config.execution.notify.webhook
+        if name and name not in os.environ:
+            yield Problem(
+                run.place("execution", "notify", "webhook"),
+                f"the variable {name} is not set",
+                f"export {name}=..., or take it out",
+            )
 
 
 def certificates() -> Iterable[Problem]:
