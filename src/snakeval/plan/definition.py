@@ -13,14 +13,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from snakeval.plan.catalogue import Benchmark
 from snakeval.plan.identity import digest
-from snakeval.plan.lm_eval_files import files_of
+from snakeval.plan.lm_eval_files import Folder, files_of
 
 LARGE = 64 * 2**20
 """Bytes; of a larger file that form 1 did not know its size and its two ends are looked at."""
@@ -40,19 +41,29 @@ FORM_1_SUFFIXES = {".yaml", ".yml", ".json", ".jsonl", ".py", ".csv", ".tsv", ".
 """What form 1 took for a definition; and lm-eval's shared parts, named `..._yaml`."""
 
 
-def definition_of(benchmark: Benchmark, params: Params) -> dict[str, Any] | None:
+class Looked:
+    """What was read of benchmarks' files: everything once for all benchmarks of a plan."""
+
+    def __init__(self) -> None:
+        self.sha256 = cache(_sha256)
+        self.form_1 = cache(lambda folder: _form_1(folder, self.sha256))
+        self.below = cache(lambda folder: tuple(files_below(folder)))
+        self.definitions = cache(lambda folder: Folder(folder, self.below))
+
+
+def definition_of(benchmark: Benchmark, params: Params, looked: Looked) -> dict[str, Any] | None:
     """What a definition of one's own, or a folder of files, adds to a task's digest."""
-    there = folder_of(benchmark, params) is not None
-    files = {"files": revision(benchmark, params)} if there else {}
+    folder = folder_of(benchmark, params)
+    files = {} if folder is None else {"files": _revision(benchmark, folder, looked)}
     return {**_declared(benchmark), **files} or None
 
 
-def definition_of_form_1(benchmark: Benchmark) -> dict[str, Any] | None:
+def definition_of_form_1(benchmark: Benchmark, looked: Looked) -> dict[str, Any] | None:
     """The same in form 1, under which earlier versions have evaluated it."""
     definition = benchmark.definition
     folders = map(benchmark.folder, (definition.include_path, definition.files))
     there = [folder for folder in folders if folder is not None]
-    files = {"files": _form_1(there[-1])} if there else {}
+    files = {"files": looked.form_1(there[-1])} if there else {}
     return {**_declared(benchmark), **files} or None
 
 
@@ -96,25 +107,24 @@ def _in_arguments(params: Params) -> Path | None:
     return None
 
 
-def revision(benchmark: Benchmark, params: Params) -> str | None:
+def _revision(benchmark: Benchmark, folder: Path, looked: Looked) -> str | None:
     """A digest of the files that a benchmark uses (names and contents); None: there are none."""
-    folder = folder_of(benchmark, params)
-    if folder is None or not folder.is_dir():
+    if not folder.is_dir():
         return None
-    return _of_contents(_contents(used(benchmark, folder)))
+    return _of_contents(_contents(used(benchmark, folder, looked), looked.sha256))
 
 
-def used(benchmark: Benchmark, folder: Path) -> Mapping[str, Path]:
+def used(benchmark: Benchmark, folder: Path, looked: Looked) -> Mapping[str, Path]:
     """The files that a benchmark uses, by the name under which they count."""
     definition = benchmark.definition
     if definition.kind == "lm_eval":
-        found = files_of(folder, benchmark.eval_type.split(","), files_below)
+        found = files_of(looked.definitions(folder), benchmark.eval_type.split(","))
         if found is not None:
             return found
     elif definition.uses is not None:
         patterns = [_filled(pattern, benchmark) for pattern in definition.uses]
         return {name: path for pattern in patterns for name, path in matching(folder, pattern)}
-    return {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
+    return {path.relative_to(folder).as_posix(): path for path in looked.below(folder)}
 
 
 def unmatched(benchmark: Benchmark) -> list[tuple[int, str]]:
@@ -173,12 +183,12 @@ def _of_contents(contents: Mapping[str, str]) -> str | None:
     return digest(entries, 16) if entries else None
 
 
-def _contents(files: Mapping[str, Path]) -> dict[str, str]:
+def _contents(files: Mapping[str, Path], sha256: Callable[[Path], str]) -> dict[str, str]:
     """The SHA-256 of every file, by its name."""
     found = {}
     for name, path in files.items():
         try:
-            found[name] = _sha256(path)
+            found[name] = sha256(path)
         except FileNotFoundError:  # gone since it was listed
             continue
         except OSError:
@@ -197,11 +207,11 @@ def _sha256(path: Path) -> str:
         return ends.hexdigest()
 
 
-def _form_1(folder: Path) -> str | None:
+def _form_1(folder: Path, sha256: Callable[[Path], str]) -> str | None:
     """The digest of form 1; None where one of its files could not be read."""
     try:
         there = filter(_is_of_form_1, sorted(folder.rglob("*")))
-        return _of_contents({path.relative_to(folder).as_posix(): _sha256(path) for path in there})
+        return _of_contents({path.relative_to(folder).as_posix(): sha256(path) for path in there})
     except OSError:
         return None
 

@@ -67,13 +67,24 @@ _Loader.add_constructor("!function", lambda loader, node: Function(_plain(loader
 _Loader.add_multi_constructor("!", _plain)
 
 
-def files_of(root: Path, names: Sequence[str], below: Below) -> dict[str, Path] | None:
+class Folder:
+    """A folder of definitions, each read once for all benchmarks of a plan.
+
+    below  every file of a folder
+    """
+
+    def __init__(self, root: Path, below: Below) -> None:
+        self.root, self.below = root, below
+        self.definitions = [path for path in below(root) if path.suffix == ".yaml"]
+        self.text = cache(_with_included)
+
+
+def files_of(folder: Folder, names: Sequence[str]) -> dict[str, Path] | None:
     """The files that definitions in a folder read, by name; None where that cannot be told.
 
     names  of tasks, groups or tags, as `lm_eval --tasks` takes them
-    below  every file of a folder
     """
-    used = _Used(root, below)
+    used = _Used(folder)
     try:
         for name in names:
             if not used.definition(name.strip()):
@@ -87,11 +98,8 @@ def files_of(root: Path, names: Sequence[str], below: Below) -> dict[str, Path] 
 class _Used:
     """What definitions of one folder read, as far as it was followed."""
 
-    def __init__(self, root: Path, below: Below) -> None:
-        self._root = root
-        self._below = below
-        self._yaml = [path for path in below(root) if path.suffix == ".yaml"]
-        self._content = cache(_with_included)
+    def __init__(self, folder: Folder) -> None:
+        self._folder, self._root, self._below = folder, folder.root, folder.below
         self._names: set[str] = set()
         self._told: set[str] = set()  # every text in the definitions and modules
         self._reading: list[Path] = []  # folders of modules that read files of unknown names
@@ -104,7 +112,8 @@ class _Used:
         if name in self._names:
             return True
         self._names.add(name)
-        maybe = [path for path in self._yaml if _mentions(self._content(path), name)]
+        text = self._folder.text
+        maybe = [path for path in self._folder.definitions if _mentions(text(path), name)]
         found = [path for path in maybe if name in _defined(self._merged(path, set()))]
         for path in found:
             self._yaml_file(path, self._name(path))

@@ -24,7 +24,7 @@ from snakeval.errors import InputError, Problem, nearest
 from snakeval.plan import auxiliary
 from snakeval.plan.auxiliary import Auxiliary
 from snakeval.plan.catalogue import Benchmark, with_own
-from snakeval.plan.definition import definition_of, definition_of_form_1, folder_of
+from snakeval.plan.definition import Looked, definition_of, definition_of_form_1, folder_of
 from snakeval.plan.identity import (
     CANONICAL_VERSION,
     DEMO_MODEL,
@@ -233,11 +233,12 @@ def _run_at(
     judges = auxiliary.auxiliaries_of(config, SERVER_IDENTITY)
     by_all = auxiliary.used_by_all(judges, config) if judges else frozenset()
     servers = servers_of(config)
+    looked = Looked()
     for number, entry in enumerate(config.evaluation.tasks):
         place = loaded.where(*_name_key(number))
         try:
             benchmark = catalogue.find(entry, place)
-            drafts.append(_task(loaded, number, benchmark, servers, judges, by_all))
+            drafts.append(_task(loaded, number, benchmark, servers, judges, by_all, looked))
         except InputError as error:
             problems += error.problems
     problems += _repeated(drafts)
@@ -286,6 +287,7 @@ def _task(
     servers: Mapping[str, Server],
     judges: tuple[Auxiliary, ...],
     by_all: frozenset[str],
+    looked: Looked,
 ) -> Task:
     config = loaded.config
     entry = config.evaluation.tasks[number]
@@ -314,7 +316,7 @@ def _task(
         "params": params_that_decide(params),
         "adapter_config": to_harness.get("adapter_config") or {},
         "dataset": dataset_revision(dataset) if dataset else None,
-        "definition": definition_of(benchmark, params),
+        "definition": definition_of(benchmark, params, looked),
     }
     around = {
         "pre_cmd": entry.pre_cmd or config.evaluation.pre_cmd,
@@ -360,7 +362,7 @@ def _task(
         place=loaded.where,
         env_keys={name: (*keys, "env_vars", name) for keys, level in levels for name in level},
         identity=identity,
-        earlier_digest=_earlier(identity, benchmark),
+        earlier_digest=_earlier(identity, benchmark, looked),
         hf_home=hf_home_of(config.execution),
         umask=config.umask,
         image_mirror=config.execution.image_mirror,
@@ -374,9 +376,9 @@ def _task(
     )
 
 
-def _earlier(identity: dict[str, Any], benchmark: Benchmark) -> str | None:
+def _earlier(identity: dict[str, Any], benchmark: Benchmark, looked: Looked) -> str | None:
     """The digest under which earlier versions have kept the spec, where it is another."""
-    of_form_1 = definition_of_form_1(benchmark)
+    of_form_1 = definition_of_form_1(benchmark, looked)
     if of_form_1 == identity["definition"]:
         return None
     return digest({**identity, "definition": of_form_1})
