@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
+import pytest
 from on_slurm import ClusterProject
 
 from rig.slurm_cluster import ACCOUNT
@@ -125,3 +127,25 @@ def test_an_accounting_that_is_away_keeps_nothing_from_running(project: ClusterP
     with project.cluster.hung("slurmdbd"):
         project.snakemake("--retries", "0").check()
     assert project.states("one") == ["published"]
+
+
+@pytest.mark.long
+def test_two_minutes_without_slurmctld_cost_nothing_but_time(project: ClusterProject) -> None:
+    # given benchmarks of which some run, and others wait for their turn
+    names = [f"t{number}" for number in range(6)]
+    project.write_benchmarks(dict.fromkeys(names, 6), threads=1, execution=ON_SLURM)
+    project.endpoint.latency = 5
+    with project.started("--retries", "0", "--jobs", "3") as started:
+        project.endpoint.wait_for(lambda: project.endpoint.requests.total() >= 3)
+        # when slurmctld takes connections for two minutes and answers nobody
+        began = time.monotonic()
+        with project.cluster.hung("slurmctld"):
+            project.endpoint.wait_for(lambda: time.monotonic() - began > 120)
+        project.endpoint.latency = 0
+        assert started.wait(PATIENCE) == 0, project.log
+    # then each has run once, in one job
+    assert "Slurm does not answer" in project.log and "Slurm answers again" in project.log
+    for name in names:
+        assert project.states(name) == ["published"]
+        assert list(project.asked(name).values()) == [1] * 6
+    assert jobs_of(project, *names) == dict.fromkeys(names, 1)

@@ -47,6 +47,15 @@ def test_keys_benchmarks_and_overrides_are_told_together(
     assert nothing_was_made(project)
 
 
+def test_a_job_that_no_executor_can_give_the_run_to_is_refused(project: Project) -> None:
+    write(project, [quiz("quiz")])
+
+    message = told(project.snakemake("--config", "controller=job").refused())
+
+    assert "--config controller: with this executor no job can drive a run" in message
+    assert nothing_was_made(project)
+
+
 @pytest.mark.parametrize("start", [[], ["-n"]], ids=["real start", "dry run"])
 def test_repeats_from_a_cache_are_refused_in_words(project: Project, start: list[str]) -> None:
     write(project, [quiz("gsm8k", n_samples=4)])

@@ -188,8 +188,8 @@ class ServerDeployment(Section):
     )
     idle_timeout: Annotated[float, Field(gt=0)] = Field(
         600,
-        description="Seconds without a benchmark after which the server ends; those in which other "
-        "benchmarks of the start run do not count (ours).",
+        description="Seconds without a benchmark after which the server ends; those in which "
+        "benchmarks of it are still to come do not count (ours).",
     )
     tensor_parallel_size: Positive | None = Field(None, description="GPUs per layer.")
     pipeline_parallel_size: Positive | None = Field(None, description="Pipeline stages.")
