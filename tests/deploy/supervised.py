@@ -41,12 +41,13 @@ class Supervised:
         timeout: int = 60,
         runtime: str = "process",
         endpoint: str | None = None,
+        **execution: Any,
     ) -> None:
         """Writes `server.sh` as a start does; `endpoint`: what is asked of Lepton."""
         kind = "lepton" if endpoint else "local"
         config = Config.model_validate(
             {
-                "execution": {"type": kind, "endpoint_readiness_timeout": timeout},
+                "execution": {"type": kind, "endpoint_readiness_timeout": timeout, **execution},
                 "deployment": deployment,
                 "evaluation": {"tasks": ["t"]},
             }

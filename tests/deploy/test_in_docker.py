@@ -20,6 +20,7 @@ from rig.pipeline import nemo_sums
 from rig.promised import within
 from rig.unavailable import unavailable
 from rig.waiting import PATIENCE, wait_until
+from snakeval.job.endpoint import free_port
 from snakeval.run_folder.layout import RunPaths
 
 
@@ -55,6 +56,20 @@ def test_a_server_in_a_container_lives_and_ends_with_its_supervisor(
         # and when the supervisor is killed, the container ends too
         os.kill(process.pid, signal.SIGKILL)
         within(10, lambda: not containers(server.run.id), told=lambda: containers(server.run.id))
+
+
+def test_a_server_on_the_hosts_network_is_found_at_its_own_port(
+    server_image: str, tmp_path: Path
+) -> None:
+    # given a server that the user's words put on the host's network, where none is published
+    server = Supervised(RunPaths(tmp_path / "2026-01-01-00-00-00-0123abcf"), {"SNAKEVAL_START": ""})
+    server.run.dir.mkdir()
+    port = free_port("127.0.0.1")
+    deployment = {**llama_image(), "port": port}
+    server.write(deployment, runtime="docker", extra_docker_args="--network host")
+    with server.started():
+        wait_until(lambda: server.address)
+        assert server.address == f"http://127.0.0.1:{port}"
 
 
 def test_a_nemo_image_asks_a_server_in_a_container(

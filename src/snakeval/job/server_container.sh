@@ -2,6 +2,15 @@
 
 supervision=(--port "$port")
 
+# Where the user's own words put it on the host's network, its port is the host's, and none is to be
+# published.
+on_hosts_network() {
+    case " ${extra_args[*]-} " in
+        *' --network host '* | *' --network=host '* | *' --net host '* | *' --net=host '*) ;;
+        *) return 1 ;;
+    esac
+}
+
 # Inside the container: a watchdog ends everything when the lifeline's writing end is gone.
 # shellcheck disable=SC2016 # expanded in the container
 in_container='exec 3<&0
@@ -33,10 +42,10 @@ serve() {
     [ -e "$here/cache-since" ] || : >"$here/cache-since"
     # A free port of one address leads to the server: of loopback, where nobody else reaches it; on
     # a cluster, of the node's address in the cluster's network.
+    on_hosts_network || options+=(-p "${SNAKEVAL_ADDRESS:-127.0.0.1}::$port")
     exec "$runtime" run -i --init --rm --name "$container" \
         --label "snakeval.run=$run" --label "snakeval.deployment=$run/$deployment" \
-        --label "snakeval.folder=$folder" -p "${SNAKEVAL_ADDRESS:-127.0.0.1}::$port" \
-        "${options[@]}" "${extra_args[@]+"${extra_args[@]}"}" \
+        --label "snakeval.folder=$folder" "${options[@]}" "${extra_args[@]+"${extra_args[@]}"}" \
         --entrypoint sh "$image" -c "$in_container$(named)
 $in_container_at_last" sh "$(server_command)" \
         > >(tool attempt redact "${secret_names[@]+"${secret_names[@]}"}") 2>&1
@@ -105,7 +114,13 @@ give_back() {
     rm -f "$here/cache-since"
 }
 
-address() { "$runtime" port "$container" "$port/tcp" 2>/dev/null | head -n 1; }
+address() {
+    if on_hosts_network; then
+        printf '%s:%s\n' "${SNAKEVAL_ADDRESS:-127.0.0.1}" "$port"
+    else
+        "$runtime" port "$container" "$port/tcp" 2>/dev/null | head -n 1
+    fi
+}
 
 sweep() {
     local left since=$SECONDS
