@@ -20,7 +20,16 @@ from rig.unavailable import unavailable
 from snakeval.job.endpoint import is_free
 
 ROOT = Path(__file__).parents[1]
-LONGEST_FIRST = ("slurm", "faults", "deploy", "surroundings", "lepton", "docker", "workflow")
+LONGEST_FIRST = (
+    "slurm",
+    "faults",
+    "deploy",
+    "surroundings",
+    "harnesses",
+    "lepton",
+    "docker",
+    "workflow",
+)
 """Folders in the order in which they are begun; those that are not named have short files."""
 
 
