@@ -46,6 +46,7 @@ MEANT: dict[str, set[str]] = {
         "subproject",
         "deployment.n_tasks",  # null says the same
         "mounts.auxiliary",
+        "mounts.mount_home",  # the token of the hub lies there: servers see it where it is written
     },
     "execution/lepton/default.yaml": OF_NVIDIA,
 }

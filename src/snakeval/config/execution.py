@@ -67,7 +67,8 @@ class Mounts(Section):
     mount_home: bool | None = Field(
         None,
         description="apptainer and pyxis: false keeps the home folder out of the container; true "
-        "or null leaves it to the cluster's settings. docker and podman never mount it.",
+        "leaves it to the cluster's settings; null: so for benchmarks, and servers see none. "
+        "docker and podman never mount it.",
     )
 
 

@@ -1,7 +1,8 @@
 # How the server runs in a container of apptainer: processes of this user, on the node's network.
 
 launch() {
-    local options=(--cleanenv --writable-tmpfs --no-home --no-mount cwd) each name cache='' own=()
+    local options=(--cleanenv --writable-tmpfs --no-mount cwd) each name cache='' own=()
+    [ "$mount_home" = yes ] || options+=(--no-home)
     [ ! -e /dev/nvidiactl ] || options+=(--nv)
     for each in "${mounts[@]+"${mounts[@]}"}"; do options+=(--bind "$each"); done
     while read -r each; do options+=(--bind "$each"); done < <(hidden_tokens)

@@ -19,7 +19,8 @@ launch() {
         [ -z "${!name+set}" ] && [ -z "$several" ] || names=$names${names:+,}$name
     done
     unset PYTHONPATH PYTHONHOME # the image's Python finds its own modules
-    options=(--no-container-mount-home --container-image "$image" --container-env "$names")
+    options=(--container-image "$image" --container-env "$names")
+    [ "$mount_home" = yes ] || options+=(--no-container-mount-home)
     options+=(${list:+--container-mounts "$list"})
     if [ -n "$several" ]; then
         in_runtime=("${options[@]}")

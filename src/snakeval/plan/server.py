@@ -105,6 +105,8 @@ class Server:
     """Whether the models that it lists must hold its model's name."""
     hf_home: str = ""
     """The Hugging Face cache: a folder, `no`, or nothing for the caller's."""
+    mount_home: bool = False
+    """Whether its container sees the caller's home folder, where the runtime shows it."""
     umask: str = ""
     """Of everything that is written about it, as `Config.umask` has it."""
 
@@ -166,6 +168,7 @@ def _server(config: Config, name: str, keys: tuple[str, ...], given: ServerDeplo
         gpu_count=_gpu_count(given),
         check_model=config.target.api_endpoint.check_model and not _names_its_folder(given),
         hf_home=hf_home_of(config.execution),
+        mount_home=custom.mount_home is True,
         umask=config.umask,
         **_shape(config, given),
     )

@@ -90,6 +90,7 @@ def _settings(server: Server, runtime: str, image: str, reach: str) -> str:
         "hf_model": "yes" if server.hf_model else "no",
         "umask": server.umask,
         "hf_home": server.hf_home,
+        "mount_home": "yes" if server.mount_home else "no",
         "endpoint_url": "",
         "reach": reach,
         "idle_timeout": f"{server.idle_timeout:g}",
