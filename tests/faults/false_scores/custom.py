@@ -58,7 +58,7 @@ def spoil(mode: str, folder: Path, result: dict[str, Any]) -> str:
         case "not_a_number":
             result["scores"]["accuracy"]["value"] = float("nan")
         case "fewer":
-            result["samples"]["scored"] = 7
+            result["samples"]["scored"] = result["scores"]["accuracy"]["n"] = 7
         case "some_unanswered":
             result["samples"]["unanswered"] = 1
         case "told_to_stop":
