@@ -179,6 +179,8 @@ def test_what_lies_beside_a_definition_changes_nothing(plan: Plan, files: Path) 
     (files / "others.py").write_text("x = 1\n")
     (files / "_shared_yaml").write_text("test_split: test\n")
     (files / "NOTES.txt").write_text("quiz is good")
+    (files / "scores.yaml").write_text("- quiz")
+    (files / "broken.yaml").write_text("quiz: [")
     (files / ".#quiz.yaml").symlink_to("somebody@host.4711:17")
 
     assert plan(include_path="own").digest == before

@@ -125,7 +125,7 @@ class _Used:
             return {}
         try:
             content = _parsed(path)
-        except (OSError, ValueError, yaml.YAMLError):
+        except (Unclear, OSError, ValueError, yaml.YAMLError):
             return {}
         merged: dict[str, Any] = {}
         for included in _listed(content.get("include")):
