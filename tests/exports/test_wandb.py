@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published import publish, unpublish
+from published import make, publish, unpublish
 
 from rig.refusing import refusing_server
 from rig.wandb_files import records
@@ -24,7 +24,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def export(run: Run, **options: Any) -> Outcome:
-    wandb = WandbExport(**{"entity": "team", "project": "evals", **options})
+    wandb = WandbExport(**{"entity": "team", "project": "evals", "log_mode": "per_task", **options})
     config = run.config.model_copy(
         update={"export": run.config.export.model_copy(update={"wandb": wandb})}
     )
@@ -110,15 +110,42 @@ def test_one_run_for_all_tasks(run: Run) -> None:
 
     [one] = written(run)
     assert one.id == run.paths.id
-    assert one.run.display_name == f"eval-{run.paths.id}"
-    assert one.metrics == {f"quiz{number}_accuracy": number / 10 for number in range(3)}
+    assert one.run.display_name.startswith("model-1 ")
+    scores = {name: value for name, value in one.metrics.items() if "/" not in name}
+    assert scores == {f"quiz{number}_accuracy": number / 10 for number in range(3)}
+    assert one.metrics["uncertainty/quiz1_accuracy_stderr"] == 0.05
+    assert one.config["specs"]["quiz1"] == run.tasks[1].digest
     assert one.config["benchmarks"] == ["quiz0", "quiz1", "quiz2"]
     assert one.artifacts == {}
 
     publish(run.tasks[0], when="2026-11-22T03:00:00Z", accuracy=0.9)
     assert export(run, log_mode="multi_task", log_metrics=["accuracy"], copy_artifacts=False).sent
     assert [one.id for one in written(run)] == [run.paths.id] * 2
-    assert written(run)[-1].metrics == {"quiz0_accuracy": 0.9}
+    assert written(run)[-1].metrics["quiz0_accuracy"] == 0.9
+
+
+def test_layout_is_a_run_per_model_unless_it_was_sent_per_benchmark_before(
+    run: Run, tmp_path: Path
+) -> None:
+    export(run, log_mode=None)
+    assert [one.id for one in written(run)] == [run.paths.id]
+
+    other = make(tmp_path / "other", tasks=2, model="org/llama-step-500")
+    publish(other.tasks[0], accuracy=0.5)
+    export(other, log_mode="per_task")
+    publish(other.tasks[1], accuracy=0.5)
+    assert export(other, log_mode=None).sent == 1, "what was sent is not sent again"
+    assert [one.id for one in written(other)] == [f"{other.paths.id}-quiz{at}" for at in (0, 1)]
+
+
+def test_checkpoint_has_its_step_and_is_in_the_group_of_its_training(tmp_path: Path) -> None:
+    run = make(tmp_path, tasks=1, model="org/llama-step-500")
+    publish(run.tasks[0], accuracy=0.5)
+
+    export(run, log_mode=None)
+
+    [one] = written(run)
+    assert (one.run.run_group, one.metrics["training_step"]) == ("org/llama", 500)
 
 
 def test_missing_key_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

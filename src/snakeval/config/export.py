@@ -148,11 +148,18 @@ class WandbExport(Destination):
 
     entity: str | None = Field(None, description="User or team; null: the client's own default.")
     project: str = Field("nemo-evaluator-launcher", description="The project.")
-    log_mode: Literal["per_task", "multi_task"] = Field(
-        "per_task", description="A run per benchmark, or one for all benchmarks of a run folder."
+    log_mode: Literal["per_task", "multi_task"] | None = Field(
+        None,
+        description="A run per benchmark, or one for all benchmarks of a run folder. null: "
+        "multi_task, but per_task for a run folder that was sent so before.",
     )
-    name: str | None = Field(None, description="Name of the run; null: eval-<run>[-<task>].")
-    group: str | None = Field(None, description="Group of the runs; null: the run folder's name.")
+    name: str | None = Field(
+        None, description="Name of the run; null: model and time, or eval-<run>-<task>."
+    )
+    group: str | None = Field(
+        None,
+        description="Group of the runs; null: the training of a checkpoint, else the run folder.",
+    )
     job_type: str = Field("evaluation", description="W&B's job type.")
     tags: Names = Field(default_factory=list, description="Tags.")
     description: Script = Field(None, description="Notes.")
@@ -162,6 +169,9 @@ class WandbExport(Destination):
     run_id: str | None = Field(
         None, description="multi_task: the run's id; null: the run folder's name."
     )
+
+    def as_sent(self) -> dict[str, Any]:
+        return {**super().as_sent(), "log_mode": self.log_mode or "per_task"}
 
 
 class GsheetsExport(Destination):

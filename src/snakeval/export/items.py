@@ -5,16 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from snakeval.compare import statistics
 from snakeval.config.export import Destination
 from snakeval.executors.registry import executor_of
 from snakeval.job import attempt
 from snakeval.job.record import completed
 from snakeval.plan.identity import digest
 from snakeval.plan.run import Run, Task
+from snakeval.results.clusters import of_repeats
+from snakeval.results.published import repeats_of
 from snakeval.results.tables import USED, part_of, rows
 
 ABOUT_SCORES = ("better", "lowest", "highest", *USED)
 """Columns that say how a score is to be read, and what it has cost; they change no score."""
+
+
+UNCERTAINTY = "uncertainty"
+"""Section of the metrics that say how sure a score is: `uncertainty/<score>_stderr`."""
+
+NAME = 18
+"""Characters of a model in a run's name, of the thirty that MLflow shows: the time has the rest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,3 +156,23 @@ def score_name(row: dict[str, Any]) -> str:
     part = part_of(row)
     score = [row["score"]] if row["score"] not in (None, row["metric"]) else []
     return "_".join([row["task"], *([part] if part else []), row["metric"], *score])
+
+
+def around(item: Item, row: dict[str, Any]) -> dict[str, float]:
+    """Standard error, number of questions and 95% interval of a score, as far as they are known."""
+    stderr, n = of_repeats(row["stderr"], row["n"], repeats_of(item.task))
+    interval = statistics.score_interval(row["value"], stderr, n)
+    low, high = interval or (None, None)
+    known = {"stderr": stderr, "n": n, "ci95_low": low, "ci95_high": high}
+    return {name: float(value) for name, value in known.items() if value is not None}
+
+
+def run_name(run: Run) -> str:
+    """`Llama-3...Instruct 11-22 03:00`: model and time in thirty characters, then the config's
+    name."""
+    model = str(run.identity["model_id"]).rstrip("/").rpartition("/")[2]
+    if len(model) > NAME:  # the end tells checkpoints apart
+        model = f"{model[:7]}..{model[-(NAME - 9) :]}"
+    month, day, hour, minute = run.paths.id[5:16].split("-")
+    name = f", {run.config.name}" if run.config.name else ""
+    return f"{model} {month}-{day} {hour}:{minute}{name}"

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeval import __version__
-from snakeval.compare import statistics
 from snakeval.config.export import MlflowExport
 from snakeval.config.secrets import without
-from snakeval.export.items import Item
+from snakeval.export.items import UNCERTAINTY, Item, around, run_name
 from snakeval.export.mlflow_record import (
     PARAMETER_LENGTH,
     TAG_LENGTH,
@@ -34,18 +33,12 @@ from snakeval.export.mlflow_record import (
 from snakeval.export.shipment import Shipment
 from snakeval.plan.identity import digest
 from snakeval.plan.run import Run
-from snakeval.results.clusters import of_repeats
-from snakeval.results.published import repeats_of
 from snakeval.results.steps import step_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as TrackedRun
 
-NAME = 18
-"""Characters of a model in a run's name, of the thirty that MLflow shows: the time has the rest."""
-
-SECTION = "uncertainty"
 LOCK = ".mlflow.lock"
 
 
@@ -103,19 +96,10 @@ def metrics_of(item: Item, options: MlflowExport) -> dict[str, float]:
         if name in wanted:
             found[names[name]] = wanted[name]
             found |= {
-                f"{SECTION}/{names[name]}_{what}": value
-                for what, value in _around(item, row).items()
+                f"{UNCERTAINTY}/{names[name]}_{what}": value
+                for what, value in around(item, row).items()
             }
     return found
-
-
-def _around(item: Item, row: dict[str, Any]) -> dict[str, float]:
-    """Standard error, number of questions and 95% interval of a score, as far as they are known."""
-    stderr, n = of_repeats(row["stderr"], row["n"], repeats_of(item.task))
-    interval = statistics.score_interval(row["value"], stderr, n)
-    low, high = interval or (None, None)
-    known = {"stderr": stderr, "n": n, "ci95_low": low, "ci95_high": high}
-    return {name: float(value) for name, value in known.items() if value is not None}
 
 
 def _tags(
@@ -187,17 +171,6 @@ def _dataset(item: Item) -> Any:
 
 
 # ---------------------------------------------------------------- names
-
-
-def run_name(run: Run) -> str:
-    """`Llama-3...Instruct 11-22 03:00`: model and time in thirty characters, then the config's
-    name."""
-    model = str(run.identity["model_id"]).rstrip("/").rpartition("/")[2]
-    if len(model) > NAME:  # the end tells checkpoints apart
-        model = f"{model[:7]}..{model[-(NAME - 9) :]}"
-    month, day, hour, minute = run.paths.id[5:16].split("-")
-    name = f", {run.config.name}" if run.config.name else ""
-    return f"{model} {month}-{day} {hour}:{minute}{name}"
 
 
 def _created(run: Run) -> str:

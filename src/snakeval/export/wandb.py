@@ -10,18 +10,24 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from snakeval import __version__
 from snakeval.config.export import WandbExport
 from snakeval.config.secrets import without
-from snakeval.export.items import Item
+from snakeval.export.items import UNCERTAINTY, Item, around, run_name
 from snakeval.export.shipment import ExportFailed, Shipment, missing_package
+from snakeval.job.files import read_json
 from snakeval.plan.run import Run
+from snakeval.results.steps import step_of
 
 if TYPE_CHECKING:
     import wandb
 
 ARTIFACT_TYPE = "evaluation_result"
+PER_TASK, MULTI_TASK = "per_task", "multi_task"
+STEP = "training_step"
 NAME_LENGTH = 128
 PATIENCE = 60.0
 """Seconds until a server that does not answer is told."""
@@ -29,7 +35,10 @@ PATIENCE = 60.0
 
 def target(run: Run, options: WandbExport) -> str:
     where = f"{options.entity}/{options.project}" if options.entity else options.project
-    return f"W&B {where}, {options.log_mode}"
+    before = f"W&B {where}, {PER_TASK}"
+    receipts = sorted(run.paths.exports("wandb").glob("*.json"))
+    was_sent = any(read_json(path).get("to") == before for path in receipts)
+    return f"W&B {where}, {options.log_mode or (PER_TASK if was_sent else MULTI_TASK)}"
 
 
 def send(shipment: Shipment, options: WandbExport, target: str) -> None:
@@ -40,14 +49,12 @@ def send(shipment: Shipment, options: WandbExport, target: str) -> None:
     except ImportError as error:
         raise missing_package("wandb") from error
     groups = (
-        [[item] for item in shipment.changed]
-        if options.log_mode == "per_task"
-        else [shipment.changed]
+        [[item] for item in shipment.changed] if target.endswith(PER_TASK) else [shipment.changed]
     )
     shipment.leave_gone("what W&B has of it")
     try:
         for group in filter(None, groups):
-            run_id = _send_run(shipment, group, options)
+            run_id = _send_run(shipment, group, options, target.endswith(PER_TASK))
             for item in group:
                 shipment.sent(item, run_id)
     except (Error, OSError) as error:
@@ -65,10 +72,11 @@ def _reason(error: Exception, target: str) -> str:
     return text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
 
 
-def _send_run(shipment: Shipment, items: list[Item], options: WandbExport) -> str:
+def _send_run(shipment: Shipment, items: list[Item], options: WandbExport, per_task: bool) -> str:
     import wandb
 
-    per_task = options.log_mode == "per_task"
+    step, series = step_of(shipment.run)
+    training = series.rpartition("-")[0] if step is not None and not per_task else None
     invocation = shipment.run.paths.id
     name = f"{invocation}-{items[0].name}" if per_task else invocation
     run_id = _id(name if per_task else options.run_id or name)
@@ -78,7 +86,7 @@ def _send_run(shipment: Shipment, items: list[Item], options: WandbExport) -> st
         "invocation_id": invocation,
         "executor": ", ".join(sorted({item.executor for item in items})),
         "model": items[0].model,
-        **(_of_one(items[0]) if per_task else _of_all(shipment.items)),
+        **(_of_one(items[0]) if per_task else _of_all(shipment, step, training)),
         **options.extra_metadata,
     }
     config = without(config, shipment.run.secrets)
@@ -87,8 +95,8 @@ def _send_run(shipment: Shipment, items: list[Item], options: WandbExport) -> st
         project=options.project,
         id=run_id,
         resume="allow",
-        name=options.name or f"eval-{name}",
-        group=options.group or invocation,
+        name=options.name or (f"eval-{name}" if per_task else run_name(shipment.run)),
+        group=options.group or training or invocation,
         job_type=options.job_type,
         tags=options.tags or None,
         notes=options.description,
@@ -110,7 +118,18 @@ def _send_run(shipment: Shipment, items: list[Item], options: WandbExport) -> st
         ),
     ) as run:
         run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
-        run.log({name: value for item in items for name, value in item.metrics(options).items()})
+        if step is not None and not per_task:  # the axis on which checkpoints are compared
+            run.define_metric("*", step_metric=STEP)
+        run.log(
+            {
+                **({STEP: step} if step is not None and not per_task else {}),
+                **{
+                    name: value
+                    for item in items
+                    for name, value in _metrics(item, options, per_task)
+                },
+            }
+        )
         for item in items:
             _log_artifact(run, shipment, item, options)
     return run_id
@@ -128,8 +147,27 @@ def _of_one(item: Item) -> dict[str, Any]:
     }
 
 
-def _of_all(items: list[Item]) -> dict[str, Any]:
+def _metrics(item: Item, options: WandbExport, per_task: bool) -> Iterator[tuple[str, float]]:
+    """Scores; in a run per model also how sure they are."""
+    wanted = item.metrics(options)
+    yield from wanted.items()
+    for name, row in item.rows_by_name.items() if not per_task else ():
+        if name in wanted:
+            for what, value in around(item, row).items():
+                yield f"{UNCERTAINTY}/{name}_{what}", value
+
+
+def _of_all(shipment: Shipment, step: int | None, training: str | None) -> dict[str, Any]:
+    items = shipment.items
     return {
+        "name": shipment.run.config.name,
+        "step": step,
+        "training": training,
+        "endpoint_type": shipment.run.identity["endpoint_type"],
+        "params": shipment.run.identity["params"],
+        "snakeval": __version__,
+        "specs": {item.name: item.task.digest for item in items},
+        "images": {item.name: item.image for item in items},
         "benchmarks": [item.name for item in items],
         "harnesses": sorted({item.harness for item in items}),
     }
