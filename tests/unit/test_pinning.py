@@ -13,6 +13,7 @@ import yaml
 from snakeval.executors.profile import Profile
 from snakeval.executors.registry import executor
 from snakeval.plan.make import plan
+from snakeval.runtime.podman import Podman
 from snakeval.start import checks
 from snakeval.start.begin import begin
 from snakeval.start.this_start import ThisStart
@@ -103,3 +104,45 @@ def test_no_image_is_brought_to_a_machine_whose_jobs_run_elsewhere(
     assert json.loads(runs[0].paths.record.read_text())["images"] == {
         "r.io/here:1": f"r.io/here@{DIGEST}"
     }
+
+
+def test_name_that_means_another_image_by_now_is_told_and_the_run_keeps_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a run that has begun with one image, and an engine where the name means another one
+    engine = tmp_path / "bin" / "podman"
+    engine.parent.mkdir()
+    begun = f"r.io/eval@sha256:{'b' * 64}"
+    engine.write_text(PODMAN.replace('"Id": "1"', '"Id": "\'"${#3}"\'"'))  # another for each word
+    engine.chmod(0o755)
+    (engine.parent / "pulled").write_text("r.io/eval:1\nr.io/eval\n")
+    monkeypatch.setenv("PATH", str(engine.parent), prepend=":")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    content = {
+        "execution": {"output_dir": "out", "min_free_gb": 0},
+        "target": {"api_endpoint": {"url": "http://h/v1/chat/completions", "model_id": "m"}},
+        "evaluation": {"tasks": [{"name": "gsm8k_cot_instruct", "container": "r.io/eval:1"}]},
+    }
+    Path("my.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(checks, "against", lambda _: [])  # nobody answers at http://h
+
+    def start() -> str:
+        (run,) = plan([Path("my.yaml")], {}, CATALOGUE)
+        asked = dict.fromkeys(run.tasks, "podman")
+        made = ThisStart("s", (run,), asked, executor("local"), Profile(), logging.getLogger())
+        caplog.clear()
+        for hold in begin(made):
+            hold.release()
+        return str(json.loads(run.paths.record.read_text())["images"]["r.io/eval:1"])
+
+    start()
+    assert "another one by now" not in caplog.text  # nothing was begun before
+    (record,) = Path("out").glob("*/run.json")
+    record.write_text(record.read_text().replace(f"r.io/eval@{DIGEST}", begun))
+    monkeypatch.setattr(Podman, "pin", lambda *_: begun)
+    # when it is started again
+    assert start() == begun
+    # then it is told, with what to do
+    assert "image r.io/eval:1 is another one by now" in caplog.text
+    assert "update_images=true" in caplog.text

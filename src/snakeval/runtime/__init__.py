@@ -38,6 +38,11 @@ class Runtime(Protocol):
         """
         ...
 
+    def here(self, image: str) -> str | None:
+        """The id of the image that a name or a pinned reference means on this machine now; None:
+        of none, or nobody here can say. No registry is asked."""
+        ...
+
 
 @runtime_checkable
 class BringsImages(Protocol):

@@ -147,6 +147,15 @@ class Docker:
             raise InputError([_no_image(image, error)]) from None
         return f"{repository_of(image)}@{said.id}"
 
+    def here(self, image: str) -> str | None:
+        """The id of the image that a name means in this engine now."""
+        from docker.errors import DockerException
+
+        try:
+            return str(self._engine().images.get(image).id)
+        except (DockerException, OSError):
+            return None
+
     def _engine(self) -> Any:
         if self._client is None:
             import docker

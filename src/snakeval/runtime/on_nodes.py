@@ -42,6 +42,10 @@ class OnNodes:
         """The image as it is written: only an engine can say its digest."""
         return reference(image, image, mirror)
 
+    def here(self, image: str) -> str | None:
+        """Nobody here can say."""
+        return None
+
     def _words_for_docker(self, tasks: Sequence[Task]) -> Iterable[Problem]:
         for task in tasks:
             if task.extra_docker_args:

@@ -66,6 +66,13 @@ class Podman:
             raise InputError([Problem("podman", f"{image} {what}")])
         return _pinned(image, here.stdout)
 
+    def here(self, image: str) -> str | None:
+        """The id of the image that a name means in this engine now."""
+        if shutil.which("podman") is None:
+            return None
+        here = _podman("image", "inspect", image)
+        return None if here.returncode else str(json.loads(here.stdout)[0]["Id"])
+
 
 def _pinned(image: str, inspected: str) -> str:
     """The reference of an image that is here, of what `podman image inspect` prints."""

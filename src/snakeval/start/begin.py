@@ -321,9 +321,25 @@ def _pin(start: ThisStart, run: Run, images: dict[str, str], pin: Pin) -> None:
             continue
         if images.get(image) != pinned:
             start.log.info(f"image {image} is {pinned} for this run")
+        elif not again:
+            _tell_of_fresh(start, runtime, image, pinned)
         images[image] = pinned
     if found:
         raise InputError(found)
+
+
+def _tell_of_fresh(start: ThisStart, runtime: str, image: str, pinned: str) -> None:
+    """A name that means another image on this machine by now than the one that a run began with:
+    it was built or pulled again."""
+    engine = start.runtimes[runtime]
+    named, begun = engine.here(image), engine.here(pinned)
+    if named and begun and named != begun:
+        start.log.warning(
+            f"image {image} is another one by now ({named[:19]}); this run goes on with the one "
+            f"that it began with ({begun[:19]}). What is not finished takes the new one with "
+            "--config update_images=true; finished benchmarks also want fresh=<task>, or "
+            "new_run=true"
+        )
 
 
 def _images_wanted(start: ThisStart, run: Run) -> set[tuple[str, str]]:
