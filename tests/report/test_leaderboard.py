@@ -140,6 +140,12 @@ def test_average_counts_only_what_all_models_have_and_says_so(tmp_path: Path) ->
     assert scores_of(rows["none"])["hard"].state == "not evaluated"
 
 
+def test_average_of_perfect_scores_is_not_sure(tmp_path: Path) -> None:
+    [row] = board([run(tmp_path, "m", {"a": records([1.0] * 20), "b": records([1.0] * 20)})]).rows
+    assert row.average == 1.0
+    assert row.average_interval is not None and row.average_interval[0] < 0.97
+
+
 def test_other_questions_are_another_column_named_by_what_differs(tmp_path: Path) -> None:
     runs = [
         run(tmp_path, "one", {"quiz": answers(0.8)}, params={"limit_samples": 200}),

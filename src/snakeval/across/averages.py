@@ -90,7 +90,7 @@ def _scores(row: Row, suite: Suite) -> dict[str, Given]:
         for name in suite.benchmarks:
             if name in names:
                 better = str(cell.row["better"] or "unknown")
-                found[name] = Given(cell.value, cell.stderr, better)
+                found[name] = Given(cell.value, cell.error, better)
     return found
 
 
@@ -100,7 +100,7 @@ def _mean(cells: list[Cell]) -> float:
 
 def _interval(cells: list[Cell]) -> Interval | None:
     """Of the mean for these benchmarks; None where an error is not known."""
-    errors = [cell.stderr for cell in cells if cell.stderr is not None]
+    errors = [cell.error for cell in cells if cell.error is not None]
     if len(errors) < len(cells):
         return None
     half = statistics.normal_quantile() * math.hypot(*errors) / len(cells)

@@ -61,6 +61,13 @@ class Cell:
         )
 
     @property
+    def error(self) -> float | None:
+        """The standard error as its interval has it: of 20 right answers of 20 it is not 0."""
+        if self.interval is None:
+            return self.stderr
+        return (self.interval[1] - self.interval[0]) / (2 * statistics.normal_quantile())
+
+    @property
     def half(self) -> float | None:
         """The longer side of the interval."""
         if self.value is None or self.interval is None:
