@@ -11,8 +11,10 @@ import yaml
 
 from snakeval.config.load import load
 from snakeval.harness import recipe_for
-from snakeval.job import verify
+from snakeval.job import attempt, record, verify
+from snakeval.job.attempt import EMPTY
 from snakeval.job.gateway.ledger import Ledger
+from snakeval.job.keeper.settings import SETTINGS, texts_in
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Task
 from snakeval.render.task import keys_for_gateway, patience, render
@@ -135,6 +137,20 @@ def test_tokens_that_are_told_of_some_answers_only_are_unknown(judged: Any) -> N
     assert "completion_tokens" not in report["totals"] and report["totals"]["answers"] == 10
 
 
+@pytest.mark.parametrize(
+    ("behind", "from_empty", "is_emptied"),
+    [([1, 2], 1, True), ([2], 1, False), ([2], 2, True), ([], 2, False), ([1, 2], 0, True)],
+)
+def test_a_folder_is_emptied_where_all_that_is_in_it_came_through_the_gateway(
+    tmp_path: Path, behind: list[int], from_empty: int, is_emptied: bool
+) -> None:
+    record.begin_anew(tmp_path, from_empty)
+    for number in behind:
+        record.note_gateway(tmp_path, number)
+    attempts = [{"number": 1, "digest": "d"}, {"number": 2, "digest": "d"}]
+    assert attempt.has_all_answers(tmp_path, attempts, "d") is is_emptied
+
+
 def planned(folder: Path, params: dict[str, Any] | None = None, **more: Any) -> Task:
     endpoint = {"url": "http://h/v1/chat/completions", "model_id": "m", "api_key_name": "MY_KEY"}
     content = {
@@ -179,11 +195,17 @@ def test_patience_is_well_below_the_time_limit_of_the_harness(tmp_path: Path) ->
 
 
 def test_the_script_names_what_the_gateway_needs(tmp_path: Path) -> None:
-    script = render(planned(tmp_path), "process", None)
-    for line in ("gateway=yes", "gateway_keys=(MY_KEY OPENAI_API_KEY)", "max_in_flight=7"):
-        assert line in script.splitlines()
+    said = settings_of(render(planned(tmp_path), "process", None))
+    assert said["gateway"] is True and said["max_in_flight"] == 7
+    assert said["gateway_keys"] == ["MY_KEY", "OPENAI_API_KEY"] and EMPTY in said["stale"]
     off = planned(tmp_path, execution={"output_dir": str(tmp_path)})
-    assert "gateway=no" in render(off, "process", None).splitlines()
+    said = settings_of(render(off, "process", None))
+    assert not said.get("gateway") and EMPTY not in said["stale"]
+
+
+def settings_of(script: str) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(texts_in(script)[SETTINGS])
+    return said
 
 
 @pytest.mark.parametrize(
