@@ -60,9 +60,22 @@ ray start --head --port=6379 --node-ip-address="$NODE_IP" --disable-usage-stats 
 until [ "$(ray status 2>/dev/null | grep -c node_)" -ge "$NODES_PER_INSTANCE" ]; do sleep 5; done
 exec sh -c "$SNAKEVAL_COMMAND"'
 
-# haproxy on the first node, in front of the first node of every instance.
+# Whether an instance is healthy, by the number of its first node.
+is_healthy() {
+    "$python" -B -c 'import sys; sys.path.insert(0, sys.argv[1]); from job.endpoint import answers
+sys.exit(not answers(sys.argv[2]))' "$lib" \
+        "http://$(address_of "$1"):$SNAKEVAL_PORT$proxy_health"
+}
+
+# haproxy on the first node, in front of the first node of every instance; when all are healthy, so
+# that none has to answer for the others.
 proxy() {
     local config=$here/haproxy.cfg instance=0
+    while [ "$instance" -lt "$instances" ]; do
+        until [ "$proxy_status" != 200 ] || is_healthy "$((instance * nodes))"; do sleep 2; done
+        instance=$((instance + 1))
+    done
+    instance=0
     {
         printf '%s\n' defaults ' mode http' ' timeout connect 10s' ' timeout client 1h' \
             ' timeout server 1h' 'frontend all' " bind $SNAKEVAL_ADDRESS:$proxy_port" \
