@@ -25,6 +25,8 @@ COLUMNS = [
     "better",
     "lowest",
     "highest",
+    "unit",
+    "headline",
     "scored",
     "expected",
     "unanswered",
