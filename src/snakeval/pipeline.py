@@ -297,8 +297,9 @@ class Pipeline:
     def _notify(self) -> None:
         if any(run.config.execution.notify.is_wanted for run in self.runs):
             from snakeval.results.notice import notify
+            from snakeval.results.published import kept_apart
 
-            for failed in notify(self.runs):
+            for failed in kept_apart(lambda: list(notify(self.runs)), lambda why: [str(why)]):
                 snakemake.log().warning(f"nobody was told: {failed}")
 
     def _nothing_to_do(self) -> None:
