@@ -92,7 +92,7 @@ def test_the_same_samples_tell_apart_what_two_standard_errors_do_not(tmp_path: P
 
 def test_lower_is_better_where_it_is_and_no_best_where_nobody_knows(tmp_path: Path) -> None:
     def said(value: float, **more: Any) -> dict[str, Any]:
-        wer = {"value": value, "stderr": 0.01, "n": 100, **more}
+        wer = {"value": value, "stderr": 0.01, "n": 4, **more}
         return {"scores": {"quiz": {"wer": wer}}}
 
     tasks = {"quiz": records([0.5] * 4, metric="wer")}
@@ -241,7 +241,7 @@ def test_suite_has_no_number_without_one_of_its_benchmarks(tmp_path: Path) -> No
 
 
 def test_scores_of_another_scale_need_a_range(tmp_path: Path) -> None:
-    tens = {"a": {"rating": {"value": 7.5, "stderr": 0.1, "n": 50, "higher_is_better": True}}}
+    tens = {"a": {"rating": {"value": 7.5, "stderr": 0.1, "n": 4, "higher_is_better": True}}}
     runs = [run(tmp_path, "m", {"a": records([7.5] * 4, metric="rating")}, scores=tens)]
 
     [row] = board(runs, suite=suite(benchmarks={"a": {}})).rows

@@ -49,6 +49,8 @@ def _fits(cell: Cell) -> bool:
 
 def _note(board: Board, columns: list[str], models: int) -> str:
     all_of_them = count(len(board.columns), "benchmark")
+    if not models:
+        return "No model has a score yet."
     if not columns:
         return (
             "No average: fewer than two benchmarks have a score between 0 and 1, better when "
