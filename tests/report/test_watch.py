@@ -191,6 +191,7 @@ def test_second_watch_of_the_same_checkpoints_is_refused(tmp_path: Path) -> None
     with alone(tmp_path / "state"), pytest.raises(InputError) as error, alone(tmp_path / "state"):
         pass
     assert "another process watches these checkpoints" in str(error.value)
+    assert (tmp_path / "state").stat().st_mode & 0o077 == 0, "it holds a copy of the models"
 
 
 @pytest.mark.parametrize(

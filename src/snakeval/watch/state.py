@@ -64,8 +64,12 @@ class State:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Holds the watch of a folder of state. Raises InputError where another process has it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Holds the watch of a folder of state. Raises InputError where another process has it.
+
+    The folder is its owner's alone: it gets a copy of the config's `models`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
