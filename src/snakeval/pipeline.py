@@ -6,25 +6,25 @@ and only the main process reads the config at all. Jobs need nothing but their w
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from snakeval import closing
 from snakeval.cli.arguments import Arguments
 from snakeval.errors import InputError
 from snakeval.executors.profile import of_all_jobs
+from snakeval.run_folder.layout import from_here
 from snakeval.start import snakemake_internals as snakemake
 from snakeval.start.words import Shorter
 
 if TYPE_CHECKING:
     from snakeval.plan.run import Run
     from snakeval.run_folder.controller import Hold
-    from snakeval.runs.screen import Progress
     from snakeval.start.benchmark_jobs import Asked, Caps
     from snakeval.start.server_jobs import ServerJobs
 
@@ -50,7 +50,7 @@ class Pipeline:
         self._said = snakemake.command_line(workflow)
         self._warned = False
         self._prepared = False
-        self._progress: Progress | None = None
+        self._end_progress: Callable[[], None] = lambda: None
         self._shows_again = False
         if snakemake.is_main_process(workflow):
             os.environ.update(
@@ -75,7 +75,7 @@ class Pipeline:
     def files(self) -> list[Path]:
         """The config files in force; the demo's only when there is none."""
         demo = self.root / "config" / "config.yaml"
-        return [_relative(file) for file in self._said.files or [demo]]
+        return [from_here(file) for file in self._said.files or [demo]]
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
@@ -83,24 +83,10 @@ class Pipeline:
         names_a_run = self._said.values.keys() & NAMES_A_RUN
         if not snakemake.is_main_process(self._workflow) or names_a_run:
             return ()
-        from snakeval.plan.make import DRIVES, continued, plan
-        from snakeval.start import checks, met_again
+        from snakeval.start.planned import planned
 
         try:
-            catalogue = self.root / "config" / "catalogue"
-            driven = os.environ.pop(DRIVES, "")  # what this process starts is no controller
-            folders = [_relative(Path(folder)) for folder in driven.split(":") if folder]
-            runs = (
-                continued(folders, self._said.values, catalogue)
-                if folders
-                else plan(self.files, self._said.values, catalogue)
-            )
-            problems = [each for run in runs for each in checks.recipes(run.tasks)]
-            if problems:
-                raise InputError(dict.fromkeys(problems))
-            for sentence in met_again.take_over(runs):
-                snakemake.log().warning(sentence)
-            return runs
+            return planned(self.files, self._said.values, self.root / "config" / "catalogue")
         except InputError as error:
             _refuse(error)
 
@@ -266,15 +252,7 @@ class Pipeline:
             snakemake.log().info(str(handed_over))
             raise SystemExit(0) from None
         if self._holds:
-            self._show_progress()
-
-    def _show_progress(self) -> None:
-        from snakeval.runs import screen
-        from snakeval.runs.progress import Watch
-
-        selected = {run.paths.dir: [task.name for task in run.selected] for run in self.runs}
-        self._progress = screen.begin(Watch([run.paths for run in self.runs], selected))
-        atexit.register(self._progress.end)
+            self._end_progress = closing.show_progress(self.runs)
 
     def finish(self) -> None:
         """`onsuccess` and `onerror`: the tables over what is published now, and the run given
@@ -283,65 +261,18 @@ class Pipeline:
             return
         from snakeval.start import hooks
 
-        if self._progress:
-            self._progress.end()
+        self._end_progress()
         hooks.take_servers_down(self.runs, os.environ["SNAKEVAL_START"])
-        for run in self.runs:
-            self._show(run)
-        if len(self.runs) > 1:
-            self._show_sweep()
+        closing.show_results(self.runs, self.root / "scripts")
         for hold in self._holds:
             hold.release()
-        self._notify()
-
-    def _notify(self) -> None:
-        if any(run.config.execution.notify.is_wanted for run in self.runs):
-            from snakeval.results.notice import notify
-            from snakeval.results.published import kept_apart
-
-            for failed in kept_apart(lambda: list(notify(self.runs)), lambda why: [str(why)]):
-                snakemake.log().warning(f"nobody was told: {failed}")
+        closing.notify(self.runs)
 
     def _nothing_to_do(self) -> None:
-        """Everything was finished before: the tables are shown all the same, when Snakemake has
-        said its last word."""
+        """Everything was finished before: the tables are shown all the same."""
         if self.runs and not (snakemake.is_dry_run(self._workflow) or self._shows_again):
             self._shows_again = True
-            atexit.register(self._show_again)
-
-    def _show_again(self) -> None:
-        from snakeval.results.tables import print_table, rows
-
-        for run in self.runs:
-            print_table(run, rows(run))
-
-    def _show(self, run: Run) -> None:
-        """Tables and samples of a run, and the export of what it has."""
-        from snakeval.export.unfinished import export_what_is_there
-        from snakeval.results.samples import write_if_possible
-        from snakeval.results.tables import print_table, rows, write_tables
-
-        complete = run.paths.tables_stamp(run.members).exists() and all(
-            task.published for task in run.tasks
-        )
-        # The rule has written both where all is published: the reader of Parquet is heavy.
-        if not (complete and run.paths.samples.exists()) and (failed := write_if_possible(run)):
-            snakemake.log().warning(failed)
-        # What a server has cost is known only now.
-        final = complete and not run.servers
-        print_table(run, rows(run) if final else write_tables(run, run.members))
-        if not complete:
-            export_what_is_there(run, self.root / "scripts")
-
-    def _show_sweep(self) -> None:
-        """The models of a sweep side by side. What it cannot show hides no result."""
-        from snakeval.across.boards import show
-        from snakeval.results.published import kept_apart
-
-        folder = self.runs[0].paths.dir.parent
-        failed = kept_apart(lambda: show(self.runs, folder) and None, str)
-        if failed:
-            snakemake.log().warning(f"no leaderboard: {failed}")
+            closing.show_again_at_exit(self.runs)
 
     def _warn_in_dry_run(self) -> None:
         """A dry run warns about what a real start would refuse."""
@@ -351,14 +282,6 @@ class Pipeline:
         from snakeval.start import dry_run, hooks
 
         dry_run.tell(hooks.dry_start(self._workflow, self.runs))
-
-
-def _relative(path: Path) -> Path:
-    """A path as a person would write it here."""
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path
 
 
 def _refuse(error: InputError) -> NoReturn:

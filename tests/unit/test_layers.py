@@ -18,7 +18,7 @@ LAYERS = (
     ("executors",),
     ("start", "runs", "results"),
     ("compare", "report", "across", "watch", "export", "prefetch", "reference"),
-    ("pipeline", "cli", "deploy"),
+    ("pipeline", "closing", "cli", "deploy"),
 )
 """The lowest first. A layer imports from those before it; within one, imports go one way."""
 

@@ -15,7 +15,15 @@ from pathlib import Path
 
 from snakeval.job.paths import ServerPaths, TaskPaths
 
-__all__ = ["RUN_ID", "RunPaths", "ServerPaths", "TaskPaths", "run_configs_home", "runs_in"]
+__all__ = [
+    "RUN_ID",
+    "RunPaths",
+    "ServerPaths",
+    "TaskPaths",
+    "from_here",
+    "run_configs_home",
+    "runs_in",
+]
 
 RUN_ID = re.compile(r"^\d{4}(-\d{2}){5}-[0-9a-f]{8}$")
 """`<time of the first start, UTC>-<8 hex digits of the run's identity>`."""
@@ -128,3 +136,11 @@ def runs_in(output_dir: Path) -> list[RunPaths]:
     except OSError:
         return []
     return [RunPaths(output_dir / name) for name in names]
+
+
+def from_here(path: Path) -> Path:
+    """A path as a person would write it here."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
