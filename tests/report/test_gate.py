@@ -11,13 +11,14 @@ import pytest
 import yaml
 
 from rig.built_runs import built_run, records
-from snakeval.compare.comparison import compare
+from snakeval.compare.comparison import compare, write
 from snakeval.compare.policy import Policy, read_policy
 from snakeval.compare.suite import Suite, SuiteFile
 from snakeval.compare.suited import with_suites
 from snakeval.compare.verdict import Verdict, decide
 from snakeval.errors import InputError
 from snakeval.plan.run import Run
+from snakeval.report.page import write_report
 
 ROOT = Path(__file__).parents[2]
 N = 1000
@@ -254,6 +255,8 @@ def test_policy_decides_by_the_number_of_a_suite(tmp_path: Path) -> None:
     compared = with_suites(compare(*pair), [suite(benchmarks={"quiz": {"range": [0.5, 1]}})])
 
     [row] = compared.suites
+    write(compared, pair[1])
+    assert "suite core" in write_report(pair[1]).read_text()
     assert row.difference.value == pytest.approx(-0.07), "3.5 points of the half that counts"
     wide = decide(Policy.model_validate({"suites": {"core": {"max_drop": 0.2}}}), compared)
     narrow = decide(Policy.model_validate({"suites": {"core": {"max_drop": 0.01}}}), compared)
