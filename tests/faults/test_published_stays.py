@@ -50,15 +50,22 @@ def test_killed_between_the_mark_and_the_links_nothing_is_asked_again(
 
 def test_a_job_that_fails_after_publishing_loses_nothing(evaluation: Evaluation) -> None:
     # given a job that has published, and is killed before it could end
-    with evaluation.project.started("--retries", "0") as snakemake:
-        evaluation.wait_for_the_middle()
-        script = evaluation.owner()
-        wait_closely(lambda: marked(evaluation))
-        with contextlib.suppress(psutil.NoSuchProcess):
-            script.suspend()
-            evaluation.wait_until(evaluation.is_published)
-            script.kill()
-        failed = snakemake.wait(PATIENCE) != 0
+    more: list[str] = []
+    for _ in range(5):  # that moment is over within milliseconds
+        with evaluation.project.started("--retries", "0", *more) as snakemake:
+            evaluation.wait_for_the_middle()
+            script = evaluation.owner()
+            wait_closely(lambda: marked(evaluation))
+            with contextlib.suppress(psutil.NoSuchProcess):
+                script.suspend()
+                evaluation.wait_until(evaluation.is_published)
+                script.kill()
+            failed = snakemake.wait(PATIENCE) != 0
+        if failed:
+            break
+        evaluation.endpoint.reset_counters()
+        shutil.rmtree(evaluation.task)
+        more = ["--config", f"fresh={evaluation.name}"]
     assert failed, "the script was faster than this test"
     # when the same command is given again
     again = evaluation.project.snakemake("--retries", "0").check()

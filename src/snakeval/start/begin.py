@@ -195,10 +195,13 @@ def _write_run(start: ThisStart, run: Run, pin: Pin, warnings: Sequence[str]) ->
 
 
 def _forget_tables(run: Run, pending: Collection[Task]) -> None:
-    """The tables are written anew where something is evaluated, also after a start that was killed
-    and an edit that was taken back: then the scripts are looked at again (`_turned_back`)."""
+    """Tables of other specs are written anew where something is evaluated, also after a start that
+    was killed and an edit that was taken back: then the scripts are looked at again
+    (`_turned_back`). Those of these specs stay: Snakemake has planned with them."""
+    own = run.paths.tables_stamp(run.members)
     for stamp in run.paths.results.glob("of-*") if pending else ():
-        stamp.unlink(missing_ok=True)
+        if stamp != own:
+            stamp.unlink(missing_ok=True)
 
 
 def _turned_back(run: Run, pending: Collection[Task]) -> list[Task]:
