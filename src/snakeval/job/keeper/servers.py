@@ -81,10 +81,14 @@ class Servers:
         return [(name, seen) for name, seen in self._seen.copy().items() if server.is_a_job(seen)]
 
     def trouble(self) -> str:
-        """What a failed attempt has to say about its servers."""
+        """What a failed attempt has to say about its servers. One that does not answer has gone,
+        though its supervisor may not have seen it yet: that is waited for."""
         if not self._names:
             return ""
         from .. import server
 
-        seen = self._seen
-        return "".join(server.trouble(self._folder(each), seen.get(each, "")) for each in seen)
+        told = ""
+        for name, seen in self._seen.items():
+            server.has_gone(self._folder(name), seen)
+            told += server.trouble(self._folder(name), seen)
+        return told
