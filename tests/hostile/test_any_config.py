@@ -41,6 +41,7 @@ VALID: list[dict[str, Any]] = [
     {
         "deployment": {
             "type": "vllm", "hf_model_handle": "a/b", "served_model_name": "m", "gpus": "0,1",
+            "tensor_parallel_size": 2,
             "endpoints": {"chat": "/v1/chat/completions"}, "env_vars": {"A": "lit:b"},
         },
         "auxiliary_deployments": {

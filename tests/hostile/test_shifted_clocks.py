@@ -105,9 +105,10 @@ def start_is_refused(run: RunPaths) -> bool:
 
 def second_supervisor_is_refused(run: RunPaths) -> bool:
     words = [str(run.server("model").dir), "--digest=1", "--model=m", "--health=/health"]
-    given = supervise.Supervisor(supervise.parser().parse_args(words))
+    given = supervise.Supervisor(supervise.parser().parse_args(words)).lease
     taken = given.take()
-    given.over.set()
+    if taken:
+        given.release()
     return not taken
 
 

@@ -24,7 +24,7 @@ def with_pyxis(project: ClusterProject) -> Path:
     calls = project.folder / "calls"
     project.environment |= {
         "PATH": os.pathsep.join([str(STAND_IN), os.environ["PATH"]]),
-        "SRUN_CALLS": str(calls),
+        "CALLS_OF_SRUN": str(calls),
     }
     return calls
 

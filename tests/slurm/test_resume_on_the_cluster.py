@@ -1,9 +1,6 @@
 """What Slurm does to a job costs no answer: it continues without anyone's help."""
 
-import os
 import signal
-import sys
-from pathlib import Path
 
 from on_slurm import ClusterProject
 
@@ -71,24 +68,21 @@ def test_what_slurm_interrupts_continues_by_itself(project: ClusterProject) -> N
 
 
 def test_time_limits_are_no_failures(project: ClusterProject) -> None:
-    """Three benchmarks: one is told of its limit in time and comes back, one is at its limit while
-    it closes after publishing, one has used max_walltime up."""
+    """Two benchmarks: one is told of its limit in time and comes back, one has used max_walltime
+    up."""
     execution = {"type": "slurm", "account": "tests", "walltime": "01:00:00"}
-    project.write_benchmarks({"long": 100, "closing": 4}, THREADS, execution=execution)
+    project.write_benchmarks({"long": 100}, THREADS, execution=execution)
     spent = ClusterProject(
         project.folder / "spent", project.url, cluster=project.cluster, endpoint=project.endpoint
     )
     spent.write_benchmarks(
         {"spent": 100}, THREADS, execution={**execution, "max_walltime": "00:00:10"}
     )
-    slow_to_close(project, "closing")
     project.endpoint.latency = 1.0
     with project.started("--retries", "0") as snakemake, spent.started() as other:
         project.wait_for_answers("long", 4)
         project.limit_strikes(project.job("long"), 60)
         assert project.status("long")["attempts"][0]["deadline"]  # as it was when it began
-        project.endpoint.wait_for((project.task("closing") / "artifacts").exists)
-        project.limit_strikes(project.job("closing"))
         # then the one beyond max_walltime ends with a message that says so, and is not retried
         assert other.wait(PATIENCE) != 0, spent.log
         assert "max_walltime (10 s) is used up" in spent.log
@@ -102,28 +96,10 @@ def test_time_limits_are_no_failures(project: ClusterProject) -> None:
     assert project.states("long") == ["interrupted", "published"]
     assert "time limit" in project.status("long")["attempts"][0]["cause"]
     check_continued(project, "long", 100)
-    # and the one that was closing is a result, without another attempt and another request
-    assert project.states("closing") == ["published"]
-    assert set(project.asked("closing").values()) == {1}
-    assert "TIMEOUT" in project.cluster.run(
-        "sacct", "-X", "-n", f"--jobs={project.job('closing')}", "--format=State"
-    )
     # and with a larger budget the spent one continues from its samples
     spent.write_benchmarks({"spent": 100}, THREADS, execution=execution)
     spent.snakemake().check()
     check_continued(spent, "spent", 100)
-
-
-def slow_to_close(project: ClusterProject, task: str) -> None:
-    """From the result on, this task's script finds an `rm` that takes for ever."""
-    programs = project.folder / "programs"
-    programs.mkdir(parents=True)
-    (programs / "rm").write_text(
-        f'#!/bin/sh\ncase "$*" in */{task}/lease) exec sleep 600 ;; esac\nexec /bin/rm "$@"\n'
-    )
-    (programs / "rm").chmod(0o755)
-    path = [str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]
-    project.environment["PATH"] = os.pathsep.join(path)
 
 
 def held() -> dict[str, object]:
