@@ -51,9 +51,8 @@ def test_killed_between_the_mark_and_the_links_nothing_is_asked_again(
 
 def test_a_job_that_fails_after_publishing_loses_nothing(evaluation: Evaluation) -> None:
     # given a job that has published, and is killed before it could end
-    more: list[str] = []
     for _ in range(5):  # that moment is over within milliseconds
-        with evaluation.project.started("--retries", "0", *more) as snakemake:
+        with evaluation.project.started("--retries", "0") as snakemake:
             evaluation.wait_for_the_middle()
             script = evaluation.owner()
             wait_closely(lambda: marked(evaluation))
@@ -68,8 +67,7 @@ def test_a_job_that_fails_after_publishing_loses_nothing(evaluation: Evaluation)
         if failed:
             break
         evaluation.endpoint.reset_counters()
-        shutil.rmtree(evaluation.task)
-        more = ["--config", f"fresh={evaluation.name}"]
+        shutil.rmtree(evaluation.project.run_folder)
     assert failed, "the script was faster than this test"
     # when the same command is given again
     again = evaluation.project.snakemake("--retries", "0").check()
