@@ -2,6 +2,7 @@
 Slurm."""
 
 import contextlib
+import ctypes
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from rig.podman import Podman, podman_here
 from rig.slurm_cluster import SlurmCluster, slurm_for_session
 from rig.unavailable import unavailable
 from snakeval.job.endpoint import is_free
+from snakeval.job.processes import SUBREAPER
 
 ROOT = Path(__file__).parents[1]
 LONGEST_FIRST = (
@@ -48,6 +50,15 @@ class OneClusterAtATime(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneClusterAtATime:
     config.option.loadscopereorder = False  # else the files with the most tests come first
     return OneClusterAtATime(config, log)
+
+
+@pytest.fixture(autouse=True)
+def no_adoption() -> Iterator[None]:
+    """A test that calls a supervisor or a keeper in this process makes it adopt orphans. Those of
+    later tests would stay here as zombies, which look like processes."""
+    yield
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(SUBREAPER, 0, 0, 0, 0)
 
 
 def place_of(item: pytest.Item) -> int:

@@ -149,6 +149,12 @@ def test_one_process_stays_while_the_harness_runs_and_it_is_run_sh(tmp_path: Pat
     assert states(task) == ["cancelled"] and not task.paths.lease.exists()
 
 
+def lives(pid: int) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def test_no_background_child_of_a_harness_outlives_it_whatever_session_it_has(
     tmp_path: Path,
 ) -> None:
@@ -156,7 +162,7 @@ def test_no_background_child_of_a_harness_outlives_it_whatever_session_it_has(
     task = a_task(tmp_path, stays + PASSES)
     assert run_sh(task).returncode == 0
     child = int((task.paths.work(task.digest) / "child").read_text())
-    wait_until(lambda: not psutil.pid_exists(child))
+    wait_until(lambda: not lives(child))
     assert not [
         each for each in psutil.process_iter(["cmdline", "environ"])
         if f"SNAKEVAL_RESULTS={task.paths.work(task.digest)}" in str(each.info["environ"])
@@ -227,7 +233,7 @@ def test_killed_outright_it_leaves_no_harness(tmp_path: Path) -> None:
         harness = int(group.read_text().split()[0])
         script.kill()
         script.wait()
-    wait_until(lambda: not psutil.pid_exists(harness))
+    wait_until(lambda: not lives(harness))
 
 
 def test_only_the_first_reason_counts_and_who_waits_hears_it() -> None:
