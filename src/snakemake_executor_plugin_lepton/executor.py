@@ -27,6 +27,7 @@ from snakemake_executor_plugin_lepton.client import (
     Missing,
     Service,
     ServiceError,
+    Unauthorized,
     Unreachable,
     create_once,
     in_words,
@@ -486,10 +487,12 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
                 try:
                     if not self.service.phase(job_id).live:
                         break
-                except (Missing, Denied):
+                except Missing:
                     break
-                except ServiceError:
-                    pass  # asked again; after the deadline it is deleted all the same
+                except ServiceError as error:
+                    # Asked again; after the deadline it is deleted all the same.
+                    if isinstance(error, Denied) and not isinstance(error, Unauthorized):
+                        break
                 time.sleep(0.5)
         return self._delete(tracked, 4)
 

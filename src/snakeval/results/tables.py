@@ -28,7 +28,7 @@ from snakeval.results.costs import Costs, costs
 from snakeval.results.published import Published, kept_apart, published_of
 from snakeval.results.samples import members
 from snakeval.results.totals import asked, known_from_samples, seconds, so_far, totals
-from snakeval.run_folder import servers as servers
+from snakeval.run_folder import servers
 from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.records import TaskState, task_state
 
