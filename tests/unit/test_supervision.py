@@ -69,6 +69,20 @@ def supervisor(paths: ServerPaths) -> Supervisor:
     return Supervisor(supervise.parser().parse_args(words))
 
 
+# --- who uses the server -------------------------------------------------------------------------
+
+
+def test_a_benchmark_that_comes_and_goes_between_two_looks_was_there(paths: ServerPaths) -> None:
+    os.utime(paths.users, LONG_AGO)  # two changes within one tick of the file system look alike
+    users = need.Users(paths.users)
+    assert not users.passed_by()
+    sign = paths.users / "short"
+    sign.touch()
+    sign.unlink()
+    assert not users.now() and users.passed_by()
+    assert not users.passed_by()
+
+
 # --- one supervisor at a time -------------------------------------------------------------------
 
 

@@ -25,6 +25,19 @@ class Users:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._watch = Watch(trusting=True)
+        self._changed = self._change()
+
+    def _change(self) -> int | None:
+        try:
+            return self._folder.stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def passed_by(self) -> bool:
+        """Whether one came or went since this was asked last: a short one may do both between two
+        looks, and is use all the same."""
+        last, self._changed = self._changed, self._change()
+        return last != self._changed
 
     def now(self) -> list[str]:
         try:

@@ -260,12 +260,13 @@ class Supervisor:
             time.sleep(TICK)
             moment = time.monotonic()
             in_use = self.users.now()
+            used = self.users.passed_by() or bool(in_use)
             queued = self.coming.queued()
-            if in_use or starts != (starts := self.starts()) or queued:
+            if used or starts != (starts := self.starts()) or queued:
                 last_used = moment
             before = self.life["users"], self.life["queued"]
             self.life.update(users=len(in_use), queued=queued)
-            self.life["seconds_in_use" if in_use else "seconds_idle"] += moment - last
+            self.life["seconds_in_use" if used else "seconds_idle"] += moment - last
             last = moment
             if moment - recorded > 10 or before != (len(in_use), queued):
                 recorded = moment
@@ -343,6 +344,7 @@ class Supervisor:
     def supervise(self) -> int:
         self.paths.logs.mkdir(parents=True, exist_ok=True)
         self.paths.users.mkdir(exist_ok=True)
+        self.users.passed_by()
         if not self.lease.take():
             self.say(f"is supervised already: {self.lease.holder()}")
             return 0
