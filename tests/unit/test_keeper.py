@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,13 +24,14 @@ from rig.waiting import PATIENCE, wait_until
 from snakeval.config.load import load
 from snakeval.job import lease, verify
 from snakeval.job.keeper import hold as holding
+from snakeval.job.keeper.beside import Gateway
 from snakeval.job.keeper.hold import Hold
 from snakeval.job.keeper.job import Failed, Job
 from snakeval.job.keeper.log_filter import LogFilter
 from snakeval.job.keeper.main import Keeper
 from snakeval.job.keeper.servers import Servers
 from snakeval.job.keeper.settings import texts_in
-from snakeval.job.keeper.stop import FULL, LOST, SPENT, Stop, Stopped
+from snakeval.job.keeper.stop import BROKEN, FULL, LOST, SPENT, Stop, Stopped
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Task
 from snakeval.render.bash import here_document
@@ -133,8 +137,11 @@ def test_the_harness_alone_is_run_and_nothing_else(tmp_path: Path) -> None:
     assert left == {"run.sh", "task.yaml", "by-hand"}
 
 
-def test_one_process_stays_while_the_harness_runs_and_it_is_run_sh(tmp_path: Path) -> None:
-    task = a_task(tmp_path, "touch {results}/begun; sleep 300")
+@pytest.mark.parametrize("gateway", [False, True])
+def test_one_process_stays_while_the_harness_runs_and_it_is_run_sh(
+    tmp_path: Path, gateway: bool
+) -> None:
+    task = a_task(tmp_path, "touch {results}/begun; sleep 300", gateway=gateway)
     with started(task) as script:
 
         def programs() -> list[str]:
@@ -372,6 +379,79 @@ def test_a_lease_that_cannot_be_made_says_why(job: Job) -> None:
     job.paths.lease.write_text("a file is in the way")
     with pytest.raises(Failed, match="the lease cannot be made"):
         a_hold(job).take(lambda: None, nobody)
+
+
+# --- the gateway, a thread beside ----------------------------------------------------------------
+
+
+@pytest.fixture
+def gateway(job: Job) -> Iterator[Gateway]:
+    """Before an endpoint that nobody has; this process's limits are put back."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = Gateway(job)
+    found.begin({"model": job.settings.endpoint_url})
+    yield found
+    found.end()
+    resource.setrlimit(resource.RLIMIT_NOFILE, files)
+
+
+def is_heard(gateway: Gateway) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", gateway.ports["model"]), 60).close()
+        return True
+    return False
+
+
+def test_it_listens_until_it_is_ended(gateway: Gateway) -> None:
+    assert is_heard(gateway)
+    gateway.end()
+    assert not is_heard(gateway) and not gateway.trouble
+
+
+def test_a_gateway_that_breaks_ends_the_attempt_with_that_cause(
+    job: Job, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snakeval.job.gateway.tally.Tallies.write", lambda *given: [][0])
+    wait_until(lambda: job.stop.by == BROKEN)
+    assert gateway.trouble == "IndexError: list index out of range"
+    gateway.end()
+    assert not is_heard(gateway), "nobody is to wait for its answers"
+
+
+def test_an_attempt_whose_gateway_breaks_is_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = a_task(tmp_path, "touch {results}/begun; sleep 300", gateway=True)
+    broken = task.paths.dir.parent / "lib" / "job" / "gateway" / "tally.py"
+    text = broken.read_text()
+    where = '"""Where something has changed. A disk that is full is told elsewhere."""\n'
+    marked = task.paths.work(task.digest) / "begun"
+    bad = f"        if Path({str(marked)!r}).exists(): raise IndexError('broken')\n"
+    assert where in text
+    broken.write_text(text.replace(where, where + bad))
+    ended = run_sh(task)
+    assert ended.returncode == 1
+    assert "failed: the gateway has ended (IndexError: broken)" in ended.stdout
+
+
+def test_where_it_cannot_run_the_task_goes_without_and_says_so(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "snakeval.job.gateway.service", raising=False)
+    monkeypatch.delattr("snakeval.job.gateway.service", raising=False)
+    gateway = Gateway(job)
+    gateway.begin({"model": job.settings.endpoint_url})
+    (line,) = capfd.readouterr().out.splitlines()
+    assert f"no gateway: this Python ({sys.executable}) has no aiohttp: " in line
+    assert gateway.address_for("model", "http://h/v1") == "http://h/v1"
+
+
+def test_the_harness_keeps_the_limit_of_open_files(tmp_path: Path) -> None:
+    task = a_task(tmp_path, f"ulimit -n >{{results}}/limit; {PASSES}", gateway=True)
+    limit = "ulimit -Sn 512; "
+    subprocess.run(["bash", "-c", f'{limit} bash "$1"', "sh", task.paths.script], check=True)
+    assert (task.paths.work(task.digest) / "limit").read_text() == "512\n"
 
 
 def test_no_secret_reaches_the_log(tmp_path: Path) -> None:

@@ -613,7 +613,7 @@ def test_the_copies_need_no_library(recall: Recall) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-NEED_AIOHTTP = ("gateway/__main__", "gateway/server", "gateway/upstream")
+NEED_AIOHTTP = ("gateway/server", "gateway/service", "gateway/upstream")
 """Started by nothing but the gateway, which is left out where aiohttp is not there."""
 
 

@@ -82,6 +82,7 @@ MODULES = (
     "gateway/ledger",
     "gateway/pace",
     "gateway/server",
+    "gateway/service",
     "gateway/tally",
     "gateway/told",
     "gateway/upstream",

@@ -10,7 +10,7 @@
     variables     what the harness gets of the environment
     surroundings  proxies, certificate authorities, the Hugging Face cache; what a container gets
     prepared      files for the harness, and an empty log
-    beside        processes beside the harness: the demo's endpoint, the gateway
+    beside        what runs beside the harness: the demo's endpoint, the gateway (a thread)
     log_filter    the harness's output, on its way into the log
     batch         what a job asks its batch system
     runtime       how a harness is started, stopped and swept: `engine` (docker, podman) with

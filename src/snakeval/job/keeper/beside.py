@@ -1,5 +1,5 @@
-"""Processes beside the harness, which end when the lifeline does: the demo's endpoint, and the
-gateway between the harness and its endpoints (docs/gateway.md)."""
+"""What runs beside the harness: the demo's endpoint, a process that ends with the lifeline; and the
+gateway between harness and endpoints, a thread of this process (docs/gateway.md)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import read_text
+from ..text import one_line
 from .job import Failed
 from .settings import value_in
+from .stop import BROKEN, UNPAID, Stopped
 from .variables import of_caller
 
 if TYPE_CHECKING:
+    from ..gateway.service import InThread
     from .job import Job
 
 STEP = 0.05
-OPTIONS, UNPAID = "gateway_options.json", "unpaid"
-"""What the gateway is asked for, in the record; and its last word, beside its file of ports."""
+OPTIONS = "gateway_options.json"
+"""What the gateway is asked for, in the record."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -38,23 +41,27 @@ def demo_endpoint(job: Job) -> str:
 
 
 class Gateway:
-    """The gateway of an attempt. Where it cannot run, the task goes without, and says so."""
+    """The gateway of an attempt: a thread of this process, so that it ends with it, and no second
+    Python is started. Where it cannot run, the task goes without, and says so."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._log = Path()
-        self._process: subprocess.Popen[bytes] | None = None
         self._token = ""
-        self._ports: dict[str, str] = {}
-        self._ports_file = Path()
+        self.ports: Mapping[str, int] = {}
+        """By endpoint; empty: there is no gateway."""
+        self._thread: InThread | None = None
+        self.unpaid = ""
+        """Why it has ended the attempt: its budget is used up; empty: it has not."""
+        self.trouble = ""
+        """What has ended it, though nobody had asked for that."""
 
     @property
     def is_there(self) -> bool:
-        return bool(self._ports)
+        return bool(self.ports)
 
     def begin(self, endpoints: Mapping[str, str]) -> None:
-        """Puts it before the endpoints. The keys stay in its environment: the harness gets a token
-        of this task. Raises Stopped, and Failed where it is needed and cannot run.
+        """Puts it before the endpoints. The keys stay with it: the harness gets a token of this
+        task. Raises Stopped, and Failed where it is needed and cannot run.
 
         endpoints  the model's and those of servers beside it: names, and their addresses
         """
@@ -63,29 +70,34 @@ class Gateway:
             self._go_without("a container in a network of its own does not reach it")
             return
         self._token = os.urandom(16).hex()
-        ports, self._log = job.scratch / "gateway", job.scratch / "gateway.log"
-        self._ports_file = ports
-        environment = {"SNAKEVAL_TOKEN": self._token}
-        words = ["-B", str(job.lib / "gateway.py"), "serve", "--record", str(job.record)]
-        words += ["--attempt", str(job.number), "--token-env", "SNAKEVAL_TOKEN"]
-        words += ["--port-file", str(ports), "--patience", f"{job.settings.gateway_patience:g}"]
-        if job.settings.max_in_flight:
-            words += ["--max-in-flight", str(job.settings.max_in_flight)]
-        for number, (name, url) in enumerate(endpoints.items()):
-            variable = f"SNAKEVAL_UPSTREAM_{number}"
-            environment[variable] = url
-            words += ["--endpoint", name, variable]
-            if name == "model" and job.variables.key is not None:
-                environment["SNAKEVAL_KEY"] = job.variables.key
-                words.append("SNAKEVAL_KEY")
-        self._process = _started(job, words, self._log, environment)
-        while not read_text(ports):
-            if self._process.poll() is not None:
-                self._go_without(_last_line(self._log))
-                return
-            job.stop.sleep(STEP)
-        self._ports = dict(line.split(" ") for line in read_text(ports).splitlines())
-        self._hide_keys()
+        try:
+            self.ports = job.stop.during(lambda: self._begun(endpoints))
+        except Stopped:
+            raise
+        except ImportError as error:
+            self._go_without(f"this Python ({sys.executable}) has no aiohttp: {error}")
+        except Exception as error:
+            self._go_without(one_line(f"{type(error).__name__}: {error}"))
+        else:
+            self._hide_keys()
+
+    def _begun(self, endpoints: Mapping[str, str]) -> Mapping[str, int]:
+        """Its ports. Raises what keeps it from listening."""
+        from ..gateway import service
+
+        job, key = self._job, self._job.variables.key
+        keys = {"model": key} if key is not None else {}
+        wanted = service.Wanted(
+            job.record,
+            job.number,
+            self._token,
+            [service.Endpoint(name, url, keys.get(name, "")) for name, url in endpoints.items()],
+            job.settings.gateway_patience,
+            job.settings.max_in_flight,
+        )
+        log = job.paths.logs / f"gateway.{job.number}.log"
+        self._thread = service.InThread(wanted, log, self._is_unpaid, self._is_broken)
+        return self._thread.begin()
 
     def _go_without(self, why: str) -> None:
         """The task does, unless it has a budget that only a gateway can keep."""
@@ -93,10 +105,26 @@ class Gateway:
             raise Failed(f"no gateway, which a budget needs: {why}")
         self._job.say(f"no gateway: {why}")
 
-    @property
-    def unpaid(self) -> str:
-        """Why it has ended the attempt: its budget is used up; empty: it has not."""
-        return read_text(self._ports_file.with_name(UNPAID)) if self._ports else ""
+    def _is_unpaid(self, why: str) -> None:
+        self.unpaid = why
+        self._job.stop.ask(UNPAID)
+
+    def _is_broken(self, error: Exception) -> None:
+        """What the harness is told from now on is no answer, and nobody counts it."""
+        self.trouble = one_line(f"{type(error).__name__}: {error}")
+        self._job.stop.ask(BROKEN)
+
+    def let_many_in(self) -> None:
+        """Once the harness has begun: it keeps the caller's limit of open files."""
+        if self.is_there:
+            from ..gateway.service import allow_many_connections
+
+            allow_many_connections()
+
+    def end(self) -> None:
+        """When nothing of the harness runs: all that it has asked is in the ledger then."""
+        if self._thread is not None:
+            self._thread.end()
 
     def _hide_keys(self) -> None:
         """The harness gets the token in place of the key."""
@@ -114,13 +142,7 @@ class Gateway:
         _, slash, path = url.partition("://")[2].partition("/")
         gives_key = name == "model" and bool(self._job.settings.gateway_keys)
         token = "" if gives_key else f"/{self._token}"
-        return f"http://{LOOPBACK}:{self._ports[name]}{token}{slash}{path}"
-
-    def trouble(self) -> str:
-        """What a failed attempt has to say about it."""
-        if not self.is_there or self._process is None or self._process.poll() is None:
-            return ""
-        return f"; the gateway has ended ({_last_line(self._log)})"
+        return f"http://{LOOPBACK}:{self.ports[name]}{token}{slash}{path}"
 
 
 def _started(

@@ -21,13 +21,13 @@ from .runtime import GRACE, Runtime
 from .runtimes import runtime_of
 from .servers import Servers
 from .settings import read
-from .stop import FULL, LOST, MOVED, SPENT, Stopped
+from .stop import BROKEN, FULL, LOST, MOVED, SPENT, UNPAID, Stopped
 
 BY_HAND = "harness"
-SLURM, CLOUD, UNPAID = "slurm", "cloud", "unpaid"
-STATES = {"": "failed", FULL: "failed", SPENT: "failed"}
+SLURM, CLOUD = "slurm", "cloud"
+STATES = dict.fromkeys(("", FULL, SPENT, BROKEN), "failed")
 STATES |= dict.fromkeys((SLURM, MOVED, CLOUD), "interrupted")
-EXIT_CODES = {"": 1, FULL: 1, SPENT: 1, SLURM: 75, "INT": 130, "HUP": 129}
+EXIT_CODES = {"": 1, FULL: 1, SPENT: 1, BROKEN: 1, SLURM: 75, "INT": 130, "HUP": 129}
 CANCELLED, TERMINATED = "cancelled", 143
 
 
@@ -199,6 +199,7 @@ class Keeper:
         with _or_failed("the harness cannot be started"):
             harness = self._runtime.start(launch, output.writes)
         output.close()
+        self._gateway.let_many_in()
         try:
             while harness.poll() is None and not job.stop.by:
                 job.stop.pause(1.0)
@@ -211,6 +212,7 @@ class Keeper:
                 job.stop.ended(harness, GRACE)
         self._code = exit_code(harness.poll() or 0)
         self._runtime.after()
+        self._gateway.end()
         output.end(GRACE)
 
     def _check(self) -> None:
@@ -227,7 +229,7 @@ class Keeper:
         if self._servers.are_gone():
             job.stop.ask(MOVED)
             raise Failed(self._why_stopped())
-        raise Failed(f"{cause}{self._servers.trouble()}{self._gateway.trouble()}")
+        raise Failed(f"{cause}{self._servers.trouble()}")
 
     def _publish(self) -> int:
         """From the mark on nothing may fail, and no signal may come between."""
@@ -271,10 +273,8 @@ class Keeper:
         return EXIT_CODES.get(by, TERMINATED)
 
     def _name_reason(self) -> None:
-        """A TERM may be a person's cancel, the time limit's, or the gateway's."""
+        """A TERM may be a person's cancel, or the time limit's."""
         stop = self._job.stop
-        if stop.by and self._gateway.unpaid:
-            stop.by = UNPAID  # no try to be repeated
         if stop.by != "TERM" or self._batch_says:
             return
         if batch.is_batch_job():
@@ -297,6 +297,7 @@ class Keeper:
             CLOUD: "the job was ended (its time limit, a preemption, or a stop)",
             LOST: "another start has taken over",
             UNPAID: self._gateway.unpaid,
+            BROKEN: f"the gateway has ended ({self._gateway.trouble})",
         }
         return told.get(by) or self._batch_says or f"stopped by SIG{by}"
 

@@ -18,7 +18,9 @@ from typing import TypeVar
 SIGNALS = {signal.SIGTERM: "TERM", signal.SIGINT: "INT", signal.SIGHUP: "HUP"}
 
 FULL, MOVED, SPENT, LOST = "full", "moved", "spent", "lost"
-"""Reasons that are no signal: the disk, a server, max_walltime, the lease."""
+UNPAID, BROKEN = "unpaid", "broken"
+"""Reasons that are no signal: the disk, a server, max_walltime, the lease; the budget, the
+gateway."""
 
 Found = TypeVar("Found")
 
