@@ -60,7 +60,7 @@ def test_who_waits_may_be_stopped_and_disturbs_nobody(evaluation: Evaluation) ->
             evaluation.wait_until(lambda: said in evaluation.said_by_hand)
             waiting.terminate()
             assert waiting.wait(PATIENCE) == 143
-        assert evaluation.project.status(evaluation.name)["state"] == "running"
+            assert evaluation.project.status(evaluation.name)["state"] == "running"
         assert working.wait(PATIENCE) == 0
     assert evaluation.attempts() == ["published"]
 

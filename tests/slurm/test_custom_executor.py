@@ -21,8 +21,9 @@ def test_the_example_profile_runs_benchmarks_and_continues_them(project: Cluster
     with generic.started(*flags, "--retries", "0", "--config", "tasks=one") as snakemake:
         project.wait_for_answers("one", 2)
         number = project.status("one")["attempts"][0]["job"]
-        project.cluster.run("scancel", number)
-        assert snakemake.wait(PATIENCE) != 0
+        with project.endpoint.holding():
+            project.cluster.run("scancel", number)
+            assert snakemake.wait(PATIENCE) != 0
     project.endpoint.latency = 0
     # and the config is edited while the next start's jobs are in the queue (they parse the
     # Snakefile again, but not the config)

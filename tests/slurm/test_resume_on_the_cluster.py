@@ -1,5 +1,6 @@
 """What Slurm does to a job costs no answer: it continues without anyone's help."""
 
+import json
 import signal
 
 from on_slurm import ClusterProject
@@ -111,7 +112,7 @@ def test_a_cancelled_task_stays_away_in_this_start_and_continues_in_the_next(
     project: ClusterProject,
 ) -> None:
     # given two benchmarks in their middle, and a profile that retries
-    project.write_benchmarks({"cancelled": 40, "other": 12}, THREADS)
+    project.write_benchmarks({"cancelled": 400, "other": 12}, THREADS)
     project.endpoint.latency = 0.4
     with project.started("--retries", "3") as snakemake:
         project.wait_for_answers("cancelled", 4)
@@ -128,7 +129,7 @@ def test_a_cancelled_task_stays_away_in_this_start_and_continues_in_the_next(
     project.endpoint.latency = 0
     project.snakemake().check()
     assert project.states("cancelled") == ["cancelled", "published"]
-    check_continued(project, "cancelled", 40)
+    check_continued(project, "cancelled", 400)
 
 
 def test_a_job_that_waits_may_be_cancelled_and_may_find_its_work_done(
@@ -157,7 +158,7 @@ def test_a_job_that_waits_may_be_cancelled_and_may_find_its_work_done(
 
 def test_status_and_kill_know_the_jobs_of_a_run(project: ClusterProject) -> None:
     # given two benchmarks at work, one of which was requeued
-    project.write_benchmarks({"one": 40, "two": 20}, THREADS)
+    project.write_benchmarks({"one": 400, "two": 200}, THREADS)
     project.endpoint.latency = 0.4
     with project.started("--retries", "3") as snakemake:
         project.wait_for_answers("one", 2)
@@ -171,18 +172,18 @@ def test_status_and_kill_know_the_jobs_of_a_run(project: ClusterProject) -> None
             run = f"run={project.run_folder.name}"
             project.target("kill", "--config", run, "task=one").check()
             assert not [job for job in project.jobs() if " one." in job]
+        project.endpoint.latency = 0
         assert snakemake.wait(PATIENCE) != 0
     assert project.states("one")[-1] in ("cancelled", "interrupted")
     assert project.log.count("one: submitted as job") == 1
     assert project.states("two") == ["published"]
-    project.endpoint.latency = 0
     project.snakemake().check()
-    check_continued(project, "one", 40)
+    check_continued(project, "one", 400)
 
 
 def test_by_hand_the_batch_script_does_what_the_pipeline_does(project: ClusterProject) -> None:
     # given a run that was cancelled before anything ran
-    project.write_benchmarks({"long": 30}, THREADS, execution=held())
+    project.write_benchmarks({"long": 400}, THREADS, execution=held())
     with project.started() as snakemake:
         project.endpoint.wait_for(lambda: "long: submitted as job" in project.log)
         snakemake.send_signal(signal.SIGINT)
@@ -196,11 +197,13 @@ def test_by_hand_the_batch_script_does_what_the_pipeline_does(project: ClusterPr
     project.cluster.run("scontrol", "release", job)
     project.wait_for_answers("long", 6)
     project.cluster.run("scontrol", "requeue", job)
+    status = moved / "long" / "status.json"
+    project.endpoint.wait_for(lambda: len(json.loads(status.read_text())["attempts"]) == 2)
+    project.endpoint.latency = 0
     project.endpoint.wait_for((moved / "long" / "artifacts").exists)
     # then it has continued, and the pipeline finds the result
     moved.rename(project.folder / "out" / moved.name)
-    project.endpoint.latency = 0
-    check_continued(project, "long", 30)
+    check_continued(project, "long", 400)
     assert project.snakemake("-n").planned == 0
     header = (project.run_folder / "sbatch_long.sh").read_text().splitlines()
     for fact in ("# run:", "# task:", "# model:", "# image:", "# created:"):

@@ -22,7 +22,7 @@ def bare(slurm_without_accounting: SlurmCluster, tmp_path: Path) -> Iterator[Clu
 
 def test_benchmarks_run_resume_and_are_cancelled_without_sacct(bare: ClusterProject) -> None:
     # given a cluster whose sacct knows nothing
-    bare.write_benchmarks({"requeued": 60, "cancelled": 60, "failing": 2}, threads=2)
+    bare.write_benchmarks({"requeued": 400, "cancelled": 400, "failing": 2}, threads=2)
     (bare.folder / "files" / "failing.jsonl").write_text("no json\n")
     bare.endpoint.latency = 0.4
     with bare.started("--retries", "1") as snakemake:

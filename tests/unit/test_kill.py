@@ -73,8 +73,9 @@ def test_a_controller_that_is_gone_before_anybody_looks_again_is_told_as_ended(
     (run.task("arc").lease / "owner").unlink()
     # given a controller that ends at once, while the jobs are being stopped
     run.controller.touch()
-    drives = (
-        f"import time; held = open({str(run.controller)!r}); print(flush=True); time.sleep(600)"
+    drives = (  # the tests may have been started with SIGINT ignored, as by `nohup ... &`
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+        f"held = open({str(run.controller)!r}); print(flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", drives], stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.readline()  # it has the file open
