@@ -31,13 +31,15 @@ def judged(tmp_path: Path) -> Any:
     (work / "results.json").write_text(json.dumps(scores))
     ledger = Ledger(record)
 
-    def judge(lines: list[dict[str, Any]], has_gateway: bool = True, **more: Any) -> Any:
+    def judge(
+        lines: list[dict[str, Any]], has_gateway: bool = True, ended: Any = (0, []), **more: Any
+    ) -> Any:
         spec = {"format": "scores", "results": "results.json", "samples": 10, **more}
         (record / "check_spec.json").write_text(json.dumps(spec))
         for number, line in enumerate(lines):
             known = {"time": 1.0, "seconds": 1.0, "attempt": 1, "endpoint": "model"}
             ledger.add({**known, "key": str(number), "occurrence": 0, **line})
-        return verify.judge(work, record, 0, [], has_gateway)
+        return verify.judge(work, record, *ended, has_gateway)
 
     return judge
 
@@ -76,6 +78,22 @@ def test_a_model_that_was_changed_on_the_way_has_no_score(judged: Any) -> None:
     asked = {**ANSWERED, "model": "m"}
     cause, _ = judged([asked] * 7 + [{**asked, "named": "other"}] * 3)
     assert "3 of 10 answers name another model than the rest ('other', asked for 'm')" in cause
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        ({"outcome": "unreachable"}, "the endpoint could not be reached"),
+        ({"outcome": "refused", "status": 502}, "the endpoint refused 3 requests (502: 3)"),
+    ],
+)
+def test_an_endpoint_that_is_away_is_told_from_one_that_says_502(
+    judged: Any, tmp_path: Path, outcome: dict[str, Any], told: str
+) -> None:
+    log = tmp_path / "evaluate.1.log"
+    log.write_text("API request failed! Status code: 502, Retrying...\n" * 3)
+    cause, _ = judged([ANSWERED] * 7 + [outcome] * 3, ended=(1, [log]))
+    assert f"exit code 1: {told}" in cause
 
 
 def test_another_name_of_the_model_is_told_and_no_failure(judged: Any) -> None:
@@ -201,6 +219,24 @@ def test_the_script_names_what_the_gateway_needs(tmp_path: Path) -> None:
     off = planned(tmp_path, execution={"output_dir": str(tmp_path)})
     said = settings_of(render(off, "process", None))
     assert not said.get("gateway") and EMPTY not in said["stale"]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "more", "keeps"),
+    [
+        ("docker", {}, False),
+        ("image", {}, True),
+        ("docker", {"execution": {"gateway": True, "extra_docker_args": "--network x"}}, True),
+        ("docker", {"gateway": False}, True),
+    ],
+)
+def test_a_harness_keeps_answers_by_itself_where_there_may_be_no_gateway(
+    tmp_path: Path, runtime: str, more: dict[str, Any], keeps: bool
+) -> None:
+    """The others leave it to the gateway, which knows repeats apart."""
+    task = planned(tmp_path, name="lm-evaluation-harness.ifeval", **more)
+    script = texts_in(render(task, runtime, "image"))
+    assert json.loads(script["check_spec.json"])["cached"] is keeps
 
 
 def settings_of(script: str) -> dict[str, Any]:

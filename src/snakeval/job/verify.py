@@ -19,6 +19,7 @@ import json
 import re
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +29,8 @@ from . import answer_cache, causes, hostile, record
 from .checked import content
 from .files import write_atomically
 from .gateway import told
-from .gateway.accounts import Account, accounts
-from .harness_log import Log, listed, read_log
+from .gateway.accounts import UNREACHABLE, Account, accounts
+from .harness_log import UNREACHED, Log, listed, read_log
 from .result_formats import (
     READERS,
     CheckFailed,
@@ -90,6 +91,7 @@ def check(
     """
     work_dir, wanted = Path(work_dir), Spec.of(spec)
     log = _read_logs(list(logs), forgotten)
+    _tell_unreached(log, asked or {})
     if wanted.format == "nemo":
         _check_markers(work_dir)
     _check_exit(exit_code, log, wanted)
@@ -104,6 +106,15 @@ def check(
     _check_servers_beside(results.coverage, wanted, asked or {})
     _check_one_model(wanted, asked or {})
     return held_against_samples(results, work_dir, wanted)
+
+
+def _tell_unreached(log: Log, asked: Mapping[str, Account]) -> None:
+    """Behind the gateway a harness is told 502 of an endpoint that could not be reached."""
+    account = asked.get(told.MODEL)
+    away = account.failures[UNREACHABLE] if account else 0
+    if moved := min(away, log.statuses["502"]):
+        log.statuses = log.statuses - Counter({"502": moved})
+        log.without_status[UNREACHED] += moved
 
 
 def _as_the_gateway_has_it(results: Results, asked: Mapping[str, Account]) -> Results:

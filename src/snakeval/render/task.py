@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import replace
 from typing import Any
 
 from snakeval.config.execution import PER_RUN
@@ -12,7 +13,7 @@ from snakeval.config.model import HarnessDefinition
 from snakeval.config.source import host, written
 from snakeval.harness import Recipe, recipe_for
 from snakeval.job.attempt import EMPTY
-from snakeval.job.keeper.settings import SETTINGS
+from snakeval.job.keeper.settings import SETTINGS, has_own_network
 from snakeval.job.result_formats.facts import Facts
 from snakeval.plan.lm_eval_files import FILES_MOUNT
 from snakeval.plan.run import PATHS_OF_TYPES, Task
@@ -48,7 +49,7 @@ def render(task: Task, runtime: str, image: str | None, archive: Prefetched | No
     image    the image to run, pinned where the engine could say its digest
     archive  a file beside the run folders that holds the image
     """
-    recipe = recipe_for(task)
+    recipe = recipe_for(replace(task, gateway=is_behind_gateway(task, runtime)))
     python = "" if runtime == "image" else sys.executable  # an image has its own
     texts = {
         **_commands(task, recipe),
@@ -177,6 +178,13 @@ def _variables(task: Task, recipe: Recipe) -> tuple[dict[str, str], list[str]]:
     check_names([*given, *wanted])
     kind = {name: "host" if each.variable else "lit" for name, each in given.items()}
     return {name: f"{kind[name]}:{each.text}" for name, each in given.items()}, wanted
+
+
+def is_behind_gateway(task: Task, runtime: str) -> bool:
+    """Whether the harness surely is, so that it need not keep answers by itself: an image may have
+    no aiohttp, and a container in a network of the user's own goes without."""
+    own_network = has_own_network(runtime, shlex.split(task.extra_docker_args))
+    return task.gateway and runtime != "image" and not own_network
 
 
 def keys_for_gateway(task: Task, recipe: Recipe) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .ledger import LEDGER, rows
 
-ANSWERED, REPLAYED = "answered", "replayed"
+ANSWERED, REPLAYED, UNREACHABLE = "answered", "replayed", "unreachable"
 Identity = tuple[str, str, int]
 """Endpoint, key and occurrence: which request it is."""
 

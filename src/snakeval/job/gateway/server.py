@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-from .accounts import ANSWERED, REPLAYED
+from .accounts import ANSWERED, REPLAYED, UNREACHABLE
 from .asked import Occurrences, asked
 from .budget import Budget
 from .completion import STREAM, Verdict, judge, kind_of
@@ -28,7 +28,7 @@ from .pace import Pace, Patience, retry_after
 from .tally import Tallies
 from .upstream import Headers, Upstream, decoded, end_to_end
 
-UNREACHABLE, CUT, GONE, PASSED = "unreachable", "cut", "gone", "passed"
+CUT, GONE, PASSED = "cut", "gone", "passed"
 REFUSED, NO_ANSWER = "refused", "no answer"
 REPLAYED_HEADER = "X-Snakeval-Replayed"
 VERDICT_HEADER = "X-Snakeval-Gateway"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..files import read_text
 from ..text import one_line
 from .job import Failed
-from .settings import value_in
+from .settings import has_own_network
 from .stop import BROKEN, UNPAID, Stopped
 from .variables import of_caller
 
@@ -66,7 +66,7 @@ class Gateway:
         endpoints  the model's and those of servers beside it: names, and their addresses
         """
         job = self._job
-        if _has_own_network(job):
+        if has_own_network(job.settings.runtime, job.settings.extra_args):
             self._go_without("a container in a network of its own does not reach it")
             return
         self._token = os.urandom(16).hex()
@@ -158,13 +158,6 @@ def _started(
             stderr=subprocess.STDOUT,
             env={**of_caller(os.environ), **safe, **environment},
         )
-
-
-def _has_own_network(job: Job) -> bool:
-    """Whether the user has put the container into another network than the host's."""
-    if job.settings.runtime not in ("docker", "podman"):
-        return False
-    return value_in(job.settings.extra_args, "--network", "--net") not in (None, "host")
 
 
 def _last_line(log: Path) -> str:

@@ -97,3 +97,10 @@ def value_in(words: list[str], *options: str) -> str | None:
         if name in options:
             found = value if equals else following
     return found
+
+
+def has_own_network(runtime: str, extra_args: list[str]) -> bool:
+    """Whether the user has put the container into another network than the host's."""
+    if runtime not in ("docker", "podman"):
+        return False
+    return value_in(extra_args, "--network", "--net") not in (None, "host")
