@@ -36,8 +36,19 @@ DECISIONS: dict[str, tuple[str, ...]] = {
         r"adapter_config\.max_saved_requests: 'absent', ours 1000000000$",
         r"adapter_config: 'absent', ours \{'max_saved_requests': 1000000000\}$",
     ),
-    "repeats": (r"adapter_config\.use_caching: .*, ours False$",),
-    "`pre_cmd`, `post_cmd`": (r"run_config\.metadata\.(pre|post)_cmd: ",),
+    "repeats": (
+        r"adapter_config\.use_caching: .*, ours False$",
+        r"adapter_config: 'absent', ours \{.*, 'use_caching': False\}$",
+    ),
+    "adapter_config of the target": (r"adapter_config: 'absent', ours \{'interceptors'",),
+    "path of the URL": (
+        r"api_endpoint\.url: '(\S+?)/(chat/)?completions(\?\S*)?', ours '\1/(chat/)?completions",
+    ),
+    "older name of the key": (r"api_endpoint\.api_key_name: 'absent', ours '\w+'$",),
+    "`pre_cmd`, `post_cmd`": (
+        r"run_config\.metadata\.(pre|post)_cmd: ",
+        r"run_config\.metadata: \{'p\w+_cmd': .*\}, ours 'absent'$",
+    ),
     "`metadata` of the run config": (r"run_config\.metadata: \{\}, ours 'absent'",),
     "empty parameters": (r"run_config\.config(\.params)?: 'absent', ours \{\}$",),
     "variables where nothing reads them": (r"run_config\.env_vars: ",),
@@ -137,8 +148,9 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
         if "run_config" not in their:
             continue
         yield from _in(f"{at}.run_config", their["run_config"], our["run_config"])
-        env = {key: value for key, value in their["env"].items() if key != our["key"]}
-        own = {key: each for key, each in our["env"].items() if key != our["key"]}
+        keys = {our["key"], _key_of_target(theirs["config"])}  # one that is not asked with stays
+        env = {key: value for key, value in their["env"].items() if key not in keys}
+        own = {key: each for key, each in our["env"].items() if key not in keys}
         own.pop("NEMO_EVALUATOR_DATASET_DIR", None)  # theirs is no variable of the config
         yield from _in(f"{at}.env", env, own)
         yield from _differing(f"{at}.mounts", _paths(their["mounts"]), _paths(our["mounts"]))
@@ -152,6 +164,12 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
         yield from _of_server("server", theirs["server"], ours["server"])
     for name, their in theirs["judges"].items():
         yield from _of_server(f"judges.{name}", their, ours["judges"].get(name) or {})
+
+
+def _key_of_target(config: Mapping[str, Any]) -> str | None:
+    endpoint = (config.get("target") or {}).get("api_endpoint") or {}
+    name: str | None = endpoint.get("api_key_name")
+    return name
 
 
 def _of_server(at: str, theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:

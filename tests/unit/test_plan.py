@@ -149,6 +149,7 @@ def test_canonical_form_does_not_depend_on_order_or_alphabet() -> None:
 
 PARAMS = "evaluation__nemo_evaluator_config__config__params"
 FIRST = "evaluation__tasks__0"
+FIRST_ENDPOINT = f"{FIRST}__nemo_evaluator_config__target__api_endpoint"
 FIRST_PARAMS = f"{FIRST}__nemo_evaluator_config__config__params"
 ADAPTER = "nemo_evaluator_config__target__api_endpoint__adapter_config"
 
@@ -160,6 +161,12 @@ WHAT: dict[str, Config] = {
     "image": changed(**{f"{FIRST}__container": "registry.example/other:1"}),
     "adapter": changed(**{f"evaluation__{ADAPTER}": {"use_system_prompt": True}}),
     "type of endpoint": changed(**{f"{FIRST}__endpoint_type": "completions"}),
+    "model of the harness's config": changed(**{f"{FIRST_ENDPOINT}__model_id": "m2"}),
+    "type of the harness's config": changed(**{f"{FIRST_ENDPOINT}__type": "completions"}),
+    "address of its own": changed(**{f"{FIRST_ENDPOINT}__url": "http://o.example/v1/completions"}),
+    "benchmark of the harness's config": changed(
+        **{f"{FIRST}__nemo_evaluator_config__config__type": "mmlu"}
+    ),
 }
 
 
@@ -189,6 +196,11 @@ HOW: dict[str, Config] = {
     "mounts": changed(execution__mounts={"evaluation": {"/tmp": "/data"}}),
     "words for docker": changed(execution__extra_docker_args="--shm-size=1g"),
     "samples that may be missing": changed(evaluation__max_unanswered=0.1),
+    "metadata": changed(evaluation__nemo_evaluator_config__metadata={"ticket": 7}),
+    "key of the harness's config": changed(**{f"{FIRST_ENDPOINT}__api_key_name": "MY_KEY"}),
+    "its own name once more": changed(
+        **{f"{FIRST}__nemo_evaluator_config__config__type": IFEVAL.rpartition(".")[2]}
+    ),
     "streaming": changed(
         evaluation__nemo_evaluator_config__target={"api_endpoint": {"stream": True}}
     ),
@@ -222,7 +234,14 @@ def test_parameter_means_the_same_wherever_it_is_written(plan: Plan) -> None:
 # --- what makes another run ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["model_id", "url", "name", "limit_samples", "type"])
+OF_ALL = "evaluation__nemo_evaluator_config__target__api_endpoint"
+SAID = {
+    "model of all harnesses": changed(**{f"{OF_ALL}__model_id": "m2"}),
+    "address of all harnesses": changed(**{f"{OF_ALL}__url": "http://o.example/v1/completions"}),
+}
+
+
+@pytest.mark.parametrize("what", ["model_id", "url", "name", "limit_samples", "type", *SAID])
 def test_another_identity_is_another_run(plan: Plan, what: str) -> None:
     other = {
         "model_id": changed(target__api_endpoint__model_id="m2"),
@@ -230,6 +249,7 @@ def test_another_identity_is_another_run(plan: Plan, what: str) -> None:
         "name": changed(name="mine"),
         "limit_samples": changed(**{f"{PARAMS}__limit_samples": 11}),
         "type": changed(target__api_endpoint__type="chat"),
+        **SAID,
     }[what]
 
     assert run_id(plan(other)) != run_id(plan(BASE))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BeforeValidator,
     Field,
@@ -95,9 +96,81 @@ class Params(Section):
         return value
 
 
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that are not closed, a port that is no number
+        return False
+
+
+def _check_url(value: str | None) -> str | None:
+    if value is not None and not _is_http(value):
+        # The text is not repeated: it may hold a key.
+        raise fixable(
+            "is not an http(s) URL",
+            "write the whole path, such as https://host/v1/chat/completions",
+        )
+    return value
+
+
+def _check_variable(value: str | None) -> str | None:
+    if value is not None and not names_a_variable(value):
+        # The text is not repeated: it may be the key itself.
+        raise fixable(
+            "is not the name of an environment variable",
+            "write a name (such as MY_API_KEY) and put the key into that variable",
+        )
+    return value
+
+
+def _check_one_line(value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise fixable(
+            "must be the model's name, on one line",
+            "copy it from what `curl <endpoint>/v1/models` lists",
+        )
+    return value
+
+
+Url = Annotated[
+    str | None,
+    Instead(
+        "put the key into an environment variable and name that in target.api_endpoint.api_key_name"
+    ),
+    AfterValidator(_check_url),
+]
+KeyName = Annotated[str | None, Named(), AfterValidator(_check_variable)]
+ServedName = Annotated[ModelName | None, AfterValidator(_check_one_line)]
+
+
+def _check_results(value: str | None) -> str | None:
+    if value not in (None, RESULTS):
+        raise fixable("is not where results are looked for", f"remove it, or write {RESULTS}")
+    return value
+
+
+RESULTS = "/results"
+"""Where an evaluation image's container has its work folder."""
+
+
 class HarnessConfig(Section):
     """`nemo_evaluator_config.config`: what the harness is asked to do."""
 
+    type: str | None = Field(
+        None,
+        description="The benchmark, `task` or `harness.task`, in place of the entry's name: it is "
+        "evaluated, and tables have its name.",
+    )
+    output_dir: Annotated[str | None, AfterValidator(_check_results)] = Field(
+        None, description="/results, where the work folder is."
+    )
+    supported_endpoint_types: list[str] | None = Field(
+        None, description="In place of what the image says that the benchmark can ask."
+    )
+    required_capabilities: list[str] | None = Field(
+        None, description="What the image tries at the endpoint before it starts."
+    )
     params: Annotated[Params, BeforeValidator(empty_if_null)] = Field(
         default_factory=Params, description="Parameters of the benchmark."
     )
@@ -106,6 +179,20 @@ class HarnessConfig(Section):
 class HarnessEndpoint(Section):
     """`nemo_evaluator_config.target.api_endpoint`: how the harness talks to the endpoint."""
 
+    url: Url = Field(
+        None,
+        description="In place of target.api_endpoint.url. Beside a deployment: its own address "
+        "alone, of which the path counts.",
+    )
+    model_id: ServedName = Field(
+        None, description="In place of the model's name, such as an adapter that the server has."
+    )
+    type: EndpointType | None = Field(
+        None, description="In place of what the benchmark needs; the path of the URL follows."
+    )
+    api_key_name: KeyName = Field(
+        None, description="In place of target.api_endpoint.api_key_name; null: no key."
+    )
     stream: bool | None = Field(None, description="Ask for streamed answers.")
     adapter_config: Free = Field(
         default_factory=dict, description="The NeMo adapter: interceptors, caching, system prompt."
@@ -127,32 +214,21 @@ class NemoEvaluatorConfig(Section):
     target: Annotated[HarnessTarget, BeforeValidator(empty_if_null)] = Field(
         default_factory=HarnessTarget, description="How the harness talks to the endpoint."
     )
+    metadata: Free = Field(
+        default_factory=dict, description="Goes into the image's metadata.yaml as it is."
+    )
     env_vars: Annotated[
         Free,
         Ignored("nothing reads variables here, with the launcher neither; see tasks[].env_vars"),
     ] = Field(default_factory=dict)
 
 
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that are not closed, a port that is no number
-        return False
-
-
 class ApiEndpoint(Section):
     """An OpenAI-compatible endpoint."""
 
-    url: Annotated[
-        str | None,
-        Instead(
-            "put the key into an environment variable and name that in "
-            "target.api_endpoint.api_key_name"
-        ),
-    ] = Field(None, description="The whole path, such as https://host/v1/chat/completions.")
-    model_id: ModelName | None = Field(None, description="The model's name at the endpoint.")
-    api_key_name: Annotated[str | None, Named()] = Field(
+    url: Url = Field(None, description="The whole path, such as https://host/v1/chat/completions.")
+    model_id: ServedName = Field(None, description="The model's name at the endpoint.")
+    api_key_name: KeyName = Field(
         None,
         validation_alias=AliasChoices("api_key_name", "api_key"),
         description="Name of the environment variable that holds the key (never the key).",
@@ -169,40 +245,6 @@ class ApiEndpoint(Section):
     adapter_config: Free = Field(
         default_factory=dict, description="The NeMo adapter's settings, for all benchmarks."
     )
-
-    @field_validator("url")
-    @classmethod
-    def _is_a_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return value
-        if not _is_http(value):
-            # The text is not repeated: it may hold a key.
-            raise fixable(
-                "is not an http(s) URL",
-                "write the whole path, such as https://host/v1/chat/completions",
-            )
-        return value
-
-    @field_validator("model_id")
-    @classmethod
-    def _is_one_line(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
-            raise fixable(
-                "must be the model's name, on one line",
-                "copy it from what `curl <endpoint>/v1/models` lists",
-            )
-        return value
-
-    @field_validator("api_key_name")
-    @classmethod
-    def _is_a_variable(cls, value: str | None) -> str | None:
-        if value is not None and not names_a_variable(value):
-            # The text is not repeated: it may be the key itself.
-            raise fixable(
-                "is not the name of an environment variable",
-                "write a name (such as MY_API_KEY) and put the key into that variable",
-            )
-        return value
 
 
 class Target(Section):

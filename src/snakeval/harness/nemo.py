@@ -86,7 +86,9 @@ def run_config(task: Task) -> dict[str, Any]:
         endpoint["stream"] = task.stream
     endpoint["adapter_config"] = adapter_config(task)
     return {
+        **task.as_written,
         "config": {
+            **task.as_written.get("config", {}),
             "type": task.benchmark.eval_type,
             "output_dir": "/results",
             "params": task.params,

@@ -48,15 +48,16 @@ def run_identity(config: Config) -> dict[str, Any]:
     """What makes two starts the same run."""
     endpoint = config.target.api_endpoint
     run_wide = config.evaluation.nemo_evaluator_config
+    said = run_wide.target.api_endpoint
     identity = {
         "version": CANONICAL_VERSION,
-        "name": config.name or endpoint.url or config.deployment.type,
-        "model_id": endpoint.model_id or DEMO_MODEL,
+        "name": config.name or said.url or endpoint.url or config.deployment.type,
+        "model_id": said.model_id or endpoint.model_id or DEMO_MODEL,
         "endpoint_type": endpoint.type,
         "params": params_that_decide(run_wide.config.params.model_dump(exclude_none=True)),
     }
     if isinstance(config.deployment, ServerDeployment):
-        identity["model_id"] = config.deployment.served_model_name
+        identity["model_id"] = said.model_id or config.deployment.served_model_name
         identity["deployment"] = {
             key: value
             for key in SERVER_IDENTITY

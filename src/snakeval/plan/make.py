@@ -8,23 +8,31 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from snakeval.config.deployment import ServerDeployment
 from snakeval.config.execution import READY_TIMEOUT
 from snakeval.config.layers import Layers, dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load, load_all, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry
-from snakeval.config.overrides import merge
 from snakeval.config.source import Source, written
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.plan import auxiliary
 from snakeval.plan.auxiliary import Auxiliary
 from snakeval.plan.catalogue import Benchmark, with_own
 from snakeval.plan.definition import Looked, definition_of, definition_of_form_1, folder_of
+from snakeval.plan.harness_config import (
+    as_written,
+    benchmark_of,
+    harness_config,
+    in_place,
+    path_at,
+)
 from snakeval.plan.identity import (
     CANONICAL_VERSION,
     DEMO_MODEL,
@@ -235,9 +243,9 @@ def _run_at(
     servers = servers_of(config)
     looked = Looked()
     for number, entry in enumerate(config.evaluation.tasks):
-        place = loaded.where(*_name_key(number))
+        at = ("evaluation", "tasks", number)
         try:
-            benchmark = catalogue.find(entry, place)
+            benchmark = benchmark_of(catalogue, config, entry, partial(loaded.where, *at))
             drafts.append(_task(loaded, number, benchmark, servers, judges, by_all, looked))
         except InputError as error:
             problems += error.problems
@@ -291,15 +299,16 @@ def _task(
 ) -> Task:
     config = loaded.config
     entry = config.evaluation.tasks[number]
-    harness = _harness_config(config, entry)
+    harness = harness_config(config, entry)
     params = harness["config"]["params"]
     place = loaded.where(*_name_key(number))
-    endpoint = _endpoint(
-        config, servers.get(MODEL), benchmark.endpoint_type(entry), place, entry.name
+    said = harness["target"]["api_endpoint"]
+    wanted = said.get("type") or benchmark.endpoint_type(entry)
+    endpoint = in_place(
+        _endpoint(config, servers.get(MODEL), wanted, said, place, entry.name), said
     )
     if ends_early := _ends_early(endpoint.url, benchmark, endpoint.type, loaded.layers):
         raise InputError([ends_early])
-    to_harness = harness["target"]["api_endpoint"]
     dataset = Path(entry.dataset_dir).expanduser().resolve() if entry.dataset_dir else None
     mounts = [
         (Path(source).expanduser().resolve(), target)
@@ -314,7 +323,7 @@ def _task(
         "model_id": endpoint.model_id,
         "endpoint_type": endpoint.type,
         "params": params_that_decide(params),
-        "adapter_config": to_harness.get("adapter_config") or {},
+        "adapter_config": said.get("adapter_config") or {},
         "dataset": dataset_revision(dataset) if dataset else None,
         "definition": definition_of(benchmark, params, looked),
     }
@@ -323,6 +332,9 @@ def _task(
         "post_cmd": entry.post_cmd or config.evaluation.post_cmd,
     }
     identity |= {key: value for key, value in around.items() if value}
+    identity |= _elsewhere(config, endpoint, said)
+    if benchmark.eval_type not in (benchmark.task, benchmark.id):
+        identity["type"] = benchmark.eval_type
     levels: tuple[tuple[Keys, dict[str, Source]], ...] = (
         ((), config.env_vars),
         (("evaluation",), config.evaluation.env_vars),
@@ -331,7 +343,7 @@ def _task(
     env_vars = {name: source for _, level in levels for name, source in level.items()}
     if dataset:
         env_vars.setdefault("NEMO_EVALUATOR_DATASET_DIR", written(entry.dataset_mount_path))
-    adapter_config = to_harness.get("adapter_config") or {}
+    adapter_config = said.get("adapter_config") or {}
     given = [params, adapter_config, env_vars, list(around.values()), benchmark.definition.command]
     unknown = list(auxiliary.unknown(judges, config, given, place.removesuffix(".name")))
     if unknown:
@@ -348,7 +360,8 @@ def _task(
         endpoint=endpoint,
         params=auxiliary.with_models(params, asked),
         adapter_config=auxiliary.with_models(adapter_config, asked),
-        stream=to_harness.get("stream"),
+        stream=said.get("stream"),
+        as_written=as_written(harness),
         env_vars=env_vars,
         mounts=tuple(mounts),
         extra_docker_args=config.execution.extra_docker_args,
@@ -402,27 +415,37 @@ def _server_timeout(servers: Iterable[Server]) -> float:
     return max((each.ready_timeout for each in servers), default=READY_TIMEOUT)
 
 
-def _harness_config(config: Config, entry: TaskEntry) -> dict[str, Any]:
-    """The run-wide harness config with the task's own on top."""
-    given = config.target.api_endpoint.model_dump(
-        include={"stream", "adapter_config"}, exclude_defaults=True
-    )
-    merged: dict[str, Any] = {"config": {"params": {}}, "target": {"api_endpoint": given}}
-    for layer in (config.evaluation.nemo_evaluator_config, entry.nemo_evaluator_config):
-        merge(merged, layer.model_dump(exclude_unset=True, exclude_none=True, exclude={"env_vars"}))
-    return merged
+def _elsewhere(config: Config, endpoint: Endpoint, said: Mapping[str, Any]) -> dict[str, str]:
+    """The address of a task that has one of its own: the run's stands for all others."""
+    by_all = config.evaluation.nemo_evaluator_config.target.api_endpoint.url
+    own = said.get("url") not in (None, by_all, config.target.api_endpoint.url)
+    return {"url": endpoint.shown} if own and endpoint.url and not config.name else {}
 
 
 def _endpoint(
-    config: Config, server: Server | None, wanted: EndpointType, where: str, name: str
+    config: Config,
+    server: Server | None,
+    wanted: EndpointType,
+    said: Mapping[str, Any],
+    where: str,
+    name: str,
 ) -> Endpoint:
-    """The endpoint of a benchmark: the model's server, where the config has one."""
+    """The endpoint of a benchmark: the model's server, where the config has one.
+
+    said  what the harness config has for it
+    """
     given = config.target.api_endpoint
+    url = said.get("url")
+    own = _own_path(config, url) if url and config.deployment.type != "none" else None
+    if url and own is None and config.deployment.type != "none":
+        what = f"'{name}' would ask another server than the one that the deployment brings up"
+        fix = "remove nemo_evaluator_config.target.api_endpoint.url, or set deployment.type to none"
+        raise InputError([Problem(where, what, fix)])
     if config.deployment.type == "demo":
         return Endpoint(None, DEMO_MODEL, wanted, given.api_key_name, demo=True)
     if server:
         # The address is known only when the server is up.
-        path = server.path(wanted)
+        path = own or server.path(wanted)
         if path is None:
             raise InputError(
                 [
@@ -446,7 +469,8 @@ def _endpoint(
         )
     assert given.url and given.model_id, "checked by config.load"
     # A chat endpoint serves vlm benchmarks too.
-    if given.type and given.type != wanted and {given.type, wanted} != {"chat", "vlm"}:
+    alike = given.type == wanted or {given.type, wanted} == {"chat", "vlm"}
+    if given.type and not alike and not said.get("type"):
         raise InputError(
             [
                 Problem(
@@ -458,12 +482,21 @@ def _endpoint(
             ]
         )
     return Endpoint(
-        endpoint_url(given.url, wanted),
+        endpoint_url(url or given.url, wanted),
         given.model_id,
         wanted,
         given.api_key_name,
         check_model=given.check_model,
     )
+
+
+def _own_path(config: Config, url: str) -> str | None:
+    """The path of a URL that names the deployment's server; None: it names another."""
+    if not isinstance(config.deployment, ServerDeployment):
+        return None
+    proxy = getattr(config.execution, "proxy", None)
+    ports = [config.deployment.port or 8000]
+    return path_at(url, [*ports, proxy.config.haproxy_port or 5009] if proxy else ports)
 
 
 def _ends_early(

@@ -85,6 +85,8 @@ class Task:
     identity: dict[str, Any] = field(repr=False, default_factory=dict)
     label: str = ""
     """What it is called where people read."""
+    as_written: dict[str, Any] = field(repr=False, default_factory=dict)
+    """What a run config has beside: keys of its `config`, and `metadata`."""
     hf_home: str = ""
     """The Hugging Face cache, as `hf_home_of` has it."""
     umask: str = ""
