@@ -17,6 +17,9 @@ REQUIREMENTS = RECIPE / "requirements"
 
 HARNESSES = tuple(sorted(path.stem for path in REQUIREMENTS.glob("*.txt")))
 
+WITHOUT_TORCH = ("mtbench", "tooltalk")
+"""Built with a stand-in for PyTorch (`stand_in.py`), which would be two gigabytes more."""
+
 
 def harness_image(name: str) -> str:
     return f"snakeval-test/harness-{name.lower().replace('_', '-')}:26.03"
@@ -29,12 +32,20 @@ def ensure_harness_image(engine: DockerEngine, name: str) -> str:
         ensure_nemo_image(engine)
         with locked("image"):
             if recipe_of(engine, tag) != digest:
-                build(engine, tag, RECIPE / "harness.sh", digest, NEMO_IMAGE, (name,))
+                build(engine, tag, _scripts(name)[-1], digest, NEMO_IMAGE, (name,))
     return tag
 
 
+def _scripts(name: str) -> list[Path]:
+    """What an image is made by; the last is run."""
+    scripts = [RECIPE / "harness.sh"]
+    if name in WITHOUT_TORCH:
+        scripts += [RECIPE / "stand_in.py", RECIPE / "without_torch.sh"]
+    return scripts
+
+
 def _digest(name: str) -> str:
-    files = (RECIPE / "harness.sh", REQUIREMENTS / f"{name}.txt")
+    files = (*_scripts(name), REQUIREMENTS / f"{name}.txt")
     parts = [nemo_digest(), *(path.read_text() for path in files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -52,6 +52,8 @@ PASSING = [
      "raw.githubusercontent.com cannot be reached"),
     ("urllib.error.URLError: <urlopen error [Errno -2]> for https://huggingface.co/x",
      "huggingface.co cannot be reached"),
+    ("requests.ConnectionError: HTTPSPool(host='drive.x'): failed\nerror: data missing: the tests'",
+     "data missing: the tests'"),
     ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "ran out of memory"),
     ("job: error: Detected 1 oom_kill event in StepId=7.batch", "ran out of memory"),
     ("openai.APIConnectionError: the judge at http://j:1 could not be asked: Connection error",

@@ -33,6 +33,7 @@ BESIDE = {
     "environment",
     "cache",
     "own_data",
+    "data",
 }
 """Keys of a facts file that others read than the check."""
 

@@ -7,6 +7,7 @@ is known only when the job runs.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -199,6 +200,14 @@ def hints(task: Task) -> Iterator[Problem]:
                 f"write {what}",
                 warning=True,
             )
+    data = task.benchmark.facts.get("data")
+    if data and data["variable"] not in task.env_vars:
+        yield Problem(
+            task.where,
+            f"'{task.benchmark.id}' fetches {data['what']} while it runs",
+            f"where it cannot, {_put_there(data)}",
+            warning=True,
+        )
     measured = task.benchmark.facts.get("cache") is False
     if task.benchmark.unlisted:
         yield Problem(
@@ -220,6 +229,22 @@ def hints(task: Task) -> Iterator[Problem]:
         )
 
 
+def _data_first(task: Task) -> str:
+    """Data that the harness would miss only when every answer is paid for, looked for before."""
+    data: Mapping[str, str] | None = task.benchmark.facts.get("data")
+    if not data:
+        return ""
+    told = f"error: data missing: {data['what']}: {_put_there(data)}"
+    return f"{data['check']} || {{ echo {shlex.quote(told)} >&2; exit 1; }}\n"
+
+
+def _put_there(data: Mapping[str, str]) -> str:
+    return (
+        "put it into a folder, and name that: dataset_dir: <folder>, dataset_mount_path: /data, "
+        f"env_vars: {{{data['variable']}: lit:/data}}"
+    )
+
+
 def _without_key(task: Task) -> dict[str, str]:
     """What stands in a variable that the harness must have, where the endpoint has no key."""
     known: dict[str, str] = task.benchmark.facts.get("environment", {})
@@ -230,7 +255,7 @@ def recipe(task: Task) -> Recipe:
     """How the image is asked for this task. Raises InputError as `check` does."""
     check(task)
     return Recipe(
-        command=COMMAND,
+        command=_data_first(task) + COMMAND,
         format="nemo",
         programs=("nemo-evaluator", "eval-factory"),
         written={RUN_CONFIG: yaml.dump(run_config(task), Dumper=yaml.CSafeDumper, sort_keys=True)},

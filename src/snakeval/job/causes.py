@@ -102,6 +102,7 @@ KNOWN = (
         lasting=False,
     ),
     # --- what was asked for is not there
+    _known(r"^error: (?P<what>data missing: .+)$", "{what}", lasting=False),
     _known(
         r"[Tt]asks?(?: were)? not found:? (?P<what>[^\[\s][^;]*)"
         r"|[Tt]asks? [`'\"](?P<what2>[^`'\"]+)[`'\"] (?:were |was |is )?(?:not found|unknown)"

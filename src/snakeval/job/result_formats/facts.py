@@ -60,6 +60,7 @@ class Facts:
     counters  patterns of metrics that are no scores (tokens, times, costs)
     size      number of samples
     sizes     of the parts, by name
+    limits_parts  the limit is of so many parts, in the order of `sizes`, each of them whole
     of_parts  the parts that a metric is made of, where one that was not run counts as 0
     reader    a reader of its own for the single samples, where `samples` cannot say how
     """
@@ -71,6 +72,7 @@ class Facts:
     counters: tuple[str, ...] = ()
     size: int | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
+    limits_parts: bool = False
     of_parts: Mapping[str, list[str]] = field(default_factory=dict)
     samples: SampleFiles | None = None
     reader: str | None = None

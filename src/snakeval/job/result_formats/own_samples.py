@@ -111,6 +111,8 @@ def _left_out(found: set[str | None], facts: Facts) -> tuple[str, ...]:
 def _expected(found: Counter[str | None], spec: Spec) -> int | None:
     """How many samples were asked for; None where the benchmark's size is not known."""
     facts, limit = spec.facts, spec.limit_samples
+    if facts.limits_parts:
+        return _of_whole_parts(set(found), spec)
     of_part = bool(facts.reader) or bool(facts.samples and facts.samples.of_part)
     if of_part:
         asked = [spec.asked(facts.sizes.get(str(part))) for part in found]
@@ -121,6 +123,12 @@ def _expected(found: Counter[str | None], spec: Spec) -> int | None:
     if size is None and isinstance(limit, int) and sum(found.values()) >= limit:
         return limit
     return spec.asked(size)
+
+
+def _of_whole_parts(found: set[str | None], spec: Spec) -> int | None:
+    """Samples of the first parts, as many as the limit says; None where others were run."""
+    sizes = dict(list(spec.facts.sizes.items())[: spec.asked(len(spec.facts.sizes))])
+    return sum(sizes.values()) if found <= set(sizes) else None
 
 
 # ---------------------------------------------------------------- files
@@ -298,14 +306,23 @@ def _lines(work: Path, name: Path) -> Iterator[Record]:
         raise CheckFailed(f"the samples file {name.name} is truncated") from None
 
 
+def _whole_json(work: Path, name: Path) -> Any:
+    try:
+        return hostile.load_json(work, name)
+    except hostile.Refused as refused:
+        raise CheckFailed(f"the samples file {name.name} is not read: {refused}") from None
+    except ValueError:
+        raise CheckFailed(f"the samples file {name.name} is truncated") from None
+
+
 def _ruler(work: Path) -> Iterator[OwnSample]:
     """RULER writes predictions a file per part, and all scores, in percent, into another file."""
     for scores_file in sample_files(work, "**/pred/per_sample_scores.json"):
-        scores = hostile.load_json(work, scores_file)
+        scores = _whole_json(work, scores_file)
         for name in sample_files(work, f"{scores_file.parent}/*.jsonl"):
             of_part = scores.get(name.stem) if isinstance(scores, dict) else None
             for number, record in enumerate(_lines(work, name)):
-                in_percent = _at(of_part, [str(number)])
+                in_percent = _number(_at(of_part, [str(number)]))
                 yield OwnSample(
                     name.stem,
                     str(record.get("index", number)),
@@ -314,7 +331,7 @@ def _ruler(work: Path) -> Iterator[OwnSample]:
                     record.get("outputs"),
                     record.get("pred"),
                     None,
-                    {} if in_percent is _NOTHING else {"accuracy": in_percent / 100},
+                    {} if in_percent is None else {"accuracy": in_percent / 100},
                 )
 
 
@@ -337,8 +354,18 @@ def _scicode(work: Path) -> Iterator[OwnSample]:
             )
 
 
+def _bigcode(work: Path) -> Iterator[OwnSample]:
+    """The BigCode harness writes a list of programs for each problem, and no single scores."""
+    for name in sample_files(work, "predictions.json"):
+        problems = _whole_json(work, name)
+        for number, programs in enumerate(problems if isinstance(problems, list) else []):
+            for repeat, program in enumerate(programs if isinstance(programs, list) else []):
+                yield OwnSample(None, str(number), repeat, None, None, program, None, {})
+
+
 OWN_READERS: dict[str, Callable[[Path], Iterator[OwnSample]]] = {
     "bfcl": _bfcl,
+    "bigcode": _bigcode,
     "ruler": _ruler,
     "scicode": _scicode,
 }
