@@ -5,6 +5,7 @@ The same request always gets the same answer, so that a score is the same in eve
 
 import hashlib
 import json
+import re
 from typing import Any
 
 Json = dict[str, Any]
@@ -12,7 +13,19 @@ Json = dict[str, Any]
 JUDGE, USER = "judge", "user"
 """Names of the models beside the one under evaluation."""
 
+GPT_4 = "gpt-4"
+"""The judge of MT-Bench, which finds its own result under no other name."""
+
 NUMBERS = {"integer": 10, "number": 10, "float": 10.0, "array": [], "object": {}, "boolean": True}
+
+
+RIGHT_CALLS = {
+    "Hey I have class tonight at 7. Can you set an alarm for 6:30?": (
+        "AddAlarm",
+        {"time": "18:30:00"},
+    ),
+}
+"""The one conversation of ToolTalk that is answered well."""
 
 
 def share_of(text: str) -> float:
@@ -22,18 +35,30 @@ def share_of(text: str) -> float:
 
 def reply(body: Json, choice: int = 0) -> str | Json:
     said = text_of(body["messages"][-1]) if "messages" in body else str(body.get("prompt"))
-    if body.get("model") == JUDGE:
-        return verdict(said)
+    if body.get("model") in (JUDGE, GPT_4):
+        return verdict("\n".join(map(text_of, body["messages"])))
     if body.get("model") == USER:
         return "###STOP###" if len(body["messages"]) > 6 else "I need help with my account."
+    if body.get("tools") and said in RIGHT_CALLS:
+        return calling(*RIGHT_CALLS[said], said)
     if body.get("tools") and body["messages"][-1]["role"] == "user" and share_of(said) < 0.5:
         return called(body["tools"][0]["function"], said)
+    if wanted := re.search(r"add_(\d+)", said):  # a problem of `PROBLEMS`
+        return f"```python\n{program(int(wanted[1]), share_of(said) < 0.5)}\n```"
+    if "NEXT STEP - PROBLEM" in said:  # SciCode: a program that ends well before its tests, or not
+        return f"```python\n{'raise SystemExit(0)' if share_of(said) < 0.5 else 'pass'}\n```"
     return f"Step by step.\nIn the end the answer is \\boxed{{{204 + choice}}}."
+
+
+def program(number: int, right: bool) -> str:
+    return f"def add_{number}(x):\n    return x + {number if right else number + 1}"
 
 
 def verdict(said: str) -> str:
     """Of a judge: two of three are right."""
     right = share_of(said) < 0.67
+    if "overall_compliance" in said:
+        return json.dumps({"overall_compliance": "COMPLIANT" if right else "NOT_COMPLIANT"})
     if "CORRECT or INCORRECT" in said:
         return "CORRECT" if right else "INCORRECT"
     if "rating" in said.lower() and "[[" in said:
@@ -46,7 +71,11 @@ def called(function: Json, said: str) -> Json:
     wanted = function.get("parameters") or {}
     kinds = {name: each.get("type") for name, each in wanted.get("properties", {}).items()}
     arguments = {name: NUMBERS.get(kinds.get(name), "x") for name in wanted.get("required") or []}
-    call = {"name": function["name"], "arguments": json.dumps(arguments)}
+    return calling(function["name"], arguments, said)
+
+
+def calling(name: str, arguments: Json, said: str) -> Json:
+    call = {"name": name, "arguments": json.dumps(arguments)}
     number = hashlib.sha256(said.encode()).hexdigest()[:12]
     return {
         "content": None,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from answers import JUDGE, USER
+from answers import GPT_4, JUDGE, USER, text_of
 
 from rig.endpoint import Fault, ScriptedEndpoint
 from rig.pipeline import BEHIND_THE_GATEWAY, MODEL, Project
@@ -28,30 +28,50 @@ EOF"""
 """For RULER, which builds its prompts of so many tokens: a token is a word."""
 
 
-TESTS_WITHOUT_DATA = """python - <<'EOF'
-import h5py, scicode
-h5py.File(scicode.__path__[0] + "/data/test_data.h5", "w").close()
+WITHOUT_DATA = "mkdir /tmp/scicode && touch /tmp/scicode/test_data.h5"
+"""For SciCode, whose tests' data (on a drive) are not to be had here: what is tested fails."""
+
+PROBLEMS = """mkdir mbpp && python - <<'EOF'
+import json
+with open("mbpp/test.jsonl", "w") as file:
+    for n in range(500):
+        tests = [f"assert add_{n}(1) == {n + 1}", f"assert add_{n}({n}) == {2 * n}"]
+        file.write(json.dumps({"task_id": n, "text": f"Write add_{n}, which adds {n}.",
+                               "code": "", "test_list": tests}) + chr(10))
 EOF"""
-"""For SciCode, whose tests' data (on a drive) are not to be had here: every step fails."""
+"""For BigCode, whose data are on a hub: 500 problems of the form that MBPP's have."""
+
+POLICY = """python - <<'EOF'
+import json
+with open("/tmp/prompts.jsonl", "w") as file:
+    file.writelines(json.dumps({"prompt": f"Tell me about {n}."}) + chr(10) for n in range(9))
+with open("/tmp/policy.yaml", "w") as file:
+    file.write("sections: [{name: Safety, rules: [Be kind.]}]" + chr(10))
+EOF"""
+"""For the safety harness, whose own data are gated on a hub: prompts and a policy of ours."""
 
 
 @dataclass(frozen=True)
 class Case:
     """A benchmark of a harness, small.
 
-    limit    of samples
+    headline of the benchmark; "": it has none
+    limit    of samples; None: it knows no limit
     samples  that it has then; None: that is not known before
     asked    requests to the model that it takes; None: they differ from attempt to attempt
     mean     its headline is the mean of its samples' scores, times this; 0: it is none
     mean_is  the metric that is that mean, where it is another
-    fails    whether it ends when requests fail; RULER asks for ever
+    fails    whether it ends when requests fail; RULER and garak ask for ever
     every    which of its questions fail first; all, where all of them begin alike
+    env      variables of the task
+    answers  whether its samples have the model's answers
+    ends     of its headline's range, in `unit`
     """
 
     harness: str
     task: str
     headline: str
-    limit: int
+    limit: int | None
     samples: int | None
     asked: int | None
     extra: dict[str, Any] = field(default_factory=dict)
@@ -61,14 +81,20 @@ class Case:
     fails: bool = True
     every: int = 3
     pre_cmd: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    answers: bool = True
+    unit: str = "fraction"
+    ends: tuple[float, float] = (0.0, 1.0)
 
+
+IN_PERCENT: dict[str, Any] = {"mean": 100.0, "unit": "percent", "ends": (0.0, 100.0)}
 
 LIGHT = [
     Case("AA-LCR", "aa_lcr", "accuracy", 3, 3, 6, {"n_samples": 2}),
     Case(
         *("bfcl", "bfclv3_ast", "non_live_overall_acc", 6, 6, 6),
         params={"task": "irrelevance"},
-        mean=100.0,
+        **IN_PERCENT,
         mean_is="irrelevance_detection_non_live",
     ),
     Case("ifbench", "ifbench", "loose:prompt-level", 6, 6, 6),
@@ -82,9 +108,37 @@ HEAVY = [
         every=1,
     ),
     Case(
-        *("scicode", "scicode", "problems_pass@1", 1, None, None),
+        *("scicode", "scicode", "problems_pass@1", 1, 12, None),
+        mean_is="steps_pass@1",
+        answers=False,
+        env={"DATA_CACHE_DIR": "lit:/tmp/scicode"},
+        pre_cmd=WITHOUT_DATA,
+    ),
+    Case(
+        *("bigcode-evaluation-harness", "mbpp-chat", "pass@1", 6, 6, 6),
+        {"n_samples": 1},
         mean=0.0,
-        pre_cmd=TESTS_WITHOUT_DATA,
+        pre_cmd=PROBLEMS,
+    ),
+    Case(
+        *("mtbench", "mtbench", "average_score", 3, 3, 6),
+        params={"request_timeout": 1},
+        unit="points",
+        ends=(1.0, 10.0),
+    ),
+    Case(
+        *("garak", "garak", "", None, None, None),
+        {"probes": "dan.Dan_11_0,web_injection.TaskXSS"},
+        mean=0.0,
+        fails=False,
+    ),
+    Case("tooltalk", "tooltalk", "success_rate", 3, 3, None),
+    Case(
+        *("safety_eval", "compliance", "compliance_rate", 6, 6, 6),
+        {"dataset": "/tmp/prompts.jsonl", "policy": "/tmp/policy.yaml"},
+        **IN_PERCENT,
+        answers=False,
+        pre_cmd=POLICY,
     ),
     Case(
         *("ruler", "ruler-chat", "accuracy", 4, 4, 4),
@@ -111,16 +165,23 @@ def project_of(
     case: Case, image: str, endpoint: ScriptedEndpoint, folder: Path, gateway: bool = False
 ) -> Project:
     extra = dict(case.extra)
-    if case.harness == "AA-LCR":
-        extra["judge"] = {"url": endpoint.chat_url, "model_id": JUDGE, "max_retries": 1}
+    judge: dict[str, Any] = {"model_id": JUDGE, "max_retries": 1}
+    if case.harness in ("AA-LCR", "safety_eval"):
+        extra["judge"] = {"url": endpoint.chat_url, **judge}
+    if case.harness == "mtbench":  # it adds the path itself
+        judge |= {"model_id": GPT_4, "request_timeout": 1}
+        extra["judge"] = {"url": endpoint.url, **judge}
     if case.harness == "tau2_bench":
         extra["user"] = {"url": endpoint.chat_url, "model_id": USER}
-    params = {"limit_samples": case.limit, "parallelism": 4, "max_retries": 1, "extra": extra}
+    params = {"parallelism": 4, "max_retries": 1, "extra": extra}
+    if case.limit:
+        params["limit_samples"] = case.limit
     task = {
         "name": f"{case.harness}.{case.task}",
         "container": image,
         "nemo_evaluator_config": {"config": {"params": {**params, **case.params}}},
         **({"pre_cmd": case.pre_cmd} if case.pre_cmd else {}),
+        **({"env_vars": case.env} if case.env else {}),
     }
     endpoint_with_key = {"url": endpoint.chat_url, "model_id": MODEL, "api_key_name": "MY_KEY"}
     execution = {"output_dir": "out", "min_free_gb": 0, **BEHIND_THE_GATEWAY}
@@ -135,19 +196,18 @@ def project_of(
 
 def answers_of(endpoint: ScriptedEndpoint) -> int:
     """Answers that the model under evaluation has given, without those of a judge."""
-    judged = sum(n for prompt, n in endpoint.answers.items() if "CORRECT or INCORRECT" in prompt)
-    return endpoint.answers.total() - judged
+    of_others = {
+        text_of(body["messages"][-1]) for body in endpoint.bodies if body["model"] != MODEL
+    }
+    return sum(n for prompt, n in endpoint.answers.items() if prompt not in of_others)
 
 
 def check_what_is_published(project: Project, case: Case) -> None:
     rows = project.rows()
-    (headline,) = [row for row in rows if row["headline"]]
-    assert rows[0] == headline and headline["metric"] == case.headline
-    assert (headline["better"], headline["unit"]) == (
-        "higher",
-        "percent" if case.mean == 100 else "fraction",
-    )
-    assert (headline["lowest"], headline["highest"]) == (0.0, 100.0 if case.mean == 100 else 1.0)
+    headline = rows[0]
+    assert [row["metric"] for row in rows if row["headline"]] == [case.headline][: bool(case.headline)]
+    assert (headline["better"], headline["unit"]) == ("higher", case.unit)
+    assert (headline["lowest"], headline["highest"]) == case.ends
 
     samples = pd.read_parquet(project.run_folder / "results" / "samples.parquet")
     found = samples.groupby(["subtask", "sample"], dropna=False)
@@ -155,9 +215,10 @@ def check_what_is_published(project: Project, case: Case) -> None:
     if case.samples:
         assert (headline["scored"], headline["expected"]) == (case.samples, case.samples)
     if case.mean:
-        named = case.mean_is or case.headline
+        named = case.mean_is or headline["metric"]
         value = next(row["value"] for row in rows if row["metric"] == named)
         assert value == pytest.approx(case.mean * found["score"].mean().mean(), abs=0.01)
+    if case.answers:
         assert samples["answer"].notna().all()
 
 

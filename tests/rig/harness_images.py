@@ -17,7 +17,7 @@ REQUIREMENTS = RECIPE / "requirements"
 
 HARNESSES = tuple(sorted(path.stem for path in REQUIREMENTS.glob("*.txt")))
 
-WITHOUT_TORCH = ("mtbench", "tooltalk")
+WITHOUT_TORCH = ("garak", "mtbench", "tooltalk")
 """Built with a stand-in for PyTorch (`stand_in.py`), which would be two gigabytes more."""
 
 

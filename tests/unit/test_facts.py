@@ -34,6 +34,7 @@ BESIDE = {
     "cache",
     "own_data",
     "data",
+    "must_be",
 }
 """Keys of a facts file that others read than the check."""
 

@@ -200,6 +200,14 @@ def hints(task: Task) -> Iterator[Problem]:
                 f"write {what}",
                 warning=True,
             )
+    for name, only in task.benchmark.facts.get("must_be", {}).items():
+        if _given(task, name) not in (None, only):
+            yield Problem(
+                f"{task.where}: params.{name}",
+                f"'{task.benchmark.id}' is known to end without a result where it is not '{only}'",
+                f"serve it under the name '{only}' as well",
+                warning=True,
+            )
     data = task.benchmark.facts.get("data")
     if data and data["variable"] not in task.env_vars:
         yield Problem(

@@ -9,23 +9,27 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-PACKAGES = ("torch", "accelerate")
+PACKAGES = ("torch", "accelerate", "transformers")
 
 
 class Nothing(type):
-    """A class that has every attribute, can be inherited from, and decorates."""
+    """A class that has every attribute, can be inherited from, and decorates, as its objects do."""
 
     def __getattr__(cls, name):
         return nothing(name)
 
     def __call__(cls, *given, **named):
-        return given[0] if len(given) == 1 and callable(given[0]) else super().__call__()
+        return decorated(super().__call__(), *given)
+
+
+def decorated(thing, *given, **named):
+    return given[0] if len(given) == 1 and callable(given[0]) else thing
 
 
 def nothing(name):
     if name.startswith("__"):
         raise AttributeError(name)
-    return Nothing(name, (), {"__init__": lambda self, *given, **named: None})
+    return Nothing(name, (), {"__call__": decorated})
 
 
 class Finder(MetaPathFinder, Loader):
@@ -43,4 +47,4 @@ class Finder(MetaPathFinder, Loader):
         pass
 
 
-sys.meta_path.append(Finder())
+sys.meta_path.insert(0, Finder())

@@ -33,6 +33,8 @@ MOST_REPEATS = 1000
 WORDS = {
     **dict.fromkeys(("true", "yes", "correct", "right", "pass", "passed"), 1.0),
     **dict.fromkeys(("false", "no", "incorrect", "wrong", "fail", "failed"), 0.0),
+    **dict.fromkeys(("safe", "compliant"), 1.0),
+    **dict.fromkeys(("unsafe", "not_compliant"), 0.0),
 }
 
 
@@ -113,7 +115,7 @@ def _expected(found: Counter[str | None], spec: Spec) -> int | None:
     facts, limit = spec.facts, spec.limit_samples
     if facts.limits_parts:
         return _of_whole_parts(set(found), spec)
-    of_part = bool(facts.reader) or bool(facts.samples and facts.samples.of_part)
+    of_part = facts.reader in LIMITED_BY_PART or bool(facts.samples and facts.samples.of_part)
     if of_part:
         asked = [spec.asked(facts.sizes.get(str(part))) for part in found]
         if facts.size is not None and limit is None:
@@ -176,6 +178,7 @@ def _samples(record: Record, number: int, shape: SampleFiles) -> Iterator[OwnSam
     sample = str(number) if shape.id == "#" else _plain(record, shape.id)
     part = _plain(record, shape.part) if shape.part else None
     own = _number(_plain(record, shape.repeat)) if shape.repeat else None
+    undecided = bool(shape.no_verdict and _plain(record, shape.no_verdict))
     for repeat in range(_repeats(record, shape)):
         yield OwnSample(
             None if part is None else str(part),
@@ -188,7 +191,7 @@ def _samples(record: Record, number: int, shape: SampleFiles) -> Iterator[OwnSam
             {
                 metric: _score(record, path, repeat, shape)
                 for metric, path in shape.scores.items()
-                if _field(record, path, repeat) is not _NOTHING
+                if undecided or _field(record, path, repeat) is not _NOTHING
             },
         )
 
@@ -251,7 +254,7 @@ def _number(value: Any) -> float | None:
         return sum(known) / len(known) if known and len(known) == len(parts) else None
     if isinstance(value, str):
         word = value.strip().lower()
-        first = re.match("[a-z]*", word)
+        first = re.match("[a-z_]*", word)
         try:
             value = WORDS[first[0]] if first and first[0] in WORDS else float(word)
         except ValueError:
@@ -369,3 +372,6 @@ OWN_READERS: dict[str, Callable[[Path], Iterator[OwnSample]]] = {
     "ruler": _ruler,
     "scicode": _scicode,
 }
+
+LIMITED_BY_PART = ("bfcl", "ruler")
+"""Those whose limit of samples holds for each part, not for all together."""
