@@ -4,8 +4,10 @@ Each is run with every third request of its failing, and again when they are ans
 refused, the second asks only what is missing and publishes what the harness itself has counted.
 """
 
+import os
+import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from rig.endpoint import Fault, ScriptedEndpoint
 from rig.pipeline import BEHIND_THE_GATEWAY, MODEL, Project
 
 KEYS = {"MY_KEY": "sk-model", "JUDGE_API_KEY": "sk-judge", "USER_API_KEY": "sk-user"}
+
+AT_ONCE = 4
+"""Requests."""
 
 TOKENIZER = """python - <<'EOF'
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -161,6 +166,11 @@ CASES = [
 ]
 
 
+BEHIND = [
+    pytest.param(case, id=case.harness) for case in (*LIGHT, *HEAVY) if case.asked and case.fails
+]
+
+
 def project_of(
     case: Case, image: str, endpoint: ScriptedEndpoint, folder: Path, gateway: bool = False
 ) -> Project:
@@ -173,7 +183,7 @@ def project_of(
         extra["judge"] = {"url": endpoint.url, **judge}
     if case.harness == "tau2_bench":
         extra["user"] = {"url": endpoint.chat_url, "model_id": USER}
-    params = {"parallelism": 4, "max_retries": 1, "extra": extra}
+    params = {"parallelism": AT_ONCE, "max_retries": 1, "extra": extra}
     if case.limit:
         params["limit_samples"] = case.limit
     task = {
@@ -205,7 +215,8 @@ def answers_of(endpoint: ScriptedEndpoint) -> int:
 def check_what_is_published(project: Project, case: Case) -> None:
     rows = project.rows()
     headline = rows[0]
-    assert [row["metric"] for row in rows if row["headline"]] == [case.headline][: bool(case.headline)]
+    named = [row["metric"] for row in rows if row["headline"]]
+    assert named == ([case.headline] if case.headline else [])
     assert (headline["better"], headline["unit"]) == ("higher", case.unit)
     assert (headline["lowest"], headline["highest"]) == case.ends
 
@@ -245,7 +256,7 @@ def test_what_is_missing_is_refused_then_asked_and_the_score_is_right(
 
 @pytest.mark.docker
 @pytest.mark.long
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.harness) for case in LIGHT])
+@pytest.mark.parametrize("case", BEHIND)
 def test_behind_the_gateway_nothing_is_asked_twice_and_the_score_is_the_same(
     case: Case, tmp_path: Path, endpoint: ScriptedEndpoint, image_of: Callable[[str], str]
 ) -> None:
@@ -278,3 +289,38 @@ def test_a_judge_that_does_not_answer_gives_no_score(
     project.snakemake("--retries", "0").check()
     check_what_is_published(project, case)
     assert answers_of(endpoint) == case.asked
+
+
+@pytest.mark.docker
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.harness) for case in (*LIGHT, *HEAVY) if case.asked]
+)
+def test_one_that_is_killed_asks_again_only_what_was_on_its_way(
+    case: Case, tmp_path: Path, endpoint: ScriptedEndpoint, image_of: Callable[[str], str]
+) -> None:
+    project = project_of(case, image_of(case.harness), endpoint, tmp_path)
+    with project.started("--retries", "0") as process:
+        endpoint.wait_until_answered(2)
+        os.killpg(process.pid, signal.SIGKILL)
+
+    project.snakemake("--retries", "0").check()
+
+    check_what_is_published(project, case)
+    assert case.asked is not None
+    assert case.asked <= answers_of(endpoint) <= case.asked + AT_ONCE
+
+
+@pytest.mark.docker
+@pytest.mark.long
+def test_trials_of_tau2_differ_in_the_seed_that_they_send(
+    tmp_path: Path, endpoint: ScriptedEndpoint, image_of: Callable[[str], str]
+) -> None:
+    """So answers may come from a cache (`OWN_SEEDS`): it gives no trial the answers of another."""
+    tau2 = next(case for case in HEAVY if case.harness == "tau2_bench")
+    twice = replace(tau2, limit=1, samples=1, extra={**tau2.extra, "n_samples": 2})
+    project = project_of(twice, image_of(twice.harness), endpoint, tmp_path)
+
+    project.snakemake("--retries", "0").check()
+
+    assert len({body["seed"] for body in endpoint.bodies if body["model"] == MODEL}) == 2

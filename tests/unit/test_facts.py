@@ -153,6 +153,57 @@ def test_rulers_scores_stand_beside_its_predictions(tmp_path: Path) -> None:
     ]
 
 
+def test_a_rulers_score_that_is_no_number_is_none(tmp_path: Path) -> None:
+    left(tmp_path, "4096/pred/per_sample_scores.json", {"vt": ["x"]})
+    left(tmp_path, "4096/pred/vt.jsonl", [{"pred": "x"}])
+
+    assert [each.scores for each in own_samples(tmp_path, facts_of("ruler"))] == [{}]
+
+
+def test_bigcodes_programs_are_the_repeats_of_its_problems(tmp_path: Path) -> None:
+    left(tmp_path, "predictions.json", [["a", "b"], ["c", "d"]])
+
+    found = list(own_samples(tmp_path, facts_of("bigcode-evaluation-harness")))
+    coverage, _ = counted_in_samples(
+        tmp_path, spec_of("bigcode-evaluation-harness", limit_samples=3), Coverage()
+    )
+
+    assert [(each.id, each.repeat, each.answer) for each in found] == [
+        ("0", 0, "a"), ("0", 1, "b"), ("1", 0, "c"), ("1", 1, "d"),
+    ]  # fmt: skip
+    assert (coverage.expected, coverage.scored) == (None, 2)
+
+
+def test_scicodes_limit_is_of_problems_and_a_sample_is_a_step(tmp_path: Path) -> None:
+    for step in range(1, 12):  # of problem 77, which has twelve
+        left(tmp_path, f"logs/m/x/77.{step}_0.txt", "pass")
+
+    coverage, _ = counted_in_samples(tmp_path, spec_of("scicode", limit_samples=1), Coverage())
+    assert (coverage.expected, coverage.scored) == (12, 11)
+
+    left(tmp_path, "logs/m/x/10.1_0.txt", "pass")  # a problem that is asked with include_dev
+    coverage, _ = counted_in_samples(tmp_path, spec_of("scicode", limit_samples=1), Coverage())
+    assert (coverage.expected, coverage.scored) == (None, 12)
+
+
+def test_a_safety_judge_that_says_nothing_of_use_gives_no_verdict(tmp_path: Path) -> None:
+    """The harness counts it among all, as neither safe nor compliant."""
+    rows = ["prompt,model_output,Response Safety", "p,a,safe", "q,b,unsafe", "r,c,ERROR"]
+    left(tmp_path, "output.csv", "\n".join(rows) + "\n")
+    said: list[Any] = [{"overall_compliance": "NOT_COMPLIANT"}, {"error": "No JSON found"}]
+    lines = [{"prompt": "p", "compliance_evaluation": each} for each in said]
+    left(tmp_path, "compliance_result.jsonl", lines)
+    compliance = next(
+        each for each in shipped(CATALOGUE).benchmarks if each.id == "safety_eval.compliance"
+    )
+
+    aegis = own_samples(tmp_path, facts_of("safety_eval"))
+    of_policy = own_samples(tmp_path, Facts.of(compliance.facts))
+
+    assert [each.scores["safety_rate"] for each in aegis] == [1.0, 0.0, None]
+    assert [each.scores["compliance_rate"] for each in of_policy] == [0.0, None]
+
+
 def test_samples_that_are_elsewhere_in_another_version_are_told_and_decide_nothing(
     tmp_path: Path,
 ) -> None:

@@ -1,5 +1,5 @@
-"""In place of packages that a harness imports for models of its own, which it does not load where the
-model is at an endpoint (a gigabyte each): a module that has every name, and does nothing.
+"""In place of packages that a harness imports for models of its own (a gigabyte each), which it
+does not load where the model is at an endpoint: a module that has every name, and does nothing.
 
 `stand_in.pth` imports it at each start of Python.
 """
