@@ -133,7 +133,7 @@ HEAVY = [
     ),
     Case(
         *("garak", "garak", "", None, None, None),
-        {"probes": "dan.Dan_11_0,web_injection.TaskXSS"},
+        {"probes": "dan.Dan_11_0"},
         mean=0.0,
         fails=False,
     ),
