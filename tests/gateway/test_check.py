@@ -61,7 +61,13 @@ def test_max_unanswered_means_what_it_says(judged: Any) -> None:
 def test_a_judge_that_did_not_answer_has_not_judged(judged: Any) -> None:
     lines = [*[ANSWERED] * 10, {**REFUSED, "endpoint": "judge"}]
     cause, _ = judged(lines)
-    assert cause == "1 requests got no answer from the server 'judge' (500: 1)"
+    assert cause == "1 requests got no answer from 'judge' (500: 1)"
+
+
+def test_a_cause_that_may_be_a_judge_s_names_it(judged: Any) -> None:
+    lines = [*[ANSWERED] * 9, {**REFUSED, "endpoint": "judge"}]
+    cause, _ = judged(lines, samples=12)
+    assert cause.endswith("; 1 requests got no answer from 'judge' (500: 1)")
 
 
 def test_all_answered_is_known_and_not_unknown(judged: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from snakeval.job.gateway.accounts import Account, accounts
 from snakeval.job.gateway.ledger import LEDGER, rows
 
 KEY = "sk-the-real-key-of-the-user"
+JUDGE_KEY = "sk-the-real-key-of-the-judge"
 SAMPLES = 20
 
 
@@ -99,6 +101,56 @@ def asking(count: int) -> dict[str, Any]:
             "tasks": {"blind": {"endpoint_type": "chat", "samples": count}},
         }
     }
+
+
+@pytest.fixture
+def judge() -> Iterator[ScriptedEndpoint]:
+    with ScriptedEndpoint(lambda prompt: "Yes", models=["judge"], required_key=JUDGE_KEY) as judge:
+        yield judge
+
+
+def judged(project: Project, judge: ScriptedEndpoint, count: int, **more: Any) -> Project:
+    """A command whose judge stands in its parameters."""
+    own = asking(count)
+    own["own"]["command"] += " {param.judge}"
+    named = {"url": judge.chat_url, "model_id": "judge", "api_key": "JUDGE_KEY"}
+    project.environment["JUDGE_KEY"] = JUDGE_KEY
+    return through_the_gateway(
+        project,
+        {"name": "own.blind", "pre_cmd": "env >$SNAKEVAL_RESULTS/environment"},
+        harnesses=own,
+        params={"extra": {"judge": named}},
+        env_vars={"JUDGE_KEY": "host:JUDGE_KEY"},
+        **more,
+    )
+
+
+def test_a_judge_in_the_parameters_has_an_account_and_its_key_stays_outside(
+    tmp_path: Path, endpoint: ScriptedEndpoint, judge: ScriptedEndpoint
+) -> None:
+    project = judged(Project(tmp_path, endpoint.chat_url), judge, 4)
+
+    project.snakemake().check()
+
+    known = accounts(record_of(project, "blind"))
+    assert {name: each.answered for name, each in known.items()} == {"model": 4, "judge": 4}
+    assert set(judge.authorizations) == {f"Bearer {JUDGE_KEY}"}
+    (environment,) = (project.task("blind") / "work").glob("*/environment")
+    assert "JUDGE_KEY=" in environment.read_text() and JUDGE_KEY not in environment.read_text()
+
+
+def test_a_judge_that_was_silent_or_failed_is_asked_again_and_nothing_else(
+    tmp_path: Path, endpoint: ScriptedEndpoint, judge: ScriptedEndpoint
+) -> None:
+    project = judged(Project(tmp_path, endpoint.chat_url), judge, 4)
+    judge.fault = Fault("status", status=400, every=2)
+    refused = project.snakemake("--retries", "0").refused()
+    assert "2 requests got no answer from 'judge' (400: 2)" in refused.output
+    judge.fault = None
+
+    project.snakemake("--retries", "0").check()
+
+    assert endpoint.answers.total() == judge.answers.total() == 4
 
 
 def test_any_command_resumes_and_its_repeats_stay_samples(

@@ -347,6 +347,19 @@ def test_answers_by_another_model_than_the_rest_are_asked_again(tmp_path: Path) 
     assert Answers(tmp_path, of_one_model=False).take(b"\xcc", 0) is not None
 
 
+def test_the_silence_of_a_judge_is_no_verdict_and_is_asked_again(tmp_path: Path) -> None:
+    ledger, answers = Ledger(tmp_path), Answers(tmp_path)
+    line = {"occurrence": 0, "outcome": "answered", "model": "m"}
+    for key, endpoint, empty in (("aa", "judge", True), ("bb", "judge", False), ("cc", "model", 1)):
+        at = answers.keep(Stored("application/json", 1.5, b"{}"))
+        ledger.add({**line, "endpoint": endpoint, "key": key, "at": at, "empty": bool(empty)})
+    ledger.add({**line, "endpoint": "model", "key": "dd", "at": 0})
+    kept = Answers(tmp_path)
+    assert [kept.take(bytes.fromhex(key), 0) is not None for key in ("aa", "bb", "cc")] == [
+        False, True, True,
+    ]  # fmt: skip
+
+
 def test_a_model_that_has_said_nothing_at_all_is_asked_again(tmp_path: Path) -> None:
     ledger, answers = Ledger(tmp_path), Answers(tmp_path)
     line = {"occurrence": 0, "outcome": "answered", "model": "m", "endpoint": "model"}

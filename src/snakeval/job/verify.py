@@ -30,6 +30,7 @@ from .checked import content
 from .files import write_atomically
 from .gateway import told
 from .gateway.accounts import UNREACHABLE, Account, accounts
+from .gateway.ledger import MODEL
 from .harness_log import UNREACHED, Log, listed, read_log
 from .result_formats import (
     READERS,
@@ -110,7 +111,7 @@ def check(
 
 def _tell_unreached(log: Log, asked: Mapping[str, Account]) -> None:
     """Behind the gateway a harness is told 502 of an endpoint that could not be reached."""
-    account = asked.get(told.MODEL)
+    account = asked.get(MODEL)
     away = account.failures[UNREACHABLE] if account else 0
     if moved := min(away, log.statuses["502"]):
         log.statuses = log.statuses - Counter({"502": moved})
@@ -120,7 +121,7 @@ def _tell_unreached(log: Log, asked: Mapping[str, Account]) -> None:
 def _as_the_gateway_has_it(results: Results, asked: Mapping[str, Account]) -> Results:
     """What the gateway saw is known, also where the harness keeps it to itself."""
     notes = [note for name, account in asked.items() for note in told.notes(name, account)]
-    account = asked.get(told.MODEL)
+    account = asked.get(MODEL)
     if account is None:
         return replace(results, notes=(*results.notes, *notes))
     coverage, known = results.coverage, account.unanswered
@@ -139,7 +140,7 @@ def _as_the_gateway_has_it(results: Results, asked: Mapping[str, Account]) -> Re
 
 def _check_one_model(spec: Spec, asked: Mapping[str, Account]) -> None:
     """A model that was swapped in the middle has no score."""
-    account = asked.get(told.MODEL)
+    account = asked.get(MODEL)
     if account and spec.check_model and (cause := told.several_models(account)):
         raise CheckFailed(cause)
 
@@ -148,10 +149,23 @@ def _check_servers_beside(coverage: Coverage, spec: Spec, asked: Mapping[str, Ac
     """A judge that did not answer has not judged."""
     base = coverage.expected if coverage.expected is not None else coverage.scored
     for name, account in asked.items():
-        left = account.unanswered
-        if name != told.MODEL and left > spec.max_unanswered * (base or 0):
-            seen = listed(account.failures)
-            raise CheckFailed(f"{left} requests got no answer from the server '{name}' ({seen})")
+        if name != MODEL and account.unanswered > spec.max_unanswered * (base or 0):
+            raise CheckFailed(_without_answer(name, account))
+
+
+def _without_answer(name: str, account: Account) -> str:
+    seen = listed(account.failures)
+    return f"{account.unanswered} requests got no answer from '{name}' ({seen})"
+
+
+def _with_judges(cause: str, asked: Mapping[str, Account]) -> str:
+    """The cause, and which endpoints beside the model did not answer: it may be theirs."""
+    silent = [
+        _without_answer(name, account)
+        for name, account in asked.items()
+        if name != MODEL and account.unanswered
+    ]
+    return "; ".join([cause, *(each for each in silent if each not in cause)])
 
 
 def _read_logs(paths: list[Path], since: float) -> Log:
@@ -288,7 +302,7 @@ def judge(
         files = record.fingerprints(work_dir, _kept(names))
         return None, {**content(None, results), "files": files, **_in_accounts(asked)}
     except CheckFailed as failed:
-        cause, lasting = failed.cause, failed.lasting
+        cause, lasting = _with_judges(failed.cause, asked), failed.lasting
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         said = f"{type(error).__name__}: {str(error)[:300]}"

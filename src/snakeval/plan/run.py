@@ -16,6 +16,7 @@ from snakeval.config.secrets import written_in
 from snakeval.config.source import Source
 from snakeval.errors import Problem
 from snakeval.plan.auxiliary import Auxiliary
+from snakeval.plan.beside import Beside, beside
 from snakeval.plan.catalogue import Benchmark
 from snakeval.plan.identity import digest
 from snakeval.plan.server import Server
@@ -112,6 +113,12 @@ class Task:
     """That of the same spec in the form of earlier versions, where it is another."""
     definition_changed: bool = False
     """Of a task of a finished run: its files are no longer those that the result was made with."""
+
+    @cached_property
+    def beside(self) -> tuple[Beside, ...]:
+        """Endpoints beside the model's whose addresses its parameters have."""
+        taken = ("model", *self.servers, *(each.name for each in self.auxiliary))
+        return beside(self.params, self.benchmark.details.variables or (), taken)
 
     @cached_property
     def present_digest(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -13,8 +14,10 @@ from snakeval.config.model import HarnessDefinition
 from snakeval.config.source import host, written
 from snakeval.harness import Recipe, recipe_for
 from snakeval.job.attempt import EMPTY
+from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.keeper.settings import SETTINGS, has_own_network
 from snakeval.job.result_formats.facts import Facts
+from snakeval.plan.beside import with_references, without_keys
 from snakeval.plan.lm_eval_files import FILES_MOUNT
 from snakeval.plan.run import PATHS_OF_TYPES, Task
 from snakeval.render.bash import comment, here_document, word
@@ -49,7 +52,8 @@ def render(task: Task, runtime: str, image: str | None, archive: Prefetched | No
     image    the image to run, pinned where the engine could say its digest
     archive  a file beside the run folders that holds the image
     """
-    recipe = recipe_for(replace(task, gateway=is_behind_gateway(task, runtime)))
+    asking = _asking_by_references(task)
+    recipe = recipe_for(replace(asking, gateway=is_behind_gateway(task, runtime)))
     python = "" if runtime == "image" else sys.executable  # an image has its own
     texts = {
         **_commands(task, recipe),
@@ -70,6 +74,13 @@ def render(task: Task, runtime: str, image: str | None, archive: Prefetched | No
             job_file("run.sh"),
         ]
     )
+
+
+def _asking_by_references(task: Task) -> Task:
+    """Behind the gateway the harness gets other addresses than those that its parameters name."""
+    if not (task.gateway and task.beside):
+        return task
+    return replace(task, params=with_references(task.params, task.beside))
 
 
 def _title(task: Task) -> list[str]:
@@ -120,6 +131,7 @@ def _settings(
         "server_timeout": task.server_timeout,
         "gateway": task.gateway,
         "gateway_keys": keys_for_gateway(task, recipe),
+        "beside": _beside(task, recipe) if task.gateway else [],
         "gateway_patience": patience(task),
         "max_in_flight": task.max_in_flight,
         "variables": sources,
@@ -187,20 +199,52 @@ def is_behind_gateway(task: Task, runtime: str) -> bool:
     return task.gateway and runtime != "image" and not own_network
 
 
+def _beside(task: Task, recipe: Recipe) -> list[dict[str, object]]:
+    """The endpoints beside the model's that the harness is to ask through the gateway."""
+    hidden = hidden_keys(task, recipe)
+    return [
+        {
+            "name": each.name,
+            "url": each.url,
+            "reference": each.reference,
+            "key": each.key,
+            "is_hidden": bool(hidden.get(each.name)),
+        }
+        for each in task.beside
+    ]
+
+
 def keys_for_gateway(task: Task, recipe: Recipe) -> list[str]:
     """Variables in which the harness gets the gateway's token in place of the endpoint's key.
 
-    None where the key opens something else for it, too (a judge of the user's own): it keeps it.
+    None where the key opens something else for it, too: it keeps it.
     """
+    return hidden_keys(task, recipe).get(MODEL, [])
+
+
+def hidden_keys(task: Task, recipe: Recipe) -> dict[str, list[str]]:
+    """By endpoint: variables of its key that hold the gateway's token for the harness. Those of a
+    key that opens something else for the harness as well are left out."""
     key = task.endpoint.api_key_name
-    if not key:
-        return []
-    own = list(dict.fromkeys(name for name in (key, recipe.key_variable) if name))
-    differ = [name for name in own if name in task.env_vars and name != key]
-    elsewhere = [name for name, each in task.env_vars.items() if each.variable == key != name]
-    given = json.dumps([task.params, task.adapter_config, task.pre_cmd, task.post_cmd], default=str)
-    wanted = task.benchmark.details.variables or ()
-    return [] if differ or elsewhere or key in given or key in wanted else own
+    keys = {MODEL: [name for name in (key, recipe.key_variable) if key and name]}
+    keys |= {each.name: [each.key] for each in task.beside if each.key}
+    keys = {endpoint: list(dict.fromkeys(names)) for endpoint, names in keys.items()}
+    known = {name for names in keys.values() for name in names}
+    params = without_keys(task.params, task.beside)
+    given = json.dumps([params, task.adapter_config, task.pre_cmd, task.post_cmd], default=str)
+    of_others = set(task.benchmark.details.variables or ()) - {each.key for each in task.beside}
+
+    def opens_more(endpoint: str) -> bool:
+        own = keys[endpoint]
+        sources = task.env_vars
+        differ = endpoint == MODEL and any(name in sources and name != key for name in own)
+        elsewhere = any(
+            each.variable in own and name not in known for name, each in sources.items()
+        )
+        named = any(re.search(rf"\b{name}\b", given) for name in own)
+        return differ or elsewhere or named or bool(of_others.intersection(own))
+
+    return {endpoint: [] if opens_more(endpoint) else names for endpoint, names in keys.items()}
 
 
 def patience(task: Task) -> float:

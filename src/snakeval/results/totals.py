@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from snakeval.job import attempt
 from snakeval.job.checked import totals_in
 from snakeval.job.files import read_json
+from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import live, totals_of
-from snakeval.job.gateway.told import MODEL
 from snakeval.job.paths import TaskPaths
 from snakeval.plan.run import Run, Task
 from snakeval.results.clusters import of_questions

@@ -12,8 +12,8 @@ import yaml
 
 from snakeval.job import attempt, record, verify
 from snakeval.job.files import read_json, trouble_with
+from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import answers_of, live
-from snakeval.job.gateway.told import MODEL
 from snakeval.job.lease import Owner, holder_of, living, owner_of
 from snakeval.run_folder import controller
 from snakeval.run_folder.jobs import Job, LiveJobs

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snakeval.job.files import mapping_in, read_json
+from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import live
-from snakeval.job.gateway.told import MODEL
 from snakeval.run_folder.jobs import LiveJobs
 from snakeval.run_folder.layout import RunPaths, TaskPaths
 from snakeval.run_folder.records import TaskState, task_names, task_state

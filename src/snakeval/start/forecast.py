@@ -19,8 +19,8 @@ import yaml
 from snakeval.config.prices import Prices
 from snakeval.job.checked import totals_in
 from snakeval.job.files import read_json
+from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import live, totals_of
-from snakeval.job.gateway.told import MODEL
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder.layout import runs_in
 

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .accounts import ANSWERED, REPLAYED
-from .ledger import LEDGER
-from .told import MODEL
+from .ledger import LEDGER, MODEL
 
 KINDS = ("usd", "tokens", "requests", "hours")
 MILLION = 1_000_000

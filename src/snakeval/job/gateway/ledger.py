@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 LEDGER = "ledger.jsonl"
 ANSWERS = "answers.bin"
+MODEL = "model"
+"""The name of the endpoint of the model under evaluation."""
 
 _HEAD = struct.Struct(">4sII")  # mark, length and checksum of what follows
 _MARK = b"SVA1"
@@ -72,7 +74,8 @@ class Found(NamedTuple):
 
 class Answers:
     """The answers of earlier attempts, and those of this one that nobody has received. Empty ones
-    of an endpoint that has said nothing else are asked again.
+    are asked again where they are no answers: of an endpoint that has said nothing else, and of a
+    judge, whose silence is no verdict.
 
     others        records whose answers are taken where there is none, and kept here too; by names
     of_one_model  leaves out those that name another model than most: they are asked again
@@ -116,7 +119,11 @@ class Answers:
             elif row.get("outcome") == "answered":
                 named.pop(place, None)
                 as_asked.add(row.get("model", ""))
-        silent = {place for place, endpoint in empty.items() if endpoint not in speaking}
+        silent = {
+            place
+            for place, endpoint in empty.items()
+            if endpoint != MODEL or endpoint not in speaking
+        }
         of_another = set(_of_others(named, as_asked)) if of_one_model else set()
         for place in silent | of_another:
             del self._at[place]

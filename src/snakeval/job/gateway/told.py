@@ -10,9 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from ..text import one_line
 from .accounts import ARROW, Account
-
-MODEL = "model"
-"""The gateway's name for the endpoint of the model under evaluation."""
+from .ledger import MODEL
 
 USUAL_ENDS = ("stop", "tool_calls", "function_call", "length", "unknown")
 SHOWN = 3
@@ -65,7 +63,7 @@ def notes(name: str, account: Account) -> Iterator[str]:
 
     name  of the endpoint
     """
-    of = "" if name == MODEL else f" of the server '{name}'"
+    of = "" if name == MODEL else f" of '{name}'"
     all_answers = account.answered
     if account.sources:
         whose = ", ".join(_most(account.sources))

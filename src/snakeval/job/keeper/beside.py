@@ -85,8 +85,7 @@ class Gateway:
         """Its ports. Raises what keeps it from listening."""
         from ..gateway import service
 
-        job, key = self._job, self._job.variables.key
-        keys = {"model": key} if key is not None else {}
+        job, keys = self._job, self._keys()
         wanted = service.Wanted(
             job.record,
             job.number,
@@ -126,10 +125,18 @@ class Gateway:
         if self._thread is not None:
             self._thread.end()
 
+    def _keys(self) -> dict[str, str]:
+        """Of each endpoint that has one."""
+        job, own = self._job, self._job.variables.own
+        beside = job.settings.beside
+        keys = {each["name"]: own[each["key"]] for each in beside if each["key"] in own}
+        return keys if job.variables.key is None else {**keys, "model": job.variables.key}
+
     def _hide_keys(self) -> None:
-        """The harness gets the token in place of the key."""
-        own = self._job.variables.own
-        hidden = [name for name in self._job.settings.gateway_keys if name in own]
+        """The harness gets the token in place of the keys."""
+        settings, own = self._job.settings, self._job.variables.own
+        beside = [each["key"] for each in settings.beside if each["is_hidden"]]
+        hidden = [name for name in (*settings.gateway_keys, *beside) if name in own]
         own.update(dict.fromkeys(hidden, self._token))
         if hidden:
             self._job.variables.secrets.append(self._token)

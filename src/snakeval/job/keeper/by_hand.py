@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 
+from .. import attempt
 from . import surroundings
 from .hold import Hold
 from .job import Failed, Job, exit_code
@@ -32,6 +33,10 @@ def run(job: Job) -> int:
         for folder in (job.work, job.record):
             folder.mkdir(parents=True, exist_ok=True)
         write_files(job)
+        for each in job.settings.beside:  # asked directly: there is no gateway
+            url = runtime.seen_by_harness(each["url"])
+            attempt.fill(job.record, each["reference"], url)
+            job.urls.append(url)
         if lacking := runtime.lacking():
             raise Failed(lacking)
         if job.variables.missing:

@@ -169,10 +169,14 @@ class Keeper:
             if why := job.stop.during(lambda: attempt.refused(url, name, key)):
                 raise Failed(why)
         if settings.gateway:
-            self._gateway.begin({"model": job.endpoint_url, **beside})
+            given = {each["name"]: each["url"] for each in settings.beside}
+            self._gateway.begin({"model": job.endpoint_url, **beside, **given})
         job.endpoint_url = self._gateway.address_for("model", job.endpoint_url)
         for name, url in beside.items():
             self.use_auxiliary(name, self._gateway.address_for(name, url))
+        for each in settings.beside:
+            url = self._gateway.address_for(each["name"], each["url"])
+            self._fill(each["reference"], self._runtime.seen_by_harness(url))
 
     def use_auxiliary(self, name: str, url: str) -> None:
         """The endpoints of a server beside the model's (a judge): as variables of the harness, and
@@ -183,9 +187,13 @@ class Keeper:
                 continue
             seen = self._runtime.seen_by_harness(f"{url}/{each['path'].lstrip('/')}")
             job.variables.own.setdefault(each["variable"], seen)
-            job.urls.append(seen)
-            with _or_failed("the address of a server cannot be filled in"):
-                attempt.fill(job.record, each["reference"], seen)
+            self._fill(each["reference"], seen)
+
+    def _fill(self, reference: str, url: str) -> None:
+        """An address in the files that the harness is given."""
+        self._job.urls.append(url)
+        with _or_failed("the address of a server cannot be filled in"):
+            attempt.fill(self._job.record, reference, url)
 
     def _run_harness(self) -> None:
         job = self._job

@@ -42,6 +42,9 @@ class Settings:
     servers: list[str] = field(default_factory=list)
     auxiliary: list[dict[str, str]] = field(default_factory=list)
     """Endpoints on servers beside the model's: server, variable, reference, path."""
+    beside: list[dict[str, Any]] = field(default_factory=list)
+    """Further endpoints that the harness asks through the gateway: name, url, reference (what
+    stands for the address in its files), key (its variable), is_hidden (the key)."""
     server_timeout: float = 600.0
     gateway: bool = False
     gateway_keys: list[str] = field(default_factory=list)
