@@ -12,7 +12,7 @@ from quiz_project import contents, edit, params_of, target
 
 from rig.pipeline import Project
 from snakeval.run_folder import controller
-from snakeval.run_folder.layout import RunPaths
+from snakeval.run_folder.layout import RunPaths, TaskPaths
 from snakeval.runs import clean
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
@@ -98,6 +98,21 @@ def test_published_result_of_an_earlier_spec_stays_and_is_named(finished: Projec
 
     assert not any(earlier in where for where in going(found))
     assert any(f"work/{earlier}" in line and "published result" in line for line in found.kept)
+
+
+def test_what_earlier_attempts_left_goes_where_a_later_one_has_published(littered: Project) -> None:
+    paths = TaskPaths(littered.task("quiz"))
+    paths.left_before(2).mkdir()
+    (paths.left_before(2) / "predictions.json").write_text("[]")
+    (digest,) = (path.name for path in (paths.dir / "published").iterdir())
+
+    assert "quiz/logs/left-before-2" in going(look(littered))
+    target(littered, "clean", "--config", "yes=true").check()
+    assert not paths.left_before(2).exists() and paths.logs.is_dir()
+
+    paths.left_before(3).mkdir()
+    paths.complete(digest).unlink()
+    assert "quiz/logs/left-before-3" not in going(look(littered))
 
 
 def test_nothing_of_a_task_that_runs_is_touched(littered: Project) -> None:

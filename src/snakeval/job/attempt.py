@@ -97,7 +97,7 @@ def begin(
     number = 1 + max(numbers(task_dir, attempts), default=0)
     paths = TaskPaths(task_dir)
     work = paths.work(digest)
-    ours, aside = paths.record(digest), paths.logs / f"left-before-{number}"
+    ours, aside = paths.record(digest), paths.left_before(number)
     stale = list(stale)
     if EMPTY in stale and has_all_answers(ours, attempts, digest):
         for entry in sorted(work.iterdir()) if work.is_dir() else []:

@@ -226,7 +226,7 @@ COMPLAINS = re.compile(
 )
 WRAPPED = re.compile(
     r"Evaluation failed|CalledProcessError|returned non-zero|exit(?:ed with)? (?:code|status)"
-    r"|consult the logs|subprocess"
+    r"|consult the logs|subprocess|Obtaining \w+ results failed"
 )
 """Of a program that has started another one: that one's words stand before."""
 

@@ -82,6 +82,10 @@ class TaskPaths:
         """In the folder that the harness may write: never believed without a check."""
         return self.work(digest) / "snakeval" / "complete"
 
+    def left_before(self, attempt: object) -> Path:
+        """What the attempts before this one left in the work folder, and it must not find."""
+        return self.logs / f"left-before-{attempt}"
+
     def is_complete(self, digest: str) -> bool:
         """Whether there is a result that was checked, and its work folder."""
         return self.complete(digest).exists() and self.work(digest).is_dir()

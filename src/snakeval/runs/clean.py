@@ -1,9 +1,10 @@
 """What of a run nobody needs any more, how large it is, and its removal.
 
-Three kinds of things can go: unfinished work folders of earlier specs and folders that `fresh=` has
-put aside; caches in which harnesses keep answers, where the result is published and its table
-reads the same without them; images of a finished run that can be pulled again and that nothing
-else uses. Never a result that is published or complete, and nothing of a task that runs now.
+Four kinds of things can go: unfinished work folders of earlier specs and folders that `fresh=` has
+put aside; what the attempts before a published one left; caches in which harnesses keep answers,
+where the result is published and its table reads the same without them; images of a finished run
+that can be pulled again and that nothing else uses. Never a result that is published or complete,
+and nothing of a task that runs now.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def look(run: RunPaths, others: Sequence[RunPaths], catalogue: Path) -> Found:
             continue
         known = {current.get(paths.dir.name, ""), task_state(paths).digest}
         found.leftovers += _superseded(run, paths, known, found.kept)
+        found.leftovers += _left_before(run, paths, known)
         found.leftovers += _caches(run, paths)
     found.leftovers += _images(plan, others, found.kept)
     return found
@@ -116,6 +118,15 @@ def _superseded(
         else:
             what = "unfinished, of an earlier spec"
         yield Leftover(what, str(folder.relative_to(run.dir)), size_of(folder), folder)
+
+
+def _left_before(run: RunPaths, paths: TaskPaths, current: set[str]) -> Iterator[Leftover]:
+    """What the attempts before a published one left, which that one began without."""
+    if not all(paths.is_complete(digest) for digest in current if digest):
+        return
+    for folder in sorted(paths.logs.glob(paths.left_before("*").name)):
+        where = str(folder.relative_to(run.dir))
+        yield Leftover("left by an earlier attempt", where, size_of(folder), folder)
 
 
 def _caches(run: RunPaths, paths: TaskPaths) -> Iterator[Leftover]:
