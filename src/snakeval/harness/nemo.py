@@ -71,7 +71,7 @@ OWN_SEEDS = {
     "nemo_skills": "random_seed of its own for each repeat",
     "scicode": "seed + number of the repeat (scicode/gen/gencode_json.py)",
     "simple_evals": "seed of question and repeat (simple_evals/common.py)",
-    "tau2_bench": "seed drawn for each trial (tau2/run.py)",
+    "tau2_bench": "seed of the trial, drawn from a fixed one (tau2/run.py)",
 }
 """Harnesses whose repeats differ in what they send, and in what (their packages 26.3)."""
 
