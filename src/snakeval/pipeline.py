@@ -110,9 +110,8 @@ class Pipeline:
 
     def tables_of(self, wildcards: Wildcards) -> list[str]:
         """The tables of one run."""
-        return [
-            snakemake.old(str(run.paths.tables_stamp(run.members))) for run in self._run(wildcards)
-        ]
+        found = [(run, str(run.paths.tables_stamp(run.members))) for run in self._run(wildcards)]
+        return [stamp if run.again else snakemake.old(stamp) for run, stamp in found]
 
     def exported(self, _: Wildcards = None) -> list[str]:
         """The automatic export of every run of this start that has one."""
@@ -144,12 +143,15 @@ class Pipeline:
         ]
 
     def members(self, wildcards: Wildcards) -> list[str]:
-        """The published results that a run's tables are made of."""
-        return [
-            snakemake.old(str(task.paths.published(task.digest)))
-            for run in self._run(wildcards)
-            for task in run.selected
-        ]
+        """The published results that a run's tables are made of. One that is evaluated again under
+        its own digest makes new ones; of all others the names are the whole truth."""
+        found = []
+        for run in self._run(wildcards):
+            again = run.again
+            for task in run.selected:
+                path = str(task.paths.published(task.digest))
+                found.append(path if task in again else snakemake.old(path))
+        return found
 
     def servers(self, wildcards: Wildcards) -> list[str]:
         """The servers that a benchmark needs: while it is not published, and in the main process

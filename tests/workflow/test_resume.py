@@ -299,6 +299,22 @@ def test_another_identity_is_another_run_folder(
         assert finished.snakemake("-n", "--config", *arguments).check().planned == 0
 
 
+def test_a_benchmark_that_starts_over_has_its_new_score_in_the_tables(project: Project) -> None:
+    """Under the digest that it had: the name of the tables says nothing of it."""
+    scores = project.folder / "scores.json"
+    command = f"cat {scores} >{{results}}/results.json"
+    own = {"kind": "command", "command": command, "tasks": {"quiz": {"endpoint_type": "chat"}}}
+    write(project, [{"name": "own.quiz"}], harnesses={"own": own})
+    scores.write_text('{"scores": {"accuracy": 0.25}}')
+    project.snakemake().check()
+    scores.write_text('{"scores": {"accuracy": 0.75}}')
+    again = project.snakemake("--config", "fresh=quiz").check()
+    assert [row["value"] for row in project.rows()] == [0.75]
+    assert "0.75" in again.output
+    # and a start with nothing to do makes no tables
+    assert project.snakemake("-n").planned == 0
+
+
 def test_only_the_chosen_tasks_run_and_the_tables_show_the_others(
     project: Project, endpoint: ScriptedEndpoint
 ) -> None:

@@ -21,18 +21,14 @@ def pending_tasks(run: Run) -> list[Task]:
 
 
 def forced(run: Run) -> list[Task]:
-    """The benchmarks that are evaluated although Snakemake sees an output of them: `fresh=` names
-    them, or their link stands for no result that was checked.
-
-    A link whose work folder was removed goes: no plan can be made beside one, not even a dry one.
-    """
+    """`Run.again`. A link whose work folder was removed goes: no plan can be made beside one, not
+    even a dry one."""
     for task in run.tasks:
         link = task.paths.published(task.digest)
         if link.is_symlink() and not link.exists():
             with contextlib.suppress(OSError):
                 link.unlink()
-    linked = [task for task in run.selected if task.is_linked_only and task not in run.fresh]
-    return [*run.fresh, *linked]
+    return run.again
 
 
 def servers_needed(run: Run, tasks: Collection[Task]) -> list[tuple[Server, list[Task]]]:

@@ -179,6 +179,13 @@ class Run:
         return written_in(self.raw, Config)
 
     @property
+    def again(self) -> list[Task]:
+        """What is evaluated although Snakemake sees an output of it: `fresh=` names it, or the link
+        stands for no result that was checked."""
+        linked = [task for task in self.selected if task.is_linked_only and task not in self.fresh]
+        return [*self.fresh, *linked]
+
+    @property
     def members(self) -> str:
         """A digest of the results that the run's tables show once this start has ended well."""
         selected = set(self.selected)
