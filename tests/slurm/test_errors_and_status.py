@@ -46,9 +46,6 @@ def test_wrong_partition_and_account_are_told_in_slurms_words(project: ClusterPr
     assert "3 problems; nothing was started" in refused.output
     assert not (project.folder / "out").exists()
     assert not project.submitted_names("wrong_a.", "wrong_b.")
-    # and what a login node does not need is accepted, with a warning that says so
-    planned = project.snakemake("-n").check()
-    assert "execution.hostname: ignored: the pipeline runs on the cluster" in (planned.output)
 
 
 def test_a_machine_without_sbatch_is_told(project: ClusterProject) -> None:

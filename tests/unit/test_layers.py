@@ -17,7 +17,7 @@ LAYERS = (
     ("render",),
     ("executors",),
     ("start", "runs", "results"),
-    ("compare", "report", "across", "watch", "export", "prefetch", "reference"),
+    ("compare", "report", "across", "watch", "export", "prefetch", "reference", "remote"),
     ("pipeline", "closing", "cli", "deploy"),
 )
 """The lowest first. A layer imports from those before it; within one, imports go one way."""

@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, Tag, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Tag, field_validator
 from pydantic import Discriminator as Chosen
 
 from snakeval.config.deployment import ServerDeployment
@@ -318,14 +318,59 @@ class ControllerJob(Section):
     mem_mb: Positive = Field(2000, description="Its memory in MB (ours).")
 
 
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+\\-]*\Z")
+_THERE = re.compile(r"(~/|/)?[A-Za-z0-9._][A-Za-z0-9._/+@=-]*\Z")
+
+
+def _check_host(value: str | None) -> str | None:
+    if value is not None and not _HOST.match(value):
+        what = f"'{value}' is not the name of a host"
+        raise fixable(what, "as in `ssh NAME`: login.example.org, or a Host of your ssh config")
+    return value
+
+
+def _check_user(value: str | None) -> str | None:
+    if value is not None and not _USER.match(value):
+        raise fixable(f"'{value}' is not the name of a user", "your name on the login node")
+    return value
+
+
+def _check_login_folder(value: str | None) -> str | None:
+    if value is not None and not _THERE.match(value):
+        what = f"'{value}' is not a folder of the login node"
+        raise fixable(what, "letters, digits and ._/+@=-, from / or from the home folder there")
+    return value and (value.removeprefix("~/").rstrip("/") or "/")
+
+
+def _check_login_clone(value: str | None) -> str | None:
+    if value is not None and not value.startswith("/"):
+        raise fixable(f"'{value}' is not an absolute path", "as in /home/me/snakeval")
+    return _check_login_folder(value)
+
+
 class SlurmExecution(Execution):
     """A Slurm cluster; the launcher's `execution: slurm/default`."""
 
     type: Literal["slurm"] = Field("slurm", description="A Slurm cluster.")
-    hostname: Annotated[
-        str | None, Ignored("the pipeline runs on the cluster's login node and needs no ssh")
-    ] = None
-    username: Annotated[str | None, Ignored("the pipeline runs as the user who starts it")] = None
+    hostname: Annotated[str | None, AfterValidator(_check_host)] = Field(
+        None,
+        description="The cluster's login node, as ssh knows it: where `snakeval run` goes from a "
+        "machine without Slurm (docs/laptop.md).",
+    )
+    username: Annotated[str | None, AfterValidator(_check_user)] = Field(
+        None, description="Your name there; null: as ssh has it."
+    )
+    login_folder: Annotated[str, AfterValidator(_check_login_folder)] = Field(
+        "snakeval-runs",
+        description="Folder on the login node for what `snakeval run` brings, and for the pipeline "
+        "itself; relative to the home folder there. Nodes must see it (ours).",
+    )
+    login_clone: Annotated[str | None, AfterValidator(_check_login_clone)] = Field(
+        None,
+        description="Clone of the pipeline on the login node, with its environment: an absolute "
+        "path; null: the first start makes one in login_folder (ours).",
+    )
     account: str | None = Field(None, description="Account that pays.")
     partition: str = Field(
         "batch",

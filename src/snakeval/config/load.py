@@ -82,27 +82,7 @@ def load_all(
     """
     paths = tuple(Path(file) for file in files)
     problems: list[Problem] = []
-    overrides = Overrides()
-    layers: list[tuple[Path, dict[str, Any]]] = []
-    composed: list[dict[str, Any]] = []
-    with told(problems):
-        overrides = parse_overrides(values)
-    for path in paths:
-        with told(problems):
-            layers.append((path, read_mapping(path)))
-            composed.append(with_groups(*layers[-1]))
-    if problems:
-        raise InputError(problems)
-    raw: dict[str, Any] = {}
-    for layer in composed:
-        merge(raw, layer)
-    raw.pop("defaults", None)
-    for source, key, value in overrides.all_assignments:
-        typed: dict[str, Any] = {}
-        with told(problems):
-            for mapping in (raw, typed):
-                assign(mapping, key, value)
-        layers.append((source, typed))  # an error in it is not told as one of the file
+    raw, layers, overrides = _merged(paths, values, problems)
     make = partial(_loaded, files=paths, overrides=overrides, interpolate=interpolate)
     odd = list(strange(raw, lambda loc: where(loc, layers)))
     if "models" in raw:  # names in it are looked for on the disk
@@ -128,6 +108,47 @@ def load_all(
     if wrong:
         raise InvalidConfig(list(dict.fromkeys(wrong)), raw, tuple(layers))
     return found
+
+
+def merged(files: Sequence[str | Path], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping that a config is made from: files, groups and overrides laid over each other,
+    no `${...}` replaced and nothing checked. Raises InputError."""
+    problems: list[Problem] = []
+    raw, _, _ = _merged([Path(file) for file in files], values, problems)
+    if problems:
+        raise InputError(problems)
+    return raw
+
+
+def _merged(
+    files: Sequence[Path], values: Mapping[str, Any], problems: list[Problem]
+) -> tuple[dict[str, Any], list[tuple[Path, dict[str, Any]]], Overrides]:
+    """See `merged`; also what each source has said. Raises InputError where nothing can be read.
+
+    problems  gets what is wrong with the overrides
+    """
+    overrides = Overrides()
+    layers: list[tuple[Path, dict[str, Any]]] = []
+    composed: list[dict[str, Any]] = []
+    with told(problems):
+        overrides = parse_overrides(values)
+    for path in files:
+        with told(problems):
+            layers.append((path, read_mapping(path)))
+            composed.append(with_groups(*layers[-1]))
+    if problems:
+        raise InputError(problems)
+    raw: dict[str, Any] = {}
+    for layer in composed:
+        merge(raw, layer)
+    raw.pop("defaults", None)
+    for source, key, value in overrides.all_assignments:
+        typed: dict[str, Any] = {}
+        with told(problems):
+            for mapping in (raw, typed):
+                assign(mapping, key, value)
+        layers.append((source, typed))  # an error in it is not told as one of the file
+    return raw, layers, overrides
 
 
 def texts(raw: dict[str, Any], layers: Layers) -> list[Problem]:

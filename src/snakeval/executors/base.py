@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from snakeval.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from snakeval.config.model import Config
+    from snakeval.executors.login import Login
     from snakeval.plan.run import Run, Task
     from snakeval.plan.server import Server
     from snakeval.run_folder.jobs import Job
@@ -182,6 +184,11 @@ class Executor:
         defaults  the profile's `default-resources`
         """
         return ()
+
+    def login_node(self, config: Config) -> Login | None:
+        """The machine on which a start of this config belongs, and which ssh reaches; None: it
+        belongs here."""
+        return None
 
     # --- a real start ----------------------------------------------------------------------------
 

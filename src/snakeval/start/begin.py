@@ -12,7 +12,6 @@ import getpass
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache, reduce
 from operator import or_
@@ -28,6 +27,7 @@ from snakeval.executors.registry import note_host, servers_for
 from snakeval.job.files import link, now, read_object, trouble_with, write_atomically, write_changed
 from snakeval.job.lease import living
 from snakeval.job.record import LAYOUT
+from snakeval.plan.code import revision
 from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
 from snakeval.render.lib import write_library
@@ -259,7 +259,7 @@ def _record(run: Run) -> dict[str, Any]:
         "host": platform.node(),
         "user": _user(),
         "versions": {"snakeval": __version__, "python": platform.python_version()},
-        "revision": _revision(),
+        "revision": revision(),
     }
     return record
 
@@ -269,27 +269,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a uid without a name, in a container
         return str(os.getuid())
-
-
-def _revision() -> str | None:
-    """The git revision of the pipeline, where it is a clone."""
-    answer = (
-        subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if _has_git()
-        else None
-    )
-    return answer.stdout.strip() or None if answer else None
-
-
-def _has_git() -> bool:
-    import shutil
-
-    return shutil.which("git") is not None
 
 
 def _pin(start: ThisStart, run: Run, images: dict[str, str], pin: Pin) -> None:

@@ -31,6 +31,7 @@ VERBS = {
     "info": Entry("where everything of runs is", "snakeval.cli.front.info:INFO"),
     "logs": Entry("follow a task's log", "snakeval.cli.front.runs:LOGS"),
     "kill": Entry("stop a run, or one of its tasks", "snakeval.cli.front.runs:KILL"),
+    "fetch": Entry("bring results from a login node", "snakeval.cli.front.runs:FETCH"),
     "ls": Entry("list tasks or runs", "snakeval.cli.front.listing:LS"),
     "show": Entry("what a config comes to, with every command", "snakeval.cli.front.listing:SHOW"),
     "report": Entry("a run as one page", "snakeval.cli.front.runs:REPORT"),

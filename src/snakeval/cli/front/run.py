@@ -6,11 +6,18 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from snakeval.cli.front.overrides import as_words
 from snakeval.cli.front.verb import ROOT, Parser, Verb, takes_config, values_of
 from snakeval.errors import InputError, Problem
+from snakeval.executors.registry import executor
+
+if TYPE_CHECKING:
+    from snakeval.config.model import Config
+    from snakeval.executors.login import Login
 
 
 def arguments(parser: Parser) -> None:
@@ -24,35 +31,74 @@ def arguments(parser: Parser) -> None:
         help="a folder of profiles/, or any other; default: the config's execution.type",
     )
     parser.add_argument(
+        "--yes", action="store_true",
+        help="where the config names a login node: make the pipeline there if it is not there yet",
+    )  # fmt: skip
+    parser.add_argument(
         "snakemake", nargs="*", metavar="-- WORDS", help="anything else that snakemake takes"
     )
 
 
 def main(given: argparse.Namespace) -> int:
-    """Does not return where all is well: snakemake takes the place of this process."""
-    words = command(given)
-    print(f"$ {shlex.join(['snakemake', *words])}", file=sys.stderr, flush=True)
-    snakemake = Path(sys.executable).with_name("snakemake")
-    os.execv(snakemake, [str(snakemake), *words])
-
-
-def command(given: argparse.Namespace) -> list[str]:
-    """The words after `snakemake`. Raises InputError where the config cannot be read or is wrong:
-    Snakemake itself would end in a traceback."""
-    from snakeval.config.load import load
-
+    """Does not return where all is well: snakemake takes the place of this process. Where the
+    config names a login node, and this machine is not on the cluster, it is started there."""
     if not given.config:
         fix = "snakeval run --config my.yaml; the demo is `make demo`"
         raise InputError([Problem("run", "which config?", fix)])
+    values = _values(given)
+    config = _config(given.config, values)
+    kind = config.execution.type
+    login = executor(kind).login_node(config)
+    if login and given.profile in (None, kind):
+        return _there(login, given, values)
+    words = command(given, kind, values)
+    print(f"$ {shlex.join(['snakemake', *words])}", file=sys.stderr, flush=True)
+    snakemake = Path(sys.executable).with_name("snakemake")
+    return os.execv(snakemake, [str(snakemake), *words])
+
+
+def _there(login: Login, given: argparse.Namespace, values: Mapping[str, Any]) -> int:
+    """Starts it on the login node."""
+    from snakeval.cli.entry import CATALOGUE
+    from snakeval.plan.make import plan
+    from snakeval.remote.begin import Wish, begin
+
+    def agrees(question: str) -> bool:
+        if given.yes or not sys.stdin.isatty():
+            return bool(given.yes)
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+    more = ["--", *given.snakemake] if given.snakemake else []
+    wish = Wish(given.config, values, more, given.dry_run, agrees)
+    return begin(login, wish, plan(given.config, values, CATALOGUE))
+
+
+def _values(given: argparse.Namespace) -> dict[str, Any]:
+    """What `--config` of Snakemake would say. Raises InputError."""
     values = values_of(given)
     if given.task:
         values["tasks"] = ",".join(given.task)
-    config = load(given.config, values).config
+    return values
+
+
+def _config(files: Sequence[Path], values: Mapping[str, Any]) -> Config:
+    """Raises InputError where it cannot be read or is wrong: Snakemake itself would end in a
+    traceback."""
+    from snakeval.config.load import load
+
+    return load(files, values).config
+
+
+def command(given: argparse.Namespace, kind: str, values: Mapping[str, Any]) -> list[str]:
+    """The words after `snakemake`.
+
+    kind  `execution.type` of the config
+    """
     return [
         *([] if Path.cwd() == ROOT else ["--snakefile", str(ROOT / "Snakefile")]),
         *(["-n"] if given.dry_run else []),
         "--profile",
-        profile(given.profile or config.execution.type),
+        profile(given.profile or kind),
         *given.snakemake,
         "--configfile",
         *map(str, given.config),

@@ -8,7 +8,9 @@ from snakeval.cli.front.verb import (
     Parser,
     Verb,
     about_runs,
+    asked_there,
     call,
+    elsewhere,
     for_each_run,
     takes_config,
     takes_output_dir,
@@ -16,6 +18,7 @@ from snakeval.cli.front.verb import (
     words_of_runs,
 )
 from snakeval.config.export import DESTINATIONS
+from snakeval.errors import InputError, Problem
 
 
 def _takes_status(parser: Parser) -> None:
@@ -26,7 +29,10 @@ def _takes_status(parser: Parser) -> None:
 
 
 def _status(given: argparse.Namespace) -> int:
-    return for_each_run("status", given, *(["--watch"] if given.watch else []))
+    watch = ["--watch"] if given.watch else []
+    if notes := elsewhere(given):
+        return asked_there(notes, "status", watch)
+    return for_each_run("status", given, *watch)
 
 
 STATUS = Verb(_takes_status, _status)
@@ -47,23 +53,47 @@ def _takes_logs(parser: Parser) -> None:
     parser.add_argument("--no-follow", action="store_true", help="show what is there, and end")
 
 
-def _words_about_a_task(given: argparse.Namespace) -> list[str]:
-    """The run and the task: `RUN`, or `RUN.TASK`, as the launcher names a job."""
+def _name_task(given: argparse.Namespace) -> list[str]:
+    """Takes `RUN.TASK`, as the launcher names a job, apart; the words for the task."""
     run, task = given.run or "", given.task
     if not task and "/" not in run:
         run, _, task = run.partition(".")
     given.run = [run] if run else []
-    (words,) = words_of_runs(given)
-    return [*words, *(["--task", task] if task else [])]
+    return ["--task", task] if task else []
 
 
 def _logs(given: argparse.Namespace) -> int:
-    follow = ["--no-follow"] if given.no_follow else []
-    return call("logs", [*_words_about_a_task(given), "--lines", str(given.lines), *follow])
+    words = [*_name_task(given), "--lines", str(given.lines)]
+    words += ["--no-follow"] if given.no_follow else []
+    if notes := elsewhere(given):
+        return asked_there(notes, "logs", words)
+    (runs,) = words_of_runs(given)
+    return call("logs", [*runs, *words])
+
+
+def _kill(given: argparse.Namespace) -> int:
+    words = _name_task(given)
+    # `kill` wants to be told which run: the latest one may not be the one that is meant.
+    if (given.run or given.config) and (notes := elsewhere(given)):
+        return asked_there(notes, "kill", words)
+    (runs,) = words_of_runs(given)
+    return call("kill", [*runs, *words])
 
 
 LOGS = Verb(_takes_logs, _logs)
-KILL = Verb(_about_a_task, lambda given: call("kill", _words_about_a_task(given)))
+KILL = Verb(_about_a_task, _kill)
+
+
+def _fetch(given: argparse.Namespace) -> int:
+    from snakeval.remote.verbs import fetch
+
+    if notes := elsewhere(given):
+        return max(map(fetch, notes))
+    fix = "`snakeval run` with execution.hostname starts one there; results of others are here"
+    raise InputError([Problem("fetch", "no run on a login node is meant", fix)])
+
+
+FETCH = Verb(takes_runs, _fetch)
 
 
 def _takes_export(parser: Parser) -> None:

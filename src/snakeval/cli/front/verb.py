@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from snakeval.errors import nearest
+
+if TYPE_CHECKING:
+    from snakeval.remote.notes import Note
 
 ROOT = Path(__file__).resolve().parents[4]
 """The clone: Snakefile, profiles, scripts."""
@@ -105,6 +108,31 @@ def words_of_runs(given: argparse.Namespace) -> Iterator[list[str]]:
         yield ["--run", run, *words]
     if not given.run:
         yield words
+
+
+# --- runs on a login node -------------------------------------------------------------------------
+
+
+def elsewhere(given: argparse.Namespace) -> list[Note]:
+    """The runs that are meant, where they were started from here on a login node; none: all of
+    them are on this machine. Raises InputError."""
+    folders: list[Path] = list(given.output_dir) or [Path("results")]
+    if not any((folder / "remote").is_dir() for folder in folders) and not given.config:
+        return []
+    from snakeval.remote.notes import meant, output_folder
+
+    if given.config and not given.output_dir:
+        folders = [output_folder(given.config)]
+    named = given.run or [None]
+    return [note for run in named
+            for note in meant(run, given.config, values_of(given), folders)]  # fmt: skip
+
+
+def asked_there(notes: Sequence[Note], verb: str, words: Sequence[str]) -> int:
+    """A verb about runs on a login node; the worst exit code."""
+    from snakeval.remote.verbs import ask
+
+    return max(ask(note, verb, words) for note in notes)
 
 
 # --- doing it -------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from snakeval.executors import base
 
 if TYPE_CHECKING:
+    from snakeval.config.model import Config
     from snakeval.errors import Problem
+    from snakeval.executors.login import Login
     from snakeval.plan.run import Run, Task
     from snakeval.run_folder.jobs import Job
     from snakeval.run_folder.layout import RunPaths, TaskPaths
@@ -29,6 +31,11 @@ class Executor(base.Executor):
         from snakeval.executors.slurm.resources import resources_of
 
         return resources_of(run, task)
+
+    def login_node(self, config: Config) -> Login | None:
+        from snakeval.executors.slurm.checks import login_node
+
+        return login_node(config)
 
     def remarks(
         self, planned: Iterable[tuple[Run, Task]], defaults: Mapping[str, base.Resource]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 from collections.abc import Sequence
 
 from snakeval.config.execution import SlurmExecution
+from snakeval.config.model import Config
 from snakeval.errors import Problem
+from snakeval.executors.login import ON_LOGIN_NODE, Login
 from snakeval.executors.slurm.resources import owned_flags
 from snakeval.job import slurm_calls
 from snakeval.plan.run import Run
@@ -17,6 +21,37 @@ NO_SBATCH = Problem(
     "start on a login node of the cluster (`module load slurm` on some), or use "
     "--profile profiles/local",
 )
+
+
+def login_node(config: Config) -> Login | None:
+    """The login node that the config names, where this machine has no Slurm."""
+    execution = config.execution
+    if not isinstance(execution, SlurmExecution) or not execution.hostname:
+        return None
+    if os.environ.get(ON_LOGIN_NODE) or shutil.which("sbatch"):
+        return None
+    user = f"{execution.username}@" if execution.username else ""
+    own = execution.login_clone or ""
+    return Login(f"{user}{execution.hostname}", execution.login_folder, own)
+
+
+def no_sbatch(runs: Sequence[Run], files: Sequence[str]) -> Problem:
+    """Told where no job can be submitted; with the ssh command, where the config says whereto.
+
+    files  of the config
+    """
+    login = next((each for run in runs if (each := login_node(run.config))), None)
+    if login is None or not files:
+        return NO_SBATCH
+    words = [word for file in files for word in ("--config", file)]
+    return Problem(
+        NO_SBATCH.where,
+        NO_SBATCH.what,
+        f"`{shlex.join(['snakeval', 'run', *words])}` brings it to {login.target} and starts it "
+        f"there; once it is there, by hand: {login.by_hand(files)}",
+    )
+
+
 WAITS = ("not available", "Required node")
 """Words of `sbatch --test-only` about a job that would only have to wait."""
 

@@ -38,7 +38,8 @@ class Start(base.Start):
     def check(self) -> list[Problem]:
         """What keeps these jobs from being submitted, in Slurm's own words."""
         if shutil.which("sbatch") is None:
-            return [checks.NO_SBATCH]
+            files = self._executor.workflow.config_settings.configfiles
+            return [checks.no_sbatch(self._runs, [str(file) for file in files])]
         try:
             refused = queue.until_answered(self._refusals, self._executor.logger.warning)
         except NoAnswer as error:

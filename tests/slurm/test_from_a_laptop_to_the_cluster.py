@@ -1,0 +1,57 @@
+"""A config that is started where no Slurm is, over a real ssh, on the real cluster."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from on_slurm import ClusterProject
+
+from rig.docker_engine import RigUnavailable
+from rig.laptop import Laptop
+from rig.ssh_server import SshServer
+from rig.unavailable import unavailable
+
+
+@pytest.fixture
+def laptop(project: ClusterProject, tmp_path: Path) -> Iterator[Laptop]:
+    """Beside the cluster of the project; its login node is this machine."""
+    home = tmp_path / "home-there"
+    home.mkdir()
+    variables = {**project.cluster.environment, "HOME": str(home), "PAID_KEY": "of-the-cluster"}
+    try:
+        with SshServer(tmp_path / "sshd", variables) as server:
+            yield Laptop(server, tmp_path / "here", tmp_path / "there")
+    except RigUnavailable as reason:
+        unavailable(reason)
+
+
+def test_a_run_is_started_asked_about_and_fetched_from_a_laptop(
+    laptop: Laptop, project: ClusterProject
+) -> None:
+    # given a config on a laptop, with definition files that are nowhere else, and a key of its own
+    content = project.write_benchmarks({"sums": 4}, execution={})
+    del content["execution"]
+    content["harnesses"]["own"]["files"] = "mine"
+    content["target"]["api_endpoint"]["api_key_name"] = "PAID_KEY"
+    laptop.write(content, output_dir="results")
+    (project.folder / "files").rename(laptop.here / "mine")
+    # when it is started there, and ends
+    key = {"PAID_KEY": "of-the-laptop"}
+    said = laptop.snakeval("run", "--config", "my.yaml", **key).check().output
+    (run,) = (laptop.there / "results").glob("20*")
+    assert f"run {run.name} is on login, in {run}" in said and " drives the run now" in said
+    project.cluster.wait(lambda: not project.cluster.jobs())
+    # then it is asked about, and fetched, by the same words
+    status = laptop.snakeval("status").check().output
+    assert "sums" in status and "published" in status
+    assert "published" in laptop.snakeval("status", "--config", "my.yaml").check().output
+    laptop.snakeval("fetch", run.name[-8:]).check()
+    fetched = laptop.here / "results" / "remote" / run.name
+    assert (fetched / "results" / "results.json").exists() and not (fetched / "sums/work").exists()
+    # and the key was the cluster's, and no file on it has the laptop's
+    assert set(project.endpoint.authorizations) == {"Bearer of-the-cluster"}
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["harnesses"]["own"]["files"].startswith(str(laptop.there))
+    assert not [path for path in laptop.there.rglob("*")
+                if path.is_file() and "of-the-laptop" in path.read_text(errors="replace")]  # fmt: skip
