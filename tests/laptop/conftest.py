@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rig.laptop import Laptop
 
 from rig.docker_engine import RigUnavailable
+from rig.laptop import Laptop
 from rig.ssh_server import SshServer
 from rig.unavailable import unavailable
 

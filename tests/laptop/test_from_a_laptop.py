@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from rig.laptop import Laptop
 
+from rig.laptop import Laptop
 from rig.pipeline import ROOT
 from rig.ssh_server import HOST
 

@@ -52,6 +52,7 @@ def test_a_run_is_started_asked_about_and_fetched_from_a_laptop(
     # and the key was the cluster's, and no file on it has the laptop's
     assert {"Bearer of-the-cluster"} == set(project.endpoint.authorizations) - {None}
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["harnesses"]["own"]["files"].startswith(str(laptop.there))
-    assert not [path for path in laptop.there.rglob("*")
-                if path.is_file() and "of-the-laptop" in path.read_text(errors="replace")]  # fmt: skip
+    kept = config["harnesses"]["own"]["files"]
+    assert kept.startswith("record/definitions/") and (run / kept / "ask.py").exists()
+    brought = [path for path in laptop.there.rglob("*") if path.is_file()]
+    assert not [path for path in brought if "of-the-laptop" in path.read_text(errors="replace")]

@@ -68,6 +68,11 @@ class RunPaths:
         """What a look at the cluster's nodes has found."""
         return self.dir / "nodes.json"
 
+    @property
+    def definitions(self) -> Path:
+        """Copies of the user's definition files, where a job drives the run."""
+        return self.dir / "record" / "definitions"
+
     def batch_script(self, task: str) -> Path:
         return self.dir / f"sbatch_{task}.sh"
 

@@ -39,16 +39,18 @@ from snakeval.runtime import BringsImages, archives
 from snakeval.runtime.on_nodes import reference
 from snakeval.runtime.probe import cannot_write
 from snakeval.start import checks
+from snakeval.start.own_copy import copied
 from snakeval.start.this_start import Log, NeededServer, ThisStart
 
 Pin = Callable[[str, str, bool, str | None], str]
 """`Runtime.pin` of the runtime that comes first."""
 
 
-def begin(start: ThisStart, found: Sequence[Problem] = ()) -> list[Hold]:
+def begin(start: ThisStart, found: Sequence[Problem] = (), keeps_files: bool = False) -> list[Hold]:
     """Takes the runs, checks, brings images here, writes the run folders.
 
-    found  what else is against the start, to be told with everything else
+    found        what else is against the start, to be told with everything else
+    keeps_files  the run folders get copies of the definition files
     Returns the holds on the runs. Raises InputError; nothing is left behind then but a lock that
     is given back.
     """
@@ -64,7 +66,8 @@ def begin(start: ThisStart, found: Sequence[Problem] = ()) -> list[Hold]:
             holds.append(Hold(run.paths.controller))
             atexit.register(holds[-1].release)
         for run in start.runs:
-            _write_run(start, run, pin, warnings)
+            copies = copied(run, start.log) if keeps_files else {}
+            _write_run(start, run, pin, warnings, copies)
     except BaseException:
         for hold in holds:
             hold.release()
@@ -166,7 +169,9 @@ def _in_other_hands(start: ThisStart) -> list[Problem]:
     return found
 
 
-def _write_run(start: ThisStart, run: Run, pin: Pin, warnings: Sequence[str]) -> None:
+def _write_run(
+    start: ThisStart, run: Run, pin: Pin, warnings: Sequence[str], copies: Mapping[Path, str]
+) -> None:
     paths, pending = run.paths, start.pending_of(run)
     record = _record(run)
     record["sweep"] = [each.paths.id for each in start.runs]
@@ -176,7 +181,7 @@ def _write_run(start: ThisStart, run: Run, pin: Pin, warnings: Sequence[str]) ->
     if not start.executor.elsewhere:  # else this machine need not have the image
         _try_to_write(record, pending, start.log)
     write_library(paths.lib)
-    write_changed(paths.config, resolved_text(run))
+    write_changed(paths.config, resolved_text(run, copies))
     for task in run.fresh:
         _start_over(task, start.log)
     for needed in start.servers_of(run):
@@ -347,14 +352,20 @@ def _try_to_write(record: dict[str, Any], pending: Mapping[Task, str], log: Log)
         record["warnings"].append(str(problem))
 
 
-def resolved_text(run: Run) -> str:
-    """The config of the run: no secret, no path of the run folder itself."""
+def resolved_text(run: Run, copies: Mapping[Path, str] | None = None) -> str:
+    """The config of the run: no secret, no absolute path of the run folder itself.
+
+    copies  of folders of definitions, relative to the run folder
+    """
+    own = run.paths.dir.resolve()
     raw = json.loads(json.dumps(run.raw))
     raw.get("execution", {}).pop("output_dir", None)
     for definition in raw.get("harnesses", {}).values():
         for key in ("include_path", "files"):
             if definition.get(key):
-                definition[key] = str((run.base / Path(definition[key]).expanduser()).resolve())
+                folder = (run.base / Path(definition[key]).expanduser()).resolve()
+                inside = folder.relative_to(own) if folder.is_relative_to(own) else folder
+                definition[key] = (copies or {}).get(folder, str(inside))
     for entry in raw["evaluation"]["tasks"]:
         if isinstance(entry, dict) and entry.get("dataset_dir"):
             entry["dataset_dir"] = str(Path(entry["dataset_dir"]).expanduser().resolve())

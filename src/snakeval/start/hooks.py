@@ -41,7 +41,8 @@ def before_the_first_job(workflow: Any, runs: Sequence[Run], as_job: bool) -> li
     start = real_start(workflow, runs, planned)
     part = _part_of_executor(workflow, start, planned)
     refused = [base.NO_CONTROLLER_JOB] if as_job and planned and not part.can_hand_over else []
-    holds = begin(start, [*refused, *part.check(), *server_jobs.unfit(start)])
+    found = [*refused, *part.check(), *server_jobs.unfit(start)]
+    holds = begin(start, found, keeps_files=bool(as_job and planned))
     for line, is_warning in forecast.tell(start.runs, start.pending):
         (start.log.warning if is_warning else start.log.info)(line)
     _count_servers_that_are_up(start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,12 @@ from snakeval.executors.slurm.resources import (
     notation,
     seconds,
 )
+from snakeval.plan.code import code_digest
 from snakeval.plan.make import DRIVES
 from snakeval.plan.run import Run, Task
+
+CODE = "SNAKEVAL_CODE"
+"""The variable with the digest of the pipeline's code when a run was given to a job."""
 
 PER_SUBMISSION = ("--parsable", "--output", "--export", "-D")
 """Flags that are about one submission; they do not stand in the script."""
@@ -121,6 +126,7 @@ def controller_script(
         *header(flags, facts, "run.json", "run"),
         f"cd {shlex.quote(str(cwd))} || exit 1",
         f"python={shlex.quote(sys.executable)}",
+        f"export {CODE}={os.environ.get(CODE) or code_digest()}   # of the pipeline at its start",
         f'export {DRIVES}="$run"{"".join(f":{each}" for each in others)}',
         f'{shlex.join(command_line(sys.argv))} --configfile "$run/config.yaml" &',
         _CONTROLLER,

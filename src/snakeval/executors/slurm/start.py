@@ -17,6 +17,7 @@ from snakeval.executors.slurm.server_job import described
 from snakeval.executors.slurm.submission import Followed, Submission, command_words
 from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
 from snakeval.job.files import mapping_in, read_json
+from snakeval.plan.code import ROOT, code_digest
 from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
 
@@ -46,7 +47,7 @@ class Start(base.Start):
             return [checks.silent(error)]
         planned = [(each.run, each.task) for each in self._followed.values()]
         told = remarks(planned, self._defaults.get("runtime"))
-        return [*checks.flags(self._runs), *refused, *told]
+        return [*checks.flags(self._runs), *refused, *told, *_other_code()]
 
     def _refusals(self) -> list[Problem]:
         """What Slurm says to the jobs. Raises NoAnswer."""
@@ -158,6 +159,16 @@ class Start(base.Start):
         return command_words(
             self._executor.describe(self._jobs[output]), self._jobs[output].resources
         )
+
+
+def _other_code() -> list[Problem]:
+    """In a job that drives a run: whether the clone is no longer what the run was given with."""
+    given = os.environ.get(scripts.CODE)
+    if given in (None, code_digest()):
+        return []
+    what = f"has changed since this run was given to a job (code {given} then, {code_digest()} now)"
+    fix = "the run goes on with the code as it is now; a clone of its own for each keeps them apart"
+    return [Problem(str(ROOT), what, fix, warning=True)]
 
 
 def _image(run: Run, task: Task) -> str:
