@@ -20,7 +20,7 @@ from snakeval.errors import InputError, Problem
 from snakeval.executors.login import Login
 from snakeval.job.text import plain
 
-BATCH = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=30")
+BATCH = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=60")
 OF_SSH = 255
 """Exit code of ssh itself, where there is no connection."""
 Show = Callable[[str], None]
