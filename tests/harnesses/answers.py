@@ -11,10 +11,15 @@ from typing import Any
 Json = dict[str, Any]
 
 JUDGE, USER = "judge", "user"
+AZURE_JUDGE = "gpt-4o"
 """Names of the models beside the one under evaluation."""
 
 GPT_4 = "gpt-4"
 """The judge of MT-Bench, which finds its own result under no other name."""
+
+
+RUN_BY_HAND = re.compile(r"assert f\((\d+)\) == \?\?")
+"""What LiveCodeBench asks of a function that returns its argument."""
 
 NUMBERS = {"integer": 10, "number": 10, "float": 10.0, "array": [], "object": {}, "boolean": True}
 
@@ -35,14 +40,20 @@ def share_of(text: str) -> float:
 
 def reply(body: Json, choice: int = 0) -> str | Json:
     said = text_of(body["messages"][-1]) if "messages" in body else str(body.get("prompt"))
-    if body.get("model") in (JUDGE, GPT_4):
+    if body.get("model") in (JUDGE, GPT_4) or "Only answer Yes or No" in said:
         return verdict("\n".join(map(text_of, body["messages"])))
+    if body.get("model") == AZURE_JUDGE:
+        return json.dumps(hle_verdict(said))
     if body.get("model") == USER:
         return "###STOP###" if len(body["messages"]) > 6 else "I need help with my account."
     if body.get("tools") and said in RIGHT_CALLS:
         return calling(*RIGHT_CALLS[said], said)
     if body.get("tools") and body["messages"][-1]["role"] == "user" and share_of(said) < 0.5:
         return called(body["tools"][0]["function"], said)
+    if asked := RUN_BY_HAND.findall(said):
+        number = int(asked[-1])
+        right = share_of(f"{number} {body.get('seed')}") < 0.67
+        return f"{number if right else number + 1}[/ANSWER]"
     if wanted := re.search(r"add_(\d+)", said):  # a problem of `PROBLEMS`
         return f"```python\n{program(int(wanted[1]), share_of(said) < 0.5)}\n```"
     if "NEXT STEP - PROBLEM" in said:  # SciCode: a program that ends well before its tests, or not
@@ -64,6 +75,12 @@ def verdict(said: str) -> str:
     if "rating" in said.lower() and "[[" in said:
         return f"Rating: [[{1 + int(share_of(said) * 9)}]]"
     return "Yes" if right else "No"
+
+
+def hle_verdict(said: str) -> Json:
+    right = "yes" if share_of(said) < 0.67 else "no"
+    found = {"extracted_final_answer": "204", "reasoning": "none", "correct": right}
+    return {**found, "confidence": 80, "strict": True}
 
 
 def called(function: Json, said: str) -> Json:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from answers import GPT_4, JUDGE, USER, text_of
+from answers import AZURE_JUDGE, GPT_4, JUDGE, USER, text_of
+from toy_data import execution, hle, math_500, profbench
 
 from rig.endpoint import Fault, ScriptedEndpoint
 from rig.pipeline import BEHIND_THE_GATEWAY, MODEL, Project
@@ -22,6 +23,21 @@ KEYS = {"MY_KEY": "sk-model", "JUDGE_API_KEY": "sk-judge", "USER_API_KEY": "sk-u
 
 AT_ONCE = 4
 """Requests."""
+
+
+def azure(endpoint: ScriptedEndpoint) -> dict[str, str]:
+    """Variables of HLE's judge, which is on Azure, and of its gated data."""
+    base = f"http://{endpoint.host}:{endpoint.port}"
+    return {
+        "HF_TOKEN": "hf_none",
+        "OPENAI_TOKEN_URL": f"{base}/oauth/token",
+        "OPENAI_CLIENT_ID": "id",
+        "OPENAI_CLIENT_SECRET": "sk-azure",
+        "OPENAI_SCOPE": "judge",
+        "AZURE_OPENAI_ENDPOINT": base,
+        "OPENAI_API_VERSION": "2024-10-21",
+    }
+
 
 TOKENIZER = """python - <<'EOF'
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -69,6 +85,7 @@ class Case:
     fails    whether it ends when requests fail; RULER and garak ask for ever
     every    which of its questions fail first; all, where all of them begin alike
     env      variables of the task
+    behind   requests behind the gateway, which knows repeats apart that look alike
     answers  whether its samples have the model's answers
     ends     of its headline's range, in `unit`
     """
@@ -87,6 +104,7 @@ class Case:
     every: int = 3
     pre_cmd: str = ""
     env: dict[str, str] = field(default_factory=dict)
+    behind: int | None = None
     answers: bool = True
     unit: str = "fraction"
     ends: tuple[float, float] = (0.0, 1.0)
@@ -105,6 +123,36 @@ LIGHT = [
     Case("ifbench", "ifbench", "loose:prompt-level", 6, 6, 6),
     Case("mmath", "mmath_en", "accuracy", 6, 6, 6, {"n_samples": 2}),
 ]
+
+OF_A_HUB = [
+    Case(
+        *("simple_evals", "AA_math_test_500", "score", 6, 6, 12),
+        {"n_samples": 2},
+        pre_cmd=math_500(),
+    ),
+    Case("hle", "hle", "accuracy", 6, 6, 6, pre_cmd=hle()),
+    Case(
+        *("profbench", "llm_judge", "MF1-BI", 24, 24, 24),
+        mean=0.0,
+        unit="percent",
+        ends=(-200.0, 100.0),
+        pre_cmd=profbench(),
+    ),
+    Case(
+        *("profbench", "report_generation", "Overall", 32, 32, None),
+        behind=16 + 32,
+        mean=0.0,
+        unit="percent",
+        ends=(0.0, 100.0),
+        pre_cmd=profbench(),
+    ),
+    Case(
+        *("livecodebench", "codeexecution_v2", "pass@1", 4, 4, 8),
+        {"n_samples": 2},
+        pre_cmd=execution(),
+    ),
+]
+"""Their data is on a hub: a few questions of the same form are in its place."""
 
 HEAVY = [
     Case(
@@ -153,6 +201,8 @@ HEAVY = [
     ),
 ]
 
+ALL = (*LIGHT, *OF_A_HUB, *HEAVY)
+
 IN_EVERY_RUN = ("AA-LCR", "bfcl")
 """Their images take half a minute to build, and they show most: a judge, tools, categories."""
 
@@ -162,12 +212,14 @@ CASES = [
         id=case.harness,
         marks=[] if case.harness in IN_EVERY_RUN else [pytest.mark.long],
     )
-    for case in (*LIGHT, *HEAVY)
+    for case in ALL
 ]
 
 
 BEHIND = [
-    pytest.param(case, id=case.harness) for case in (*LIGHT, *HEAVY) if case.asked and case.fails
+    pytest.param(case, id=case.harness)
+    for case in ALL
+    if (case.behind or case.asked) and case.fails
 ]
 
 
@@ -178,8 +230,9 @@ def project_of(
     judge: dict[str, Any] = {"model_id": JUDGE, "max_retries": 1}
     if case.harness in ("AA-LCR", "safety_eval"):
         extra["judge"] = {"url": endpoint.chat_url, **judge}
-    if case.harness == "mtbench":  # it adds the path itself
-        judge |= {"model_id": GPT_4, "request_timeout": 1}
+    if case.harness in ("mtbench", "simple_evals"):  # they add the path themselves
+        named = GPT_4 if case.harness == "mtbench" else JUDGE
+        judge |= {"model_id": named, "request_timeout": 1}
         extra["judge"] = {"url": endpoint.url, **judge}
     if case.harness == "tau2_bench":
         extra["user"] = {"url": endpoint.chat_url, "model_id": USER}
@@ -195,7 +248,8 @@ def project_of(
     }
     endpoint_with_key = {"url": endpoint.chat_url, "model_id": MODEL, "api_key_name": "MY_KEY"}
     execution = {"output_dir": "out", "min_free_gb": 0, **BEHIND_THE_GATEWAY}
-    project = Project(folder, endpoint.chat_url, KEYS)
+    needed = azure(endpoint) if case.harness == "hle" else {}
+    project = Project(folder, endpoint.chat_url, {**KEYS, **needed})
     project.write(
         tasks=[task],
         target={"api_endpoint": endpoint_with_key},
@@ -268,22 +322,36 @@ def test_behind_the_gateway_nothing_is_asked_twice_and_the_score_is_the_same(
     project.snakemake("--retries", "0").check()
 
     check_what_is_published(project, case)
-    assert answers_of(endpoint) == case.asked
+    assert answers_of(endpoint) == (case.behind or case.asked)
+
+
+JUDGED = [
+    pytest.param("AA-LCR", JUDGE, "of 3 samples were scored", id="AA-LCR"),
+    pytest.param("hle", AZURE_JUDGE, "of 6 samples", id="hle"),
+    pytest.param("simple_evals", JUDGE, "exit code 1", id="simple_evals"),
+]
 
 
 @pytest.mark.docker
 @pytest.mark.long
+@pytest.mark.parametrize(("harness", "judge", "cause"), JUDGED)
 def test_a_judge_that_does_not_answer_gives_no_score(
-    tmp_path: Path, endpoint: ScriptedEndpoint, image_of: Callable[[str], str]
+    harness: str,
+    judge: str,
+    cause: str,
+    tmp_path: Path,
+    endpoint: ScriptedEndpoint,
+    image_of: Callable[[str], str],
 ) -> None:
-    """AA-LCR published the mean of what its judge had left: 'Judged 2/3 responses'."""
-    (case,) = [case for case in LIGHT if case.harness == "AA-LCR"]
+    """AA-LCR published the mean of what its judge had left ('Judged 2/3 responses'), HLE counted
+    what it had left as wrong."""
+    (case,) = [case for case in ALL if case.harness == harness]
     project = project_of(case, image_of(case.harness), endpoint, tmp_path)
-    endpoint.fault = Fault("status", every=3, model=JUDGE)
+    endpoint.fault = Fault("status", every=3, model=judge)
 
     assert project.snakemake("--retries", "0").code != 0
 
-    assert "of 3 samples were scored" in project.status(case.task)["cause"]
+    assert cause in project.status(case.task)["cause"]
 
     endpoint.fault = None
     project.snakemake("--retries", "0").check()
@@ -294,7 +362,7 @@ def test_a_judge_that_does_not_answer_gives_no_score(
 @pytest.mark.docker
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, id=case.harness) for case in (*LIGHT, *HEAVY) if case.asked]
+    "case", [pytest.param(case, id=case.harness) for case in ALL if case.asked]
 )
 def test_one_that_is_killed_asks_again_only_what_was_on_its_way(
     case: Case, tmp_path: Path, endpoint: ScriptedEndpoint, image_of: Callable[[str], str]

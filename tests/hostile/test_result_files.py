@@ -289,6 +289,7 @@ def test_only_caches_of_answers_stay_for_the_next_attempt(tmp_path: Path) -> Non
     for name in (
         *("cache/responses/cache.db", "response_stats_cache/cache.db", "lm_cache_rank0.db"),
         *("model/result.json", "model/deep/results_1.json", "judged.jsonl", ".hidden"),
+        *("cache/cache.db", "cache/model_Scenario.json", "cache/ab/cd/judged.val"),
     ):
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text(name)
@@ -298,7 +299,9 @@ def test_only_caches_of_answers_stay_for_the_next_attempt(tmp_path: Path) -> Non
 
     stayed = sorted(path.name for path in work.iterdir())
     assert stayed == ["cache", "lm_cache_rank0.db", "response_stats_cache"]
+    assert [path.name for path in (work / "cache").iterdir()] == ["responses"]
     assert (work / "cache/responses/cache.db").is_file()
+    assert (aside / "cache/ab/cd/judged.val").is_file()
     assert (aside / "model/deep/results_1.json").is_file() and (
         aside / "model/result.json"
     ).is_file()

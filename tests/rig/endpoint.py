@@ -34,6 +34,9 @@ from .waiting import PATIENCE
 
 Json = dict[str, Any]
 
+AZURE = re.compile(r"/openai/deployments/[^/]+/chat/completions")
+"""A model's address in Azure's words; who asks there brings a token of `/oauth/token`."""
+
 _SUM = re.compile(r"What is (\d+) ([-+*]) (\d+)\?")
 _OPERATORS: dict[str, Callable[[int, int], int]] = {
     "+": operator.add,
@@ -404,8 +407,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_error_body(404, f"Not found: GET {self.path}")
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-        match self.path.split("?")[0].rstrip("/"):
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/oauth/token":
+            self._send(200, {"access_token": "azure", "expires_in": 3600})
+            return
+        body = json.loads(sent or b"{}")
+        match AZURE.sub("/v1/chat/completions", self.path.split("?")[0].rstrip("/")):
             case "/v1/chat/completions":
                 self._answer(body, [_last_user_text(body)], _chat_completion)
             case "/v1/completions":

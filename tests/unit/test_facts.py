@@ -4,6 +4,8 @@ is read as it says. With the real harnesses: tests/harnesses."""
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -39,13 +41,13 @@ BESIDE = {
 """Keys of a facts file that others read than the check."""
 
 
-def facts_of(harness: str) -> Facts:
+def facts_of(harness: str, task: str = "") -> Facts:
     content = yaml.safe_load((CATALOGUE / "facts" / f"{harness}.yaml").read_text())
-    return Facts.of(content)
+    return Facts.of({**content, **content.get("tasks", {}).get(task, {})})
 
 
-def spec_of(harness: str, **more: Any) -> Spec:
-    return Spec(format="nemo", facts=facts_of(harness), **more)
+def spec_of(harness: str, task: str = "", **more: Any) -> Spec:
+    return Spec(format="nemo", facts=facts_of(harness, task), **more)
 
 
 def left(work: Path, name: str, content: Any) -> None:
@@ -202,6 +204,89 @@ def test_a_safety_judge_that_says_nothing_of_use_gives_no_verdict(tmp_path: Path
 
     assert [each.scores["safety_rate"] for each in aegis] == [1.0, 0.0, None]
     assert [each.scores["compliance_rate"] for each in of_policy] == [0.0, None]
+
+
+def test_simple_evals_samples_come_out_of_its_own_cache(tmp_path: Path) -> None:
+    """Three samples, asked twice; its cache has dropped all of one, and a repeat of another."""
+    kept(tmp_path / "mmlu/cache/cache.sqlite/cache.db", {place: mmlu(place) for place in (0, 2, 5)})
+    left(tmp_path, "mmlu/mmlu.json", {"task_name": "mmlu", "n_repeats": 2})
+    found = sorted(own_samples(tmp_path, facts_of("simple_evals")), key=lambda one: one[1:3])
+
+    assert [(each.part, each.id, each.repeat, each.scores) for each in found] == [
+        ("stem", "0", 0, {"score": 0.0}),
+        (None, "1", 0, {}),
+        ("stem", "2", 0, {"score": 1.0}),
+        ("stem", "2", 1, {"score": 1.0}),
+    ]
+    assert found[0][3:7] == ([{"role": "user", "content": "q0"}], "A & B", "a0", "B")
+    coverage, _ = counted_in_samples(tmp_path, spec_of("simple_evals", limit_samples=3), Coverage())
+    assert (coverage.scored, coverage.expected) == (3, 3)
+
+
+def mmlu(place: int) -> dict[str, Any]:
+    convo = [
+        {"role": "user", "content": f"q{place}"},
+        {"role": "assistant", "content": f"a{place}"},
+    ]
+    page = "<p>Correct Answer: A &amp; B</p>\n<p>Extracted Answer: B</p>"
+    score = float(place > 0)
+    return {"score": score, "metrics": {"stem": score}, "html": page, "convo": convo}
+
+
+def kept(path: Path, records: dict[int, Any]) -> None:
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE Cache (key TEXT, value BLOB, filename TEXT)")
+        rows = [(str(key), json.dumps(record).encode(), None) for key, record in records.items()]
+        db.executemany("INSERT INTO Cache VALUES (?, ?, ?)", rows)
+
+
+def test_a_simple_evals_cache_that_is_damaged_is_a_failed_check(tmp_path: Path) -> None:
+    left(tmp_path, "mmlu/cache/cache.sqlite/cache.db", "no database at all")
+
+    with pytest.raises(CheckFailed, match="damaged"):
+        counted_in_samples(tmp_path, spec_of("simple_evals"), Coverage())
+
+
+def test_what_profbench_takes_for_a_no_has_a_verdict(tmp_path: Path) -> None:
+    ratings = ["Yes", "Yes.", "**Yes**", "I cannot say"]
+    lines = [{"idx": number, "judge_rating": said} for number, said in enumerate(ratings)]
+    left(tmp_path, "judgements/m_reasoning_False_search_0.jsonl", lines)
+
+    scores = [each.scores["Overall"] for each in own_samples(tmp_path, facts_of("profbench"))]
+
+    assert scores == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_judge_is_held_against_people_and_its_bias_has_no_better(tmp_path: Path) -> None:
+    said = [("Yes", True), ("No", True), ("perhaps", False)]
+    lines = [
+        {"idx": n, "judge_rating": rating, "human_annotation": right}
+        for n, (rating, right) in enumerate(said)
+    ]
+    left(tmp_path, "m_reasoning_False.jsonl", lines)
+    facts = facts_of("profbench", "llm_judge")
+    content = yaml.safe_load((CATALOGUE / "facts" / "profbench.yaml").read_text())
+    known = content["tasks"]["llm_judge"]
+    named = {key: known[key] for key in ("higher_is_better", "score_range")}
+    values = {"Overall": 60.0, "MF1-BI": -1.0, "BIAS-INDEX": 61.0, "o3": -50.0}
+    scores = [Score("llm_judge", None, name, name, value) for name, value in values.items()]
+
+    result = judged(Results(scores, Coverage()), spec_of("profbench", "llm_judge", **named))
+
+    assert [each.scores["agreement"] for each in own_samples(tmp_path, facts)] == [1.0, 0.0, 1.0]
+    assert [(each.metric, each.better) for each in result.scores] == [
+        *(("MF1-BI", "higher"), ("Overall", "higher")),
+        *(("BIAS-INDEX", "lower"), ("o3", "unknown")),
+    ]
+
+
+def test_programs_of_one_question_are_samples_of_their_own(tmp_path: Path) -> None:
+    lines = [{"question_id": "7", "id": f"s{n}", "graded_list": [True]} for n in range(2)]
+    left(tmp_path, "m_eval_all.json", lines)
+    wanted = spec_of("livecodebench", "codeexecution_v2", limit_samples=2)
+
+    assert counted_in_samples(tmp_path, wanted, Coverage())[0].scored == 2
 
 
 def test_samples_that_are_elsewhere_in_another_version_are_told_and_decide_nothing(

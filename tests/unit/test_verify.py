@@ -14,9 +14,10 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import pytest
 
 from snakeval.job import answer_cache, record, verify
 from snakeval.job.result_formats import CheckFailed, Coverage, Results, Score
+from snakeval.job.result_formats.nemo import Traffic, _unanswered
 from snakeval.job.verify import check, read_results
 from snakeval.render.lib import MODULES, write_library
 
@@ -395,6 +397,16 @@ def test_answers_that_no_attempt_got_through_its_own_adapter_are_refused(recall:
     as_resumed_without_asking(recorded, earlier_answers=False)
     with pytest.raises(CheckFailed, match="went through its own adapter"):
         recorded.check()
+
+
+def test_each_repeat_of_a_sample_needs_an_answer_where_nothing_tells_which_request_was_lost() -> (
+    None
+):
+    """ProfBench asks each question four times in the same words: half of them failed, unseen."""
+    half = Traffic(ok=12, failed=Counter({"500": 12}))
+
+    assert _unanswered(half, samples=6, repeats=4) == 6
+    assert _unanswered(replace(half, ok=24), samples=6, repeats=4) == 0
 
 
 # -- errors that were cached as answers

@@ -43,8 +43,12 @@ STALE = (
 )
 """Result files."""
 
+ADAPTERS_CACHES = ("requests", "responses", "headers")
+"""Folders in which the adapter keeps what it has seen, in `cache/` or where the config says. Beside
+them, hle and LiveCodeBench keep a memory of their own."""
+
 CACHES = (
-    "cache",
+    *(f"cache/{name}" for name in ADAPTERS_CACHES),
     "*_stats_cache",
     "eval_factory_metrics.json",
     "*_rank*.db",
@@ -141,11 +145,10 @@ def _wants_caching(given: Mapping[str, Any]) -> bool:
 
 
 def repeats(task: Task) -> int:
-    """How often each sample is asked, as far as the config says."""
+    """How often each sample is asked, as far as the config says or the harness is known to."""
     extra = task.params.get("extra", {})
-    return max(
-        (int(extra[name]) for name in REPEATS if isinstance(extra.get(name), int)), default=1
-    )
+    said = (int(extra[name]) for name in REPEATS if isinstance(extra.get(name), int))
+    return max(said, default=int(task.benchmark.facts.get("repeats", 1)))
 
 
 def caching(task: Task) -> bool:
@@ -169,7 +172,8 @@ def check(task: Task) -> None:
         argument_words(task)
 
 
-def _given(task: Task, name: str) -> Any:
+def parameter(task: Task, name: str) -> Any:
+    """A parameter that the config sets, by its name with dots; None where it does not."""
     found: Any = task.params
     for key in name.split("."):
         found = found.get(key) if isinstance(found, Mapping) else None
@@ -177,13 +181,18 @@ def _given(task: Task, name: str) -> Any:
 
 
 def _caching_dir(task: Task) -> list[str]:
-    """The folder of the work folder in which the config lets the adapter keep its caches."""
+    """The folders of the work folder in which the config lets the adapter keep its caches."""
     chain = task.adapter_config.get("interceptors") or []
     named = [_cache_dir_of(each) for each in chain if isinstance(each, Mapping)]
     paths = [
         str(each or "").split("/") for each in (task.adapter_config.get("caching_dir"), *named)
     ]
-    return [parts[2] for parts in paths if parts[:2] == ["", "results"] and parts[2:3] > [""]]
+    return [
+        "/".join([*parts[2:], name])
+        for parts in paths
+        if parts[:2] == ["", "results"] and parts[2:3] > [""]
+        for name in (*ADAPTERS_CACHES, "*_stats_cache")
+    ]
 
 
 def _cache_dir_of(interceptor: Mapping[str, Any]) -> Any:
@@ -193,7 +202,7 @@ def _cache_dir_of(interceptor: Mapping[str, Any]) -> Any:
 def hints(task: Task) -> Iterator[Problem]:
     """What a person should know before the task starts."""
     for name, what in task.benchmark.facts.get("required", {}).items():
-        if not _given(task, name):
+        if not parameter(task, name):
             yield Problem(
                 f"{task.where}: params.{name}",
                 f"'{task.benchmark.id}' is known to end at once without it",
@@ -201,7 +210,7 @@ def hints(task: Task) -> Iterator[Problem]:
                 warning=True,
             )
     for name, only in task.benchmark.facts.get("must_be", {}).items():
-        if _given(task, name) not in (None, only):
+        if parameter(task, name) not in (None, only):
             yield Problem(
                 f"{task.where}: params.{name}",
                 f"'{task.benchmark.id}' is known to end without a result where it is not '{only}'",

@@ -200,14 +200,13 @@ def put_aside(work: Path, stale: Iterable[str], aside: Path) -> None:
 
     stale  names relative to the work folder, as they are; after `**/` a pattern for the last part
            of a name, wherever it is. A link, a pipe or a folder in a file's place goes as well.
-           After `!` a pattern of entries of the work folder that stay: then every other goes. A
-           harness's own memory (predictions, judged items) takes an answer that failed for one.
+           After `!` a pattern of what stays (`cache/responses`): then all else goes. A harness's
+           own memory (predictions, judged items) takes an answer that failed for one.
     """
     stale = list(stale)
-    stays = [name[1:] for name in stale if name.startswith(STAYS)]
-    for entry in sorted(work.iterdir()) if stays else []:
-        if not any(fnmatchcase(entry.name, pattern) for pattern in stays):
-            _move(work, Path(entry.name), aside)
+    stays = [Path(name[1:]).parts for name in stale if name.startswith(STAYS)]
+    for name in _beside(work, stays) if stays else []:
+        _move(work, name, aside)
     names = [name for name in stale if not name.startswith(STAYS)]
     found = {first_in_the_way(work, Path(name)) for name in names if not name.startswith("**/")}
     patterns = [name[3:] for name in names if name.startswith("**/")]
@@ -219,6 +218,18 @@ def put_aside(work: Path, stale: Iterable[str], aside: Path) -> None:
         }
     for name in sorted(name for name in found if name):
         _move(work, name, aside)
+
+
+def _beside(work: Path, stays: list[tuple[str, ...]], folder: Path = Path()) -> list[Path]:
+    """What is in a folder beside that which stays; `stays`: patterns of the parts of a name."""
+    found = []
+    for entry in sorted((work / folder).iterdir()):
+        deeper = [parts[1:] for parts in stays if fnmatchcase(entry.name, parts[0])]
+        if deeper and all(deeper) and entry.is_dir() and not entry.is_symlink():
+            found += _beside(work, deeper, folder / entry.name)
+        elif not deeper or all(deeper):
+            found.append(folder / entry.name)
+    return found
 
 
 def _move(work: Path, name: Path, aside: Path) -> None:

@@ -134,7 +134,7 @@ def _no_score(score: Score, spec: Spec) -> str | None:
         return "is not a finite number"
     if score.metric.partition("__")[0] == BYPASS:  # NeMo joins a metric and its filter so
         return "stands for 'nothing was scored' (--predict_only)"
-    if score.value == NEVER_RUN and spec.format != "scores" and not _may_be_negative(score):
+    if score.value == NEVER_RUN and spec.format != "scores" and not _may_be_negative(score, spec):
         return "is -1, which stands for 'not measured'"
     if score.value == NEVER_SCORED and spec.format != "scores" and not _may_be_large(score):
         return "is 999, which stands for 'nothing was scored'"
@@ -145,8 +145,10 @@ def _may_be_large(score: Score) -> bool:
     return bool(MAY_BE_LARGE.search(f"{score.metric} {score.score}".lower()))
 
 
-def _may_be_negative(score: Score) -> bool:
-    return bool(MAY_BE_NEGATIVE.search(f"{score.metric} {score.score}".lower()))
+def _may_be_negative(score: Score, spec: Spec) -> bool:
+    ends = _first(spec.score_range, score)
+    named = MAY_BE_NEGATIVE.search(f"{score.metric} {score.score}".lower())
+    return bool(named) or (ends is not None and float(ends[0]) <= NEVER_RUN)
 
 
 def _gap(score: Score, spec: Spec) -> str | None:

@@ -221,7 +221,7 @@ def _check_coverage(coverage: Coverage, spec: Spec, log: Log) -> None:
         raise CheckFailed("no sample was scored")
     base = expected if expected is not None else scored
     if unanswered and unanswered > spec.max_unanswered * (base or 0):
-        of = f" of {base}" if base else ""
+        of = f" of {base}" if base and unanswered <= base else ""
         seen = f" ({listed(log.failures)})" if log.failures else ""
         allowed = f"at most {spec.max_unanswered:.1%}" if spec.max_unanswered else "none"
         are = "are allowed (max_unanswered)"

@@ -13,6 +13,7 @@ from snakeval.config.execution import PER_RUN
 from snakeval.config.model import HarnessDefinition
 from snakeval.config.source import host, written
 from snakeval.harness import Recipe, recipe_for
+from snakeval.harness.nemo import parameter
 from snakeval.job.attempt import EMPTY
 from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.keeper.settings import SETTINGS, has_own_network
@@ -288,12 +289,9 @@ SIZES = ("size", "sizes", "of_parts")
 
 
 def _facts_of_results(task: Task, facts: dict[str, Any]) -> dict[str, Any]:
-    """What the check reads; no sizes where the config brings data of its own (`own_data` names the
-    parameter)."""
-    own: Any = task.params
-    for key in str(facts.get("own_data", "")).split("."):
-        own = own.get(key) if isinstance(own, dict) else None
-    unknown = SIZES if own else ()
+    """What the check reads; no sizes where the config brings data of its own, or takes a part
+    (`own_data` names the parameters)."""
+    unknown = SIZES if any(parameter(task, name) for name in facts.get("own_data", ())) else ()
     return {key: facts[key] for key in FACTS_OF_RESULTS if key in facts and key not in unknown}
 
 

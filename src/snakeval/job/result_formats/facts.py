@@ -25,7 +25,9 @@ class SampleFiles:
     repeat     field with the number of the repeat, where each is a record of its own
     only_with  field that a record has when its sample was asked; the others are left out
     no_verdict field that is true where the sample was not scored, whatever its scores say
-    scores     field of each metric's score; `none_is` is what stands there for none
+    scores     field of each metric's score, or `a == b`: whether two fields say the same;
+               `none_is` is what stands there for none
+    begins     what a text counts as that begins so, where not by its words; `""`: any text
     of_part    the limit of samples holds for each part, not for all together
 
     A field is a path (`a.b.0`). `{name}` in it stands for another field of the record, and
@@ -46,6 +48,7 @@ class SampleFiles:
     answer: str | None = None
     extracted: str | None = None
     scores: Mapping[str, str] = field(default_factory=dict)
+    begins: Mapping[str, float] = field(default_factory=dict)
     of_part: bool = False
 
 

@@ -206,7 +206,7 @@ def _nemo_coverage(
         expected = int(spec.limit_samples)
     if expected is not None and scored is not None and scored > expected:
         scored = None  # `count` is not the number of samples in this harness
-    return Coverage(expected, scored, _unanswered(traffic, expected or scored))
+    return Coverage(expected, scored, _unanswered(traffic, expected or scored, spec.repeats))
 
 
 def _none_answered(traffic: Traffic) -> str:
@@ -231,8 +231,9 @@ def _counted(scores: list[Score], spec: Spec) -> int | None:
     return total or None
 
 
-def _unanswered(traffic: Traffic | None, samples: int | None) -> int | None:
-    """Samples without an answer after all retries, from the requests that failed for good."""
+def _unanswered(traffic: Traffic | None, samples: int | None, repeats: int) -> int | None:
+    """Samples without an answer after all retries, from the requests that failed for good. One of
+    several requests for a sample is enough."""
     if traffic is None:
         return None
     failures = sum(traffic.failed.values())
@@ -244,7 +245,7 @@ def _unanswered(traffic: Traffic | None, samples: int | None) -> int | None:
     elif samples is None:
         return failures  # which samples they were of nobody knows: one each, if not told otherwise
     else:
-        unanswered = max(0, samples - max(traffic.ok, traffic.answered or 0))
+        unanswered = max(0, samples * repeats - max(traffic.ok, traffic.answered or 0))
     return unanswered if samples is None else min(unanswered, samples)
 
 

@@ -7,16 +7,18 @@ count samples and show them, and the scores are elsewhere.
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import hostile
+from .. import answer_cache, hostile
 from .facts import Facts, SampleFiles
 from .model import CheckFailed, Coverage, Spec
 
@@ -29,6 +31,9 @@ LARGEST_FIELD = 2**27
 """Bytes of one field of a CSV file (a whole document)."""
 
 MOST_REPEATS = 1000
+
+SAME = " == "
+"""Between two fields that are one score: whether they say the same."""
 
 WORDS = {
     **dict.fromkeys(("true", "yes", "correct", "right", "pass", "passed"), 1.0),
@@ -191,7 +196,7 @@ def _samples(record: Record, number: int, shape: SampleFiles) -> Iterator[OwnSam
             {
                 metric: _score(record, path, repeat, shape)
                 for metric, path in shape.scores.items()
-                if undecided or _field(record, path, repeat) is not _NOTHING
+                if undecided or _field(record, path.partition(SAME)[0], repeat) is not _NOTHING
             },
         )
 
@@ -199,8 +204,19 @@ def _samples(record: Record, number: int, shape: SampleFiles) -> Iterator[OwnSam
 def _score(record: Record, path: str, repeat: int, shape: SampleFiles) -> float | None:
     if shape.no_verdict and _plain(record, shape.no_verdict, repeat):
         return None
-    score = _number(_plain(record, path, repeat))
+    one, same, other = path.partition(SAME)
+    score = _verdict(_plain(record, one, repeat), shape)
+    if same and score is not None:
+        as_well = _number(_plain(record, other, repeat))
+        return None if as_well is None else float(score == as_well)
     return None if score == shape.none_is else score
+
+
+def _verdict(value: Any, shape: SampleFiles) -> float | None:
+    if isinstance(value, str) and shape.begins:
+        said = value.strip()
+        return next((n for start, n in shape.begins.items() if said.startswith(start)), None)
+    return _number(value)
 
 
 def _repeats(record: Record, shape: SampleFiles) -> int:
@@ -366,11 +382,78 @@ def _bigcode(work: Path) -> Iterator[OwnSample]:
                 yield OwnSample(None, str(number), repeat, None, None, program, None, {})
 
 
+def _simple_evals(work: Path) -> Iterator[OwnSample]:
+    """simple-evals keeps its samples in a cache of its own, repeat after repeat, by their number;
+    what is right and what was extracted stand only in their page. Beyond 1 GB it drops some."""
+    for name in sample_files(work, "*/cache/cache.sqlite/cache.db"):
+        try:
+            yield from _in_cache(work, name)
+        except hostile.Refused as refused:
+            raise CheckFailed(f"the samples file {name} is not read: {refused}") from None
+        except (ValueError, OSError, sqlite3.Error):
+            raise CheckFailed(f"the samples file {name} is damaged") from None
+
+
+def _in_cache(work: Path, name: Path) -> Iterator[OwnSample]:
+    summary = _summary(work, name.parents[2])
+    task, repeats = str(summary.get("task_name")), int(_number(summary.get("n_repeats")) or 1)
+    places = {int(key) for key in answer_cache.keys(work, name) if key.isdecimal()}
+    number = min(max(places, default=-1) + 1, hostile.MOST_NODES)
+    once = max(1, number // max(1, repeats))
+    for key, value in answer_cache.rows(work, name):
+        record = hostile.parse_json(value)
+        if key.isdecimal() and isinstance(record, dict):
+            yield _simple_evals_sample(int(key), once, record, task)
+    for sample in set(range(once if number else 0)) - {place % once for place in places}:
+        yield OwnSample(None, str(sample), 0, *(None,) * 4, scores={})
+
+
+def _simple_evals_sample(place: int, once: int, record: Record, task: str) -> OwnSample:
+    """`once`: samples without their repeats."""
+    spoken = record.get("convo")
+    listed = spoken if isinstance(spoken, list) else []
+    messages = [each for each in listed if isinstance(each, dict)]
+    answers = [each.get("content") for each in messages if each.get("role") == "assistant"]
+    page = str(record.get("html") or "")
+    return OwnSample(
+        _category(record, task),
+        str(place % once),
+        place // once,
+        [each for each in messages if each.get("role") != "assistant"],
+        _on_page(page, "Correct Answer"),
+        answers[0] if answers else None,
+        _on_page(page, "Extracted Answer"),
+        {"score": _number(record.get("score"))},
+    )
+
+
+def _summary(work: Path, folder: Path) -> Record:
+    """simple-evals' own results, beside its cache."""
+    for name in sample_files(work, f"{folder}/*.json"):
+        content = hostile.load_json(work, name)
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
+def _category(record: Record, task: str) -> str | None:
+    """The subject or language of a sample; other benchmarks have no parts."""
+    metrics = record.get("metrics")
+    if not isinstance(metrics, dict) or not task.startswith(("mmlu", "mgsm")):
+        return None
+    return next((str(name) for name in metrics), None)
+
+
+def _on_page(page: str, what: str) -> str | None:
+    found = re.search(rf"<p>{what}: (.*?)</p>", page, re.DOTALL)
+    return html.unescape(found[1]) if found else None
+
+
 OWN_READERS: dict[str, Callable[[Path], Iterator[OwnSample]]] = {
     "bfcl": _bfcl,
     "bigcode": _bigcode,
     "ruler": _ruler,
     "scicode": _scicode,
+    "simple_evals": _simple_evals,
 }
 
 LIMITED_BY_PART = ("bfcl", "ruler")
