@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from on_slurm import ClusterProject
+from on_slurm import QUICK, ClusterProject
 
 from rig.docker_engine import RigUnavailable
 from rig.laptop import Laptop
@@ -38,7 +38,7 @@ def test_a_run_is_started_asked_about_and_fetched_from_a_laptop(
     (project.folder / "files").rename(laptop.here / "mine")
     # when it is started there, and ends
     key = {"PAID_KEY": "of-the-laptop"}
-    said = laptop.snakeval("run", "--config", "my.yaml", **key).check().output
+    said = laptop.snakeval("run", "--config", "my.yaml", "--", *QUICK, **key).check().output
     (run,) = (laptop.there / "results").glob("20*")
     assert f"run {run.name} is on login, in {run}" in said and " drives the run now" in said
     project.cluster.wait(lambda: not project.cluster.jobs())

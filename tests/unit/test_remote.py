@@ -1,12 +1,14 @@
 """Starts from elsewhere: what is brought, what is told, which run is meant; and what a run that is
 given to a job keeps."""
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from snakeval.cli.front.verb import elsewhere
 from snakeval.config.load import load, merged
 from snakeval.errors import InputError
 from snakeval.executors.login import Login
@@ -173,6 +175,15 @@ def test_a_run_is_meant_as_everywhere_by_its_beginning_its_config_or_as_the_late
     # a later run of this machine is the latest one
     (folder / "2026-11-29-00-00-00-cccc3333").mkdir()
     assert meant() == []
+
+
+def test_runs_here_and_there_are_not_asked_about_in_one_go(here: Path) -> None:
+    notes.Note("2026-11-27-00-00-00-aaaa1111", LOGIN, "/there", (), {}, Path("results")).write()
+    given = Namespace(run=["aaaa", "bbbb"], config=[], output_dir=[], override=[])
+    with pytest.raises(InputError, match="bbbb: is not one of the runs on a login node"):
+        elsewhere(given)
+    given.run = ["aaaa"]
+    assert [note.run[-8:] for note in elsewhere(given)] == ["aaaa1111"]
 
 
 class Log:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from snakeval.errors import nearest
+from snakeval.errors import InputError, Problem, nearest
 
 if TYPE_CHECKING:
     from snakeval.remote.notes import Note
@@ -123,9 +123,13 @@ def elsewhere(given: argparse.Namespace) -> list[Note]:
 
     if given.config and not given.output_dir:
         folders = [output_folder(given.config)]
-    named = given.run or [None]
-    return [note for run in named
-            for note in meant(run, given.config, values_of(given), folders)]  # fmt: skip
+    values = values_of(given)
+    found = {run: meant(run, given.config, values, folders) for run in given.run or [None]}
+    if any(found.values()) and not all(found.values()):
+        here = ", ".join(str(run) for run, notes in found.items() if not notes)
+        fix = "ask about those on a login node by themselves"
+        raise InputError([Problem(here, "is not one of the runs on a login node", fix)])
+    return [note for notes in found.values() for note in notes]
 
 
 def asked_there(notes: Sequence[Note], verb: str, words: Sequence[str]) -> int:
