@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from snakeval.cli.entry import RUNS, entry, parsed, runs_of
-from snakeval.errors import InputError, Problem, nearest
-from snakeval.run_folder.records import task_names
+from snakeval.cli.entry import RUNS, entry, parsed, runs_of, task_of
+from snakeval.errors import InputError, Problem
 from snakeval.runs.kill import kill_run
 
 
@@ -16,18 +15,7 @@ def main() -> int:
         )
     left = False
     for run in runs_of(arguments):
-        names = task_names(run)
-        if arguments.task and arguments.task not in names:
-            raise InputError(
-                [
-                    Problem(
-                        "--config task",
-                        f"{run.id} has no task '{arguments.task}'",
-                        nearest(arguments.task, names) or "one of " + ", ".join(names),
-                    )
-                ]
-            )
-        report = kill_run(run, arguments.task)
+        report = kill_run(run, task_of(run, arguments.task) if arguments.task else None)
         for line in report.ended:
             print(f"{run.id}: ended {line}")
         for line in report.left:

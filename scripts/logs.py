@@ -7,12 +7,11 @@ import time
 from collections import deque
 from pathlib import Path
 
-from snakeval.cli.entry import RUNS, entry, parsed, runs_of
-from snakeval.errors import InputError, Problem, nearest
+from snakeval.cli.entry import RUNS, entry, parsed, runs_of, task_of
+from snakeval.errors import InputError, Problem
 from snakeval.job.lease import holder_of
 from snakeval.job.text import plain
 from snakeval.run_folder.layout import TaskPaths
-from snakeval.run_folder.records import task_names
 
 PAUSE = 0.5
 """Seconds between two looks at a log that is followed."""
@@ -21,19 +20,7 @@ PAUSE = 0.5
 def main() -> int:
     arguments = parsed(__doc__, *RUNS, "--task", "--lines", "--no-follow")
     run = runs_of(arguments)[-1]
-    names = task_names(run)
-    task = arguments.task or (names[0] if len(names) == 1 else None)
-    if task not in names:
-        raise InputError(
-            [
-                Problem(
-                    "--config task",
-                    f"{run.id} has no task '{task}'" if task else f"{run.id} has several tasks",
-                    nearest(task or "", names) or "one of " + ", ".join(names),
-                )
-            ]
-        )
-    show(run.task(task), arguments.lines, follow=not arguments.no_follow)
+    show(run.task(task_of(run, arguments.task)), arguments.lines, follow=not arguments.no_follow)
     return 0
 
 

@@ -13,6 +13,8 @@ from published import make, publish, publish_all, unpublish
 from rig.every_eval_ever import validate
 from snakeval.config.export import LocalExport
 from snakeval.export.destinations import Outcome, export_run
+from snakeval.export.items import items
+from snakeval.export.mlflow_record import metric_name
 from snakeval.plan.run import Run
 from snakeval.results.tables import COLUMNS
 
@@ -190,3 +192,45 @@ def test_folder_that_cannot_be_written_is_one_sentence(run: Run, tmp_path: Path)
 
     assert outcome.sent == 0
     assert outcome.failed is not None and "cannot be written: Not a directory" in outcome.failed
+
+
+def test_variants_have_their_parameters_in_every_name_that_people_read(tmp_path: Path) -> None:
+    def entry(**params: Any) -> dict[str, Any]:
+        return {
+            "name": "own.quiz0",
+            "nemo_evaluator_config": {"config": {"params": {"extra": params}}},
+        }
+
+    tasks = [entry(shots=0), entry(shots=5), {"name": "own.quiz1", "label": "sums"}]
+    run = make(tmp_path, evaluation={"tasks": tasks})
+    publish_all(run)
+
+    export(run)
+
+    folder = run.paths.exports("local")
+    tidy = pd.read_csv(folder / "results_tidy.csv").drop_duplicates("label")
+    assert dict(zip(tidy["label"], tidy["task"], strict=True)) == {
+        "quiz0 [shots=0]": "quiz0",
+        "quiz0 [shots=5]": "quiz0.1",
+        "sums": "quiz1",
+    }
+    wide = list(csv.DictReader((folder / "results.csv").open()))
+    assert [row["Task Name"] for row in wide] == ["quiz0 [shots=0]", "quiz0 [shots=5]", "sums"]
+    assert wide[1]["quiz0 [shots=5]_accuracy"] == "0.1"
+    [entry_of_sums] = json.loads((folder / "results.json").read_text())["benchmarks"]["quiz1"][
+        "models"
+    ]["org/model-1"]
+    assert entry_of_sums["label"] == "sums"
+    assert set(entry_of_sums["scores"]) == {"sums_accuracy", "sums_pass@1"}
+    assert metric_name("quiz0 [shots=5]_accuracy") == "quiz0 shots:5_accuracy"
+
+
+def test_label_that_is_given_later_sends_nothing_again(tmp_path: Path) -> None:
+    plain = make(tmp_path, tasks=1)
+    publish_all(plain)
+    [before] = items(plain)
+    entry = {"name": "own.quiz0", "label": "sums"}
+    [after] = items(make(tmp_path, tasks=1, evaluation={"tasks": [entry]}))
+
+    assert after.label == "sums"
+    assert after.digest(LocalExport(), "x") == before.digest(LocalExport(), "x")

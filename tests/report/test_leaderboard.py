@@ -23,6 +23,7 @@ from snakeval.cli.entry import run_at
 from snakeval.compare.suite import Suite, SuiteFile, read_suite
 from snakeval.errors import InputError
 from snakeval.plan.run import Run
+from snakeval.report.page import write_report
 from snakeval.results.samples import write_samples
 from snakeval.results.steps import step_of
 
@@ -400,3 +401,31 @@ def test_page_on_paper_holds_all_benchmarks_side_by_side_a_few_at_a_time(
     assert (
         opened.value(f"{tables}.flatMap(t => [...t.tHead.rows[0].cells]).length") == 1 + 1 + 13 + 1
     )
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_label_is_what_report_and_leaderboard_call_a_benchmark(tmp_path: Path) -> None:
+    tasks = {"quiz": answers(0.6), "words": answers(0.5)}
+    found = run(tmp_path, "m", tasks, labels={"quiz": "mental arithmetic"})
+
+    made_of = board([found])
+    page = write_report(found).read_text()
+
+    assert [column.name for column in made_of.columns] == ["mental arithmetic", "words"]
+    assert "<b>mental arithmetic</b>" in page
+    assert 'data-task="mental arithmetic"' in page
+    assert "<b>quiz</b>" not in page
+    assert made_of.title == "Leaderboard: of-m"
+
+
+def test_label_that_not_all_runs_have_names_no_column(tmp_path: Path) -> None:
+    runs = [
+        run(tmp_path, "one", {"quiz": answers(0.6)}, labels={"quiz": "sums"}),
+        run(tmp_path, "other", {"quiz": answers(0.6)}),
+    ]
+
+    [column] = board(runs).columns
+
+    assert column.name == "quiz"

@@ -46,11 +46,13 @@ def built_run(
     params: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
     failed: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Run:
     """A run below `folder/out`; `tasks`: their samples, None for one without a result.
 
     scores  what the result files say, else the means of the samples
     failed  causes of tasks without a result
+    labels  what tasks are called
     """
     own = {
         "kind": "command",
@@ -67,7 +69,9 @@ def built_run(
         "harnesses": {"own": own},
         "evaluation": {
             "nemo_evaluator_config": {"config": {"params": dict(params or {})}},
-            "tasks": [f"own.{task}" for task in tasks],
+            "tasks": [
+                {"name": f"own.{task}", "label": (labels or {}).get(task)} for task in tasks
+            ],
         },
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -210,8 +210,8 @@ def test_result_that_was_taken_away_is_pending(run: Run) -> None:
 
 
 def score(**given: Any) -> dict[str, Any]:
-    row = {"task": "mmlu", "group": None, "subtask": None, "metric": "acc", "score": "acc"}
-    return {**row, **given}
+    row = {"task": "mmlu", "label": "mmlu", "group": None, "subtask": None}
+    return {**row, "metric": "acc", "score": "acc", **given}
 
 
 @pytest.mark.parametrize(
@@ -223,6 +223,7 @@ def score(**given: Any) -> dict[str, Any]:
         (score(group="mmlu", score=None), "acc", "mmlu_acc"),
         (score(group="stem", subtask="mmlu_astronomy"), "mmlu_astronomy: acc",
          "mmlu_mmlu_astronomy_acc"),
+        (score(label="mmlu [num_fewshot=5]"), "acc", "mmlu [num_fewshot=5]_acc"),
     ],
 )  # fmt: skip
 def test_names_of_scores(row: dict[str, Any], shown: str, exported: str) -> None:

@@ -88,7 +88,8 @@ def _scores(row: Row, suite: Suite) -> dict[str, Given]:
     for cell in row.cells.values():
         if cell.value is None or cell.task is None:
             continue
-        names = (cell.task.name, cell.task.benchmark.task, cell.task.benchmark.id)
+        task = cell.task
+        names = (task.own_label, task.name, task.benchmark.task, task.benchmark.id)
         for name in suite.benchmarks:
             if name in names:
                 better = str(cell.row["better"] or "unknown")

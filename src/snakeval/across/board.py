@@ -22,6 +22,7 @@ from snakeval.compare.suite import Suite
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.job.scores import is_mean
 from snakeval.plan.identity import digest
+from snakeval.plan.labels import Nameless, names
 from snakeval.plan.run import Run, Task
 from snakeval.results.clusters import of_repeats
 from snakeval.results.published import repeats_of
@@ -128,6 +129,12 @@ class Board:
     average_note: str = ""
     suite: Suite | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """`Leaderboard`, and the name of the config that all runs are of."""
+        names = {row.name for row in self.rows}
+        return ": ".join(filter(None, ["Leaderboard", names.pop() if len(names) == 1 else None]))
 
     @cached_property
     def missing(self) -> int:
@@ -246,8 +253,8 @@ def _columns(
     by_key: dict[str, list[_Found]] = {}
     for each in (each for found in read for each in found):
         by_key.setdefault(_key(each, settings), []).append(each)
-    names = _names(by_key, settings)
-    columns = [_column(key, names[key], found, None, suite) for key, found in by_key.items()]
+    called = _names(by_key, settings)
+    columns = [_column(key, called[key], found, None, suite) for key, found in by_key.items()]
     if not wanted:
         return columns
     problems, chosen = [], []
@@ -284,32 +291,19 @@ def _columns(
 
 
 def _names(by_key: dict[str, list[_Found]], settings: dict[int, dict[str, Any]]) -> dict[str, str]:
-    """`mmlu_instruct`, or `mmlu_instruct [num_fewshot=5]` where that tells it from another one."""
-    groups: dict[str, list[str]] = {}
-    for key, found in by_key.items():
-        groups.setdefault(found[0].task.benchmark.id, []).append(key)
-    tasks = Counter(by_key[keys[0]][0].task.benchmark.task for keys in groups.values())
-    names = {}
-    for benchmark, keys in groups.items():
-        task = by_key[keys[0]][0].task.benchmark.task
-        base = task if tasks[task] == 1 else benchmark
-        every = {key: settings[id(by_key[key][0].task)] for key in keys}
-        for key, own in every.items():
-            differ = sorted(
-                name
-                for name in {name for each in every.values() for name in each}
-                if len({digest(each.get(name)) for each in every.values()}) > 1
-            )
-            told = ", ".join(
-                f"{name.rpartition('.')[2]}={_short(own.get(name))}" for name in differ
-            )
-            names[key] = f"{base} [{told}]" if told else base
-    return names
-
-
-def _short(value: Any) -> str:
-    text = "default" if value is None else str(value)
-    return text if len(text) <= 24 else f"{text[:21]}..."
+    """As a run calls its benchmarks: `mmlu_instruct`, or `mmlu_instruct [num_fewshot=5]` where that
+    tells it from another column; by its label where all runs agree on one."""
+    firsts = {key: found[0].task for key, found in by_key.items()}
+    ids = {task.benchmark.id: task.benchmark.task for task in firsts.values()}
+    tasks = Counter(ids.values())
+    called = []
+    for key, task in firsts.items():
+        base = task.benchmark.task if tasks[task.benchmark.task] == 1 else task.benchmark.id
+        own = {each.task.own_label for each in by_key[key]}
+        label = own.pop() if len(own) == 1 else ""
+        named = Nameless(label, base, base, task.benchmark.id, settings[id(task)], key[-8:])
+        called.append(named)
+    return dict(zip(firsts, names(called), strict=True))
 
 
 def _column(

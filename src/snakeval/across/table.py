@@ -36,7 +36,7 @@ def print_board(board: Board, drops: Sequence[str] = ()) -> None:
 
 
 def _table(board: Board, columns: Sequence[Column], number: int, label: int) -> Table:
-    table = Table(title="Leaderboard" if not number else None, title_justify="left")
+    table = Table(title=board.title if not number else None, title_justify="left")
     table.add_column("model", max_width=label, overflow="fold")
     if not number:
         if board.suite:

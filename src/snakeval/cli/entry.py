@@ -12,11 +12,12 @@ from typing import Any
 
 from snakeval.config.export import DESTINATIONS
 from snakeval.config.load import Loaded, load, load_resolved, told
-from snakeval.errors import InputError, Problem
+from snakeval.errors import InputError, Problem, nearest
 from snakeval.plan.make import read_run
 from snakeval.plan.run import Run
 from snakeval.results.published import kept_apart
 from snakeval.run_folder.layout import RunPaths
+from snakeval.run_folder.records import run_states
 from snakeval.runs.find import chosen_runs, find_run
 from snakeval.runs.version_1 import is_version_1, take_over
 
@@ -140,10 +141,26 @@ def run_at(paths: RunPaths) -> Run:
     return run
 
 
+def task_of(run: RunPaths, word: str | None) -> str:
+    """The task of a run that `--task` names, by folder or label; the only one needs no name.
+
+    Raises InputError.
+    """
+    called = {state.shown: state.name for state in run_states(run)}
+    names = {**called, **{name: name for name in called.values()}}
+    if word is None and len(called) == 1:
+        return next(iter(called.values()))
+    if word not in names:
+        what = f"{run.id} has no task '{word}'" if word else f"{run.id} has several tasks"
+        fix = nearest(word or "", list(names)) or "one of " + ", ".join(called)
+        raise InputError([Problem("--config task", what, fix)])
+    return names[word]
+
+
 def definitions_changed(paths: RunPaths) -> list[str]:
     """The published tasks whose definition is another one by now; none where that is not known."""
     return kept_apart(
-        lambda: [task.name for task in run_at(paths).tasks if task.definition_changed],
+        lambda: [task.label for task in run_at(paths).tasks if task.definition_changed],
         lambda _: [],
     )
 

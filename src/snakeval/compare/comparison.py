@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from snakeval.compare.changes import changes
@@ -54,6 +55,7 @@ def compare(base: Run, candidate: Run) -> Comparison:
     scores: list[Compared] = []
     refused: list[Refused] = []
     notes = _told(base, candidate)
+    labels = {**base.labels, **candidate.labels}
     for name in dict.fromkeys([*ours, *theirs]):
         try:
             one, other = both(ours.get(name), theirs.get(name))
@@ -66,11 +68,13 @@ def compare(base: Run, candidate: Run) -> Comparison:
             )
             if not found:
                 raise NotComparable("the runs have no score in common")
-            scores += found
+            scores += [replace(each, label=labels[name]) for each in found]
         except NotComparable as reason:
-            refused.append(Refused(name, str(reason)))
+            refused.append(Refused(name, str(reason), labels[name]))
         except Exception as error:  # whatever one benchmark holds, the others are compared
-            refused.append(Refused(name, one_line(f"{type(error).__name__}: {error}")))
+            refused.append(
+                Refused(name, one_line(f"{type(error).__name__}: {error}"), labels[name])
+            )
     return Comparison(
         base.paths.id,
         candidate.paths.id,
@@ -86,7 +90,7 @@ def compare(base: Run, candidate: Run) -> Comparison:
 def _told(base: Run, candidate: Run) -> list[str]:
     """What is to be said of the runs themselves."""
     return [
-        f"{task.name} of {which}: {DEFINITION_CHANGED}"
+        f"{task.label} of {which}: {DEFINITION_CHANGED}"
         for which, run in (("base", base), ("candidate", candidate))
         for task in run.tasks
         if task.definition_changed
@@ -142,7 +146,10 @@ def _compare_task(base: Side, candidate: Side, notes: list[str]) -> Iterator[Com
                 covered.add((each.metric, each.filter or each.metric))
                 yield paired(name, each, base, candidate)
             elif differs:
-                notes.append(f"{name} {differs}; decided from the published values and errors")
+                notes.append(
+                    f"{candidate.task.label} {differs}; decided from the published values and "
+                    "errors"
+                )
     for row, same in common:
         if (row["metric"], plain(row)) not in covered:
             yield unpaired(base.task, row, same, notes)

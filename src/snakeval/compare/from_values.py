@@ -42,7 +42,7 @@ def unpaired(task: Task, base: Row, candidate: Row, notes: list[str]) -> Compare
     if difference.p is not None and any(cautious for _, cautious in errors):
         difference = replace(difference, kind="cautious")
         notes.append(
-            f"{task.name} {base['metric']} has no standard error; a cautious one is taken, of "
+            f"{task.label} {base['metric']} has no standard error; a cautious one is taken, of "
             f"{base['n']} answers"
         )
     return Compared(

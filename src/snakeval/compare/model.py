@@ -68,6 +68,12 @@ class Compared:
     unscored: int = 0
     flips: tuple[Flip, ...] = ()
     parts: tuple[Part, ...] = ()
+    label: str = ""
+    """What the benchmark is called where people read."""
+
+    @property
+    def shown(self) -> str:
+        return self.label or self.task
 
     @property
     def name(self) -> str:
@@ -99,6 +105,11 @@ class Refused:
 
     task: str
     reason: str
+    label: str = ""
+
+    @property
+    def shown(self) -> str:
+        return self.label or self.task
 
 
 @dataclass(frozen=True)

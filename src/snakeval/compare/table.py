@@ -46,7 +46,7 @@ def print_comparison(comparison: Comparison) -> None:
         table.add_column(heading, justify="left" if left else "right", overflow="fold")
     for score in (*comparison.scores, *comparison.suites):
         table.add_row(
-            score.task,
+            score.shown,
             score.name,
             str(score.n or "?"),
             f"{score.base:.4f}",
@@ -71,7 +71,7 @@ def _beside(comparison: Comparison) -> Iterator[str]:
         yield comparison.headline
     yield from comparison.notes
     for refused in comparison.refused:
-        yield f"{refused.task}: not compared: {refused.reason}"
+        yield f"{refused.shown}: not compared: {refused.reason}"
     if comparison.changed:
         yield "What else differs (base -> candidate):"
     for changed in comparison.changed:
@@ -79,7 +79,7 @@ def _beside(comparison: Comparison) -> Iterator[str]:
     for score in comparison.scores:
         if score.parts:
             yield (
-                f"{score.task} {score.name}: {count(len(score.parts), 'part')}, "
+                f"{score.shown} {score.name}: {count(len(score.parts), 'part')}, "
                 f"{_moved(score)}; each of them is in the JSON file and in the report"
             )
     compared = len({score.task for score in comparison.scores})

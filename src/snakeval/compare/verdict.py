@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from snakeval.compare import statistics
@@ -43,6 +43,12 @@ class Finding:
     reason: str
     drop: float | None = None
     limit: float | None = None
+    label: str = ""
+    """What the benchmark is called where people read."""
+
+    @property
+    def shown(self) -> str:
+        return self.label or self.task
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,9 @@ def decide(policy: Policy, comparison: Comparison) -> Verdict:
         for rule, score in ruled
     ]
     findings += _not_compared(policy, comparison, {finding.task for finding in findings})
+    labels = {score.task: score.label for score in comparison.scores}
+    labels |= {refused.task: refused.label for refused in comparison.refused}
+    findings = [replace(finding, label=labels.get(finding.task, "")) for finding in findings]
     critical = [finding for finding in findings if finding.level == "critical"]
     failed = [finding for finding in critical if finding.outcome == "fail"]
     unclear = [finding for finding in critical if finding.outcome == "unclear"]
@@ -83,7 +92,7 @@ def decide(policy: Policy, comparison: Comparison) -> Verdict:
 
 
 def _told(finding: Finding) -> str:
-    return f"{finding.task}{f' {finding.score}' if finding.score else ''}: {finding.reason}"
+    return f"{finding.shown}{f' {finding.score}' if finding.score else ''}: {finding.reason}"
 
 
 def _ruled(policy: Policy, comparison: Comparison) -> Iterator[tuple[Rule, Compared]]:

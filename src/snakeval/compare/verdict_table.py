@@ -21,7 +21,7 @@ def print_verdict(verdict: Verdict, policy: str, description: str) -> None:
         table.add_column(heading, overflow="fold")
     for finding in verdict.findings:
         table.add_row(
-            finding.task,
+            finding.shown,
             finding.score or "-",
             finding.level,
             Text(finding.outcome, style=COLOURS[finding.outcome]),

@@ -121,7 +121,7 @@ def _result(item: Item, row: dict[str, Any]) -> dict[str, Any]:
     benchmark = item.task.benchmark
     return {
         "evaluation_result_id": f"{item.job_id}/{name}",
-        "evaluation_name": part_of(row) or benchmark.task,
+        "evaluation_name": part_of(row) or (item.label if item.has_own_label else benchmark.task),
         "source_data": {
             "dataset_name": benchmark.task,
             "source_type": "other",

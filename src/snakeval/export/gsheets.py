@@ -116,10 +116,10 @@ def _refused(error: gspread.exceptions.APIError, target: str) -> str:
 
 
 def _row(item: Item, options: GsheetsExport) -> Row:
-    values = (item.model, item.name, item.invocation_id, item.job_id, item.executor)
+    values = (item.model, item.label, item.invocation_id, item.job_id, item.executor)
     # The task has a column of its own; without it in their names, scores share columns.
     scores = {
-        name.removeprefix(f"{item.name}_"): value for name, value in item.metrics(options).items()
+        name.removeprefix(f"{item.label}_"): value for name, value in item.metrics(options).items()
     }
     return {**dict(zip(BASE, values, strict=True)), TIMESTAMP: item.finished, **scores}
 

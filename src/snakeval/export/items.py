@@ -16,8 +16,9 @@ from snakeval.results.clusters import of_repeats
 from snakeval.results.published import repeats_of
 from snakeval.results.tables import USED, part_of, rows
 
-ABOUT_SCORES = ("better", "lowest", "highest", *USED)
-"""Columns that say how a score is to be read, and what it has cost; they change no score."""
+ABOUT_SCORES = ("label", "better", "lowest", "highest", *USED)
+"""Columns that say what it is called, how a score is to be read, and what it has cost; they change
+no score."""
 
 
 UNCERTAINTY = "uncertainty"
@@ -38,7 +39,18 @@ class Item:
 
     @property
     def name(self) -> str:
+        """Its folder's: what programs find it by."""
         return self.task.name
+
+    @property
+    def label(self) -> str:
+        """What it is called where people read, and what its scores are named after."""
+        return self.task.label
+
+    @property
+    def has_own_label(self) -> bool:
+        """Whether `name` says less."""
+        return self.label != self.name
 
     @property
     def invocation_id(self) -> str:
@@ -83,7 +95,7 @@ class Item:
         return {
             name: value
             for name, value in self.scores.items()
-            if not wanted or any(text in name.lower() for text in wanted)
+            if not wanted or any(text in f"{self.name} {name}".lower() for text in wanted)
         }
 
     @property
@@ -151,11 +163,11 @@ def _attempt(task: Task) -> dict[str, Any]:
 
 
 def score_name(row: dict[str, Any]) -> str:
-    """`<task>[_<subtask or group>]_<metric>_<score>`, or without the score where it says the
+    """`<label>[_<subtask or group>]_<metric>_<score>`, or without the score where it says the
     same."""
     part = part_of(row)
     score = [row["score"]] if row["score"] not in (None, row["metric"]) else []
-    return "_".join([row["task"], *([part] if part else []), row["metric"], *score])
+    return "_".join([row["label"], *([part] if part else []), row["metric"], *score])
 
 
 def around(item: Item, row: dict[str, Any]) -> dict[str, float]:

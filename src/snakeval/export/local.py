@@ -92,6 +92,7 @@ def _json(items: list[Item], options: LocalExport) -> str:
                         "job_id": item.job_id,
                         "harness": item.harness,
                         "container": item.image,
+                        **({"label": item.label} if item.has_own_label else {}),
                         "scores": item.metrics(options),
                         **({"used": item.used} if item.used else {}),
                         "timestamp": item.finished,
@@ -117,7 +118,7 @@ def identity(item: Item) -> dict[str, str]:
     values = (
         item.model,
         item.harness,
-        item.name,
+        item.label,
         item.executor,
         item.image or "",
         item.invocation_id,

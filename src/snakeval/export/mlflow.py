@@ -179,7 +179,7 @@ def _send_one(
 ) -> None:
     existing = find(client, experiment, item.job_id)
     if existing and options.skip_existing:
-        shipment.notes.append(f"{item.name}: is at MLflow already and was left alone")
+        shipment.notes.append(f"{item.label}: is at MLflow already and was left alone")
         shipment.sent(item, existing.info.run_id)
         return
     tags = _tags(item, options, parent)
@@ -220,6 +220,7 @@ def _tags(item: Item, options: MlflowExport, parent: str | None) -> dict[str, st
         "invocation_id": item.invocation_id,
         "job_id": item.job_id,
         "task_name": item.name,
+        "label": item.label if item.has_own_label else None,
         "benchmark": item.task.benchmark.task,
         "harness": item.harness,
         "executor": item.executor,

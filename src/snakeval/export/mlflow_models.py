@@ -118,11 +118,11 @@ def _tags(
         "name": run.config.name,
         "step": step,
         "training": _training_name(series) if training else None,
-        "benchmarks": ", ".join(item.name for item in items),
+        "benchmarks": ", ".join(item.label for item in items),
         "harnesses": ", ".join(sorted({item.harness for item in items})),
         "published": f"{len(items)} of {len(run.tasks)}",
         "missing": ", ".join(
-            task.name for task in run.tasks if task.name not in {item.name for item in items}
+            task.label for task in run.tasks if task.name not in {item.name for item in items}
         ),
         "executor": ", ".join(sorted({item.executor for item in items})),
         "snakeval": __version__,
@@ -133,6 +133,7 @@ def _tags(
     for item in items:
         tags[f"spec.{item.name}"] = item.task.digest
         tags[f"image.{item.name}"] = item.image
+        tags[f"label.{item.name}"] = item.label if item.has_own_label else None
     return clean(without({**tags, **options.tags}, run.secrets), TAG_LENGTH)
 
 

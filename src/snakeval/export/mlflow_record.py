@@ -100,9 +100,11 @@ def metric_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def metric_name(name: str) -> str:
-    """A name that MLflow takes: `pass@k` is `pass_at_k`; letters and digits of any script stay,
-    other strange characters are `_`."""
-    return _name(name.replace("@", "_at_").replace("%", "_percent"))
+    """A name that MLflow takes: `pass@k` is `pass_at_k`, `mmlu [num_fewshot=5]` is
+    `mmlu num_fewshot:5`; letters and digits of any script stay, other strange characters are `_`.
+    """
+    told_apart = re.sub(r" \[(.*?)\]", lambda found: f" {found[1].replace('=', ':')}", name)
+    return _name(told_apart.replace("@", "_at_").replace("%", "_percent"))
 
 
 def _name(name: str) -> str:

@@ -56,7 +56,7 @@ class Shipment:
         clean, held_back = files.without_secrets(item, found)
         if held_back:
             self.notes.append(
-                f"{item.name}: not exported, because the value of a variable is in it: "
+                f"{item.label}: not exported, because the value of a variable is in it: "
                 + ", ".join(held_back)
             )
         return clean

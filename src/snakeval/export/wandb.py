@@ -140,6 +140,7 @@ def _of_one(item: Item) -> dict[str, Any]:
         "job_id": item.job_id,
         "harness": item.harness,
         "benchmark": item.name,
+        **({"label": item.label} if item.has_own_label else {}),
         "image": item.image,
         "spec_digest": item.task.digest,
         "timestamp": item.finished,
@@ -168,7 +169,7 @@ def _of_all(shipment: Shipment, step: int | None, training: str | None) -> dict[
         "snakeval": __version__,
         "specs": {item.name: item.task.digest for item in items},
         "images": {item.name: item.image for item in items},
-        "benchmarks": [item.name for item in items],
+        "benchmarks": [item.label for item in items],
         "harnesses": sorted({item.harness for item in items}),
     }
 

@@ -371,7 +371,7 @@ def _task(
         resources=entry.resources,
         paths=TaskPaths(Path()),
         number=number,
-        label=entry.label or "",
+        own_label=entry.label or "",
         place=loaded.where,
         env_keys={name: (*keys, "env_vars", name) for keys, level in levels for name in level},
         identity=identity,
@@ -581,6 +581,7 @@ def _pick(tasks: Sequence[Task], names: Sequence[str], key: str) -> tuple[Task, 
     `harness.task`."""
     picked: list[Task] = []
     problems = []
+    labels = {task.label for task in tasks}
     for name in names:
         found = [task for task in tasks if name in (task.name, task.label, task.benchmark.id)] or [
             task for task in tasks if name == task.benchmark.task
@@ -590,7 +591,7 @@ def _pick(tasks: Sequence[Task], names: Sequence[str], key: str) -> tuple[Task, 
                 Problem(
                     f"--config {key}",
                     f"the config has no task '{name}'",
-                    nearest(name, [task.name for task in tasks]),
+                    nearest(name, sorted({*(task.name for task in tasks), *labels})),
                 )
             )
         picked += [task for task in found if task not in picked]

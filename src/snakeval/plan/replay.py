@@ -41,7 +41,7 @@ def with_sources(
         fix = "only what was evaluated behind the gateway has any" if found else close
         raise InputError([Problem(KEY, f"'{wanted}' {what} here", fix)])
     warnings = [
-        Problem(KEY, f"'{wanted}' has no stored answers of {task.name}: it is asked", warning=True)
+        Problem(KEY, f"'{wanted}' has no stored answers of {task.label}: it is asked", warning=True)
         for task, records in sources.items()
         if not records and not task.published
     ]

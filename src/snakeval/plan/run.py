@@ -84,8 +84,10 @@ class Task:
     place: Callable[..., str] = field(repr=False)
     env_keys: dict[str, Keys] = field(repr=False, default_factory=dict)
     identity: dict[str, Any] = field(repr=False, default_factory=dict)
+    own_label: str = ""
+    """The `label` of its entry."""
     label: str = ""
-    """What it is called where people read."""
+    """What it is called wherever people read (`plan/labels.py`)."""
     as_written: dict[str, Any] = field(repr=False, default_factory=dict)
     """What a run config has beside: keys of its `config`, and `metadata`."""
     hf_home: str = ""
@@ -184,6 +186,11 @@ class Run:
         stands for no result that was checked."""
         linked = [task for task in self.selected if task.is_linked_only and task not in self.fresh]
         return [*self.fresh, *linked]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What each task is called where people read, by its name."""
+        return {task.name: task.label for task in self.tasks}
 
     @property
     def members(self) -> str:

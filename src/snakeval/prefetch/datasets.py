@@ -44,7 +44,7 @@ def bring(run: Run, tasks: Sequence[Task], runtime: str, say: Callable[[str], No
     for task in tasks:
         why_not = _not_asked(task, runtime)
         if why_not:
-            say(f"{task.name}: {why_not}")
+            say(f"{task.label}: {why_not}")
         else:
             folder = _cache(task)
             groups[task.image, folder, task.mounts, frozenset(task.env_vars.items())] += [task]
@@ -108,7 +108,7 @@ def _load(
     return [
         Problem(
             task.where,
-            f"the datasets of {task.name} could not be loaded: "
+            f"the datasets of {task.label} could not be loaded: "
             f"{said or 'lm-eval could not be started'}",
             "see what it printed above; the hub must be reachable from here, and HF_TOKEN be set "
             "for gated data",

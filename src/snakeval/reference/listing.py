@@ -153,6 +153,7 @@ def task_content(task: Task) -> dict[str, Any]:
     recipe = recipe_for(task)
     return {
         "folder": task.name,
+        **({"label": task.label} if task.label != task.name else {}),
         "benchmark": task.benchmark.id,
         "digest": task.digest,
         "image": task.image,

@@ -52,6 +52,7 @@ class ShownTask:
     """One benchmark. Seconds of all attempts together; None: not known."""
 
     name: str
+    label: str
     benchmark: str
     state: TaskState
     scores: tuple[ShownScore, ...]
@@ -93,6 +94,7 @@ class Standing:
 @dataclass(frozen=True)
 class Figures:
     run: str
+    name: str
     model: str
     endpoint: str | None
     record: dict[str, Any]
@@ -129,6 +131,7 @@ def figures(run: Run) -> Figures:
     tasks = tuple(_task(run, shown, known) for shown in read_tasks(run))
     return Figures(
         run.paths.id,
+        run.config.name or "",
         str(run.identity["model_id"]),
         without(run.config.target.api_endpoint.url, run.secrets),
         record,
@@ -177,6 +180,7 @@ def _task(run: Run, shown: Shown, known: FromSamples) -> ShownTask:
     scored = [row for row in shown.rows if row["value"] is not None]
     return ShownTask(
         task.name,
+        task.label,
         task.benchmark.id,
         state,
         tuple(_score(row, task.name, known, repeats_of(task)) for row in scored),

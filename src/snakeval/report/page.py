@@ -46,6 +46,7 @@ def write_report(run: Run) -> Path:
         provenance=list(provenance(found)),
         sampled=[name for name, member in members(run.paths.samples).items() if member.rows],
         sample_notes=notes,
+        labels=run.labels,
         rows_at_first=ROWS_AT_FIRST,
         **assets(__package__),
         written=now(),
@@ -56,7 +57,7 @@ def write_report(run: Run) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     element = pages.from_string(
-        '<script type="text/plain" class="samples" data-task="{{ task }}" data-count="{{ count }}"'
+        '<script type="text/plain" class="samples" data-task="{{ label }}" data-count="{{ count }}"'
         ' data-left-out="{{ left_out }}">'
     )
     try:

@@ -43,9 +43,9 @@ class Room:
 
 @dataclass(frozen=True)
 class Block:
-    """task's samples: base64 of gzip of JSON; `left_out` rows are in samples.parquet only."""
+    """A benchmark's samples: base64 of gzip of JSON; `left_out` are in samples.parquet only."""
 
-    task: str
+    label: str
     count: int
     left_out: int
     text: str
@@ -63,10 +63,10 @@ def blocks(run: Run) -> Iterator[Block]:
     with pq.ParquetFile(run.paths.samples) as file:
         for name, member in there.items():
             limit = member.rows if total <= LIMIT else max(1, LIMIT * member.rows // total)
-            yield _block(name, file, member, limit, room)
+            yield _block(run.labels.get(name, name), file, member, limit, room)
 
 
-def _block(name: str, file: Any, member: Member, limit: int, room: Room) -> Block:
+def _block(label: str, file: Any, member: Member, limit: int, room: Room) -> Block:
     metrics: dict[tuple[str, str], int] = {}
     found: dict[tuple[Any, ...], list[Any]] = {}
     taken = 0
@@ -87,7 +87,7 @@ def _block(name: str, file: Any, member: Member, limit: int, room: Room) -> Bloc
         separators=(",", ":"),
     )
     packed = gzip.compress(content.encode("utf-8", "replace"), compresslevel=5, mtime=0)
-    return Block(name, len(found), member.rows - taken, base64.b64encode(packed).decode())
+    return Block(label, len(found), member.rows - taken, base64.b64encode(packed).decode())
 
 
 def _add(

@@ -27,7 +27,6 @@ def summary(run: Run) -> dict[str, Any]:
     """What is told of a run."""
     found = rows(run)
     states = {row["task"]: (row["state"], row["cause"]) for row in found}
-    called = {task.name: task.label for task in run.tasks}
     published = sum(state == "published" for state, _ in states.values())
     return {
         "run": run.paths.id,
@@ -39,7 +38,7 @@ def summary(run: Run) -> dict[str, Any]:
         "tasks": [
             {
                 "task": name,
-                "label": called.get(name) or name,
+                "label": run.labels.get(name, name),
                 "state": state,
                 "cause": cause,
                 "scores": [_score(row) for row in found if row["task"] == name and _counts(row)],

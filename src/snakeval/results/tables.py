@@ -1,8 +1,9 @@
 """The tables of a run: one tidy row per score, and a row with its cause for a task without one.
 
-Columns: run, model, harness, task, group, subtask, metric, score, value, stderr, n, better, lowest,
-highest, unit, headline, scored, expected, unanswered, state, cause, image, artifacts, and those of
-`USED`: what was asked and paid for the task, over all attempts, the same in all of its rows.
+Columns: run, model, harness, task, label, group, subtask, metric, score, value, stderr, n, better,
+lowest, highest, unit, headline, scored, expected, unanswered, state, cause, image, artifacts, and
+those of `USED`: what was asked and paid for the task, over all attempts, in all of its rows.
+`task` is its folder; `label` is what it is called where people read, mostly the same.
 `headline` is true for the one score that a benchmark is named after, where that is known. `subtask`
 tells the parts of a benchmark apart (the subjects of MMLU), as in samples.parquet; it is empty
 where the score is of the whole benchmark or of a group. `scored` of `expected` samples; an empty
@@ -58,6 +59,7 @@ COLUMNS = (
     "model",
     "harness",
     "task",
+    "label",
     "group",
     "subtask",
     "metric",
@@ -160,6 +162,7 @@ def _base(run: Run, task: Task, images: dict[str, str]) -> dict[str, Any]:
         "model": task.endpoint.model_id,
         "harness": task.benchmark.harness,
         "task": task.name,
+        "label": task.label,
         "image": images.get(task.image, task.image) if task.image else None,
     }
 
@@ -295,12 +298,10 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
         table.add_column(
             heading, justify="right" if heading in ("score", "stderr") else "left", overflow="fold"
         )
-    called = {task.name: task.label or task.name for task in run.tasks}
     for row in found:
-        shown = called.get(row["task"], row["task"])
         if row["state"] == "published":
             table.add_row(
-                shown,
+                row["label"],
                 metric_name(row),
                 f"{row['value']:.4g}",
                 "" if row["stderr"] is None else f"{row['stderr']:.2g}",
@@ -308,7 +309,7 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
             )
         else:
             table.add_row(
-                shown,
+                row["label"],
                 f"{row['state']}: {row['cause'] or 'not run yet'}",
                 "-",
                 "",
@@ -317,7 +318,7 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
     published = len({row["task"] for row in found if row["state"] == "published"})
     console = Terminal(160)
     console.print(table)
-    used = {row["task"]: {name: row[name] for name in COUNTED} for row in found}
+    used = {row["label"]: {name: row[name] for name in COUNTED} for row in found}
     servers_told = servers.told(run.paths, left_over)
     for line in [*_told_notes(run), *servers_told, *asked(used), *_told_costs(run)]:
         console.say(line)
@@ -339,7 +340,7 @@ def _told_notes(run: Run) -> list[str]:
     """What results.json says that a reader of the scores must know."""
     notes = read_json(run.paths.results_json).get("notes")
     found = notes.items() if isinstance(notes, dict) else ()
-    return [f"{task}: {note}" for task, told in found for note in told]
+    return [f"{run.labels.get(task, task)}: {note}" for task, told in found for note in told]
 
 
 def _told_costs(run: Run) -> list[str]:
@@ -347,7 +348,10 @@ def _told_costs(run: Run) -> list[str]:
     if run.config.prices is None:
         return []
     content = read_json(run.paths.results_json).get("costs")
-    return [str(Costs(content["currency"], content["tasks"]))] if content else []
+    if not content:
+        return []
+    by_label = {run.labels.get(task, task): cost for task, cost in content["tasks"].items()}
+    return [str(Costs(content["currency"], by_label))]
 
 
 def metric_name(row: dict[str, Any]) -> str:

@@ -92,8 +92,8 @@ def _check(task: Task) -> str | None:
         record.mark(ours, report["files"], noted.read_text(encoding="utf-8").strip())
     noted.unlink()
     return cause and (
-        f"{task.name}: its result was published by an earlier version, and does not hold: {cause}. "
-        "It is evaluated again"
+        f"{task.label}: its result was published by an earlier version, and does not hold: "
+        f"{cause}. It is evaluated again"
     )
 
 

@@ -160,7 +160,7 @@ def _in_other_hands(start: ThisStart) -> list[Problem]:
         if owner and (other or task in fresh):
             found.append(
                 Problem(
-                    task.name,
+                    task.label,
                     f"still runs{' with an earlier spec' if other else ''} "
                     f"(pid {owner.pid} on {owner.host})",
                     "wait for it, or `snakemake kill` the run; then start again",
@@ -434,7 +434,7 @@ def _start_over(task: Task, log: Log) -> None:
         if task.paths.record(task.digest).exists():
             task.paths.record(task.digest).rename(task.paths.record(aside))
         work.rename(task.paths.work(aside))
-        log.info(f"{task.name} starts over; the old folder is {task.paths.work(aside)}")
+        log.info(f"{task.label} starts over; the old folder is {task.paths.work(aside)}")
 
 
 def _remember(run: Run, log: Log) -> None:

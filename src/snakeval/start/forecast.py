@@ -77,7 +77,7 @@ def tell(runs: Iterable[Run], pending: Iterable[Task]) -> Iterator[tuple[str, bo
             continue
         found = {task: forecast(run, task) for task in tasks}
         known = [each for each in found.values() if each]
-        unknown = [task.name for task, each in found.items() if not each]
+        unknown = [task.label for task, each in found.items() if not each]
         yield from ((line, False) for line in _lines(run, known, unknown))
         yield from ((line, True) for line in _too_small(run, known))
 
@@ -85,7 +85,7 @@ def tell(runs: Iterable[Run], pending: Iterable[Task]) -> Iterator[tuple[str, bo
 def _lines(run: Run, known: Sequence[Forecast], unknown: Sequence[str]) -> Iterator[str]:
     currency = run.config.prices.currency if run.config.prices else ""
     for each in known[:SHOWN]:
-        yield f"forecast of {each.task.name}: {each.left.told(currency)} ({each.basis})"
+        yield f"forecast of {each.task.label}: {each.left.told(currency)} ({each.basis})"
     if len(known) > 1:
         all_of = _sum([each.left for each in known])
         names = "all" if not unknown else f"these {len(known)}"
@@ -109,7 +109,7 @@ def _too_small(run: Run, known: Sequence[Forecast]) -> Iterator[str]:
     sums = [("budget", run.config.budget.limits, whole, "the known benchmarks")]
     for each in known:
         limits = each.task.budget.get("task") or {}
-        sums.append((f"budget of {each.task.name}", limits, each.whole, "it"))
+        sums.append((f"budget of {each.task.label}", limits, each.whole, "it"))
     for name, limits, amounts, what in sums:
         needed = {"usd": amounts.cost, "tokens": amounts.tokens, "requests": amounts.requests}
         for kind, limit in limits.items():

@@ -142,7 +142,7 @@ class Start(base.Start):
     def _withdraw(self, run: Run, of_tasks: Mapping[str, Sequence[queue.Job]]) -> None:
         """Cancels jobs that wait in the queue for a spec that a task no longer has."""
         old = {
-            job.id: f"{task.name}: job {job.id} waited for an earlier spec; it is withdrawn"
+            job.id: f"{task.label}: job {job.id} waited for an earlier spec; it is withdrawn"
             for task in run.tasks
             for job in of_tasks.get(task.name, ())
             if job.state == "PENDING" and job.digest != task.digest

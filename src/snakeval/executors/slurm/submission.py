@@ -160,7 +160,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             live, followed.live = followed.live, None
             if live:
                 self.logger.info(
-                    f"{followed.task.name}: job {live.id} of an earlier start is "
+                    f"{followed.task.label}: job {live.id} of an earlier start is "
                     f"{live.state.lower()}; waiting for it"
                 )
             self._follow(job, live.id if live else self._place(job, followed))
@@ -170,7 +170,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             self._not_submitted(job, followed, f"could not be submitted: {error}")
 
     def _not_submitted(self, job: Any, followed: Followed, why: str) -> None:
-        self.logger.error(f"{followed.task.name}: {why}")
+        self.logger.error(f"{followed.task.label}: {why}")
         self._report_job_error_threadsafe(SubmittedJobInfo(job), why)
 
     def _refused(self, followed: Followed) -> str:
@@ -219,7 +219,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             variables={"SNAKEVAL_ATTEMPT": str(job.attempt)},
         )
         self._note(followed, slurm_id)
-        self.logger.info(f"{followed.task.name}: submitted as job {slurm_id}")
+        self.logger.info(f"{followed.task.label}: submitted as job {slurm_id}")
         return slurm_id
 
     def _follow(self, job: Any, slurm_id: str) -> None:
@@ -280,7 +280,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             return ours
         for info in ours:
             job = f"; job {info.external_jobid} may go on" if info.external_jobid else ""
-            name = self.followed[_output(info)].task.name
+            name = self.followed[_output(info)].task.label
             self.logger.error(f"{name}: {self.contact.given_up}{job}; the next start continues")
             self.report_job_error(info, msg=self.contact.given_up)
         return []
@@ -295,7 +295,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             followed.known.add(found.id)
             self._note(followed, found.id)
             self.logger.info(
-                f"{followed.task.name}: job {found.id} was submitted after all, unanswered; "
+                f"{followed.task.label}: job {found.id} was submitted after all, unanswered; "
                 f"it is {found.state.lower()}"
             )
             return self._info(info.job, found.id)
@@ -379,7 +379,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         """Begins a step whose server's job runs. Raises Refused."""
         step = followed.step
         if step and not step.begun and step.begin():
-            self.logger.info(f"{followed.task.name}: a step of the server's job {step.job}")
+            self.logger.info(f"{followed.task.label}: a step of the server's job {step.job}")
 
     def _onward_step(self, info: SubmittedJobInfo) -> SubmittedJobInfo | None:
         """As `_onward`."""
@@ -430,7 +430,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             refused = "the start is being stopped" if self.stopping else self._refused(followed)
             if not refused:
                 self.logger.info(
-                    f"{followed.task.name}: job {info.external_jobid} was ended by "
+                    f"{followed.task.label}: job {info.external_jobid} was ended by "
                     f"{BY_SLURM.get(state, 'Slurm')}; another one continues it"
                 )
                 return self._placed(info)
@@ -469,7 +469,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         if not job or not slurm_job.last_of(record, job):  # else it has said so itself
             self._note(followed, job, cause=why)
         # Told here: with `quiet: [rules]` Snakemake keeps a job's error to itself.
-        self.logger.error(f"{followed.task.name}: {why}")
+        self.logger.error(f"{followed.task.label}: {why}")
         self.report_job_error(info, msg=why)
 
     @staticmethod
