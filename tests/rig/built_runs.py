@@ -69,9 +69,7 @@ def built_run(
         "harnesses": {"own": own},
         "evaluation": {
             "nemo_evaluator_config": {"config": {"params": dict(params or {})}},
-            "tasks": [
-                {"name": f"own.{task}", "label": (labels or {}).get(task)} for task in tasks
-            ],
+            "tasks": [{"name": f"own.{task}", "label": (labels or {}).get(task)} for task in tasks],
         },
     }
     folder.mkdir(parents=True, exist_ok=True)

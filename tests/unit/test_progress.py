@@ -1,5 +1,6 @@
 """Progress: what a line says, at any width; rates; a live block that loses no line of a job."""
 
+import json
 import os
 import pty
 import subprocess
@@ -14,6 +15,8 @@ import yaml
 from rich.cells import cell_len
 
 from snakeval.job import attempt
+from snakeval.job.gateway.tally import Tallies
+from snakeval.job.gateway.told import MODEL
 from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.records import TaskState
 from snakeval.runs import progress, progress_view, screen
@@ -46,6 +49,67 @@ def test_line_says_samples_share_rate_time_left_and_failures() -> None:
     assert "█" in said
     assert "in the queue: Resources" in progress_view.row(LINES[3], 80).plain
     assert "its harness tells no count" in progress_view.row(LINES[4], 80).plain
+
+
+def test_line_says_what_the_service_asks_for_and_sums_what_it_has_cost() -> None:
+    waits = replace(RUNNING, paused=12.0, cost=0.5, currency="EUR")
+    guessed = replace(RUNNING, name="other", is_guess=True, cost=0.25, currency="EUR")
+
+    shown = progress_view.block([waits, guessed], 120, 40, 60).plain.splitlines()
+
+    assert "271 of 541  50%  rate limit, waits 0:12" in shown[0]
+    assert "271 of ~541" in shown[1]
+    assert "24,000 tokens; 0.75 EUR" in shown[2]
+
+
+def test_what_the_gateway_tells_is_cost_and_the_rate_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a run with prices, and what its gateway writes while the service says 429
+    run = _run(tmp_path)
+    run.config.write_text(
+        yaml.safe_dump({"prices": {"prompt_tokens": 2.0, "completion_tokens": 8.0}})
+    )
+    monkeypatch.setattr(progress, "task_state", lambda paths, jobs: _state(5))
+    record = run.task("ifeval").record("d")
+    record.mkdir(parents=True)
+    tallies = Tallies(record, 1)
+    tokens = {"prompt": 500_000, "completion": 250_000}
+    tallies.add({"key": "k", "endpoint": MODEL, "attempt": 1, "outcome": "answered",
+                 "tokens": tokens})  # fmt: skip
+    tallies.write(0, 7.0)
+
+    watch = Watch([run])
+    during = watch.look()[0]
+    tallies.write(0)
+
+    assert (during.cost, during.currency, during.paused) == (3.0, "USD", 7.0)
+    assert watch.look()[0].paused == 0.0
+
+
+def test_earlier_run_of_the_same_benchmark_says_how_many_samples_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _run(tmp_path)
+    asked = {
+        "name": "ifeval",
+        "digest": "d",
+        "benchmark": "h.ifeval",
+        "params": {"extra": {"a": 1}},
+    }
+    run.task("ifeval").spec.write_text(yaml.safe_dump(asked))
+    unknown = replace(_state(5), expected=None)
+    monkeypatch.setattr(progress, "task_state", lambda paths, jobs: unknown)
+    for number, (params, expected) in enumerate([({"extra": {"a": 1}}, 64), ({}, 8)], 1):
+        other = RunPaths(tmp_path / f"2026-01-0{number}-00-00-00-0123abc{number}")
+        record = other.task("ifeval").record("e")
+        record.mkdir(parents=True)
+        (record / "task.yaml").write_text(yaml.safe_dump({**asked, "params": params}))
+        (record / "check.json").write_text(json.dumps({"passed": True, "expected": expected}))
+
+    [line] = Watch([run]).look()
+
+    assert (line.expected, line.is_guess) == (64, True)
 
 
 def test_many_benchmarks_are_the_active_ones_and_sums() -> None:

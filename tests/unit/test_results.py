@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from snakeval.results import tables
 from snakeval.results.tables import COLUMNS, coverage, metric_name, print_table, rows, write_tables
 from snakeval.run_folder.layout import TaskPaths
 from snakeval.run_folder.records import TaskState
-from snakeval.runs.status_table import duration
+from snakeval.runs.status_table import duration, print_runs, print_status
 
 
 def publish(task: Task, scores: dict[str, Any], **samples: int) -> None:
@@ -276,3 +277,35 @@ def test_bringing_tables_up_to_date_keeps_the_stamp_of_what_they_show(run: Run) 
 
     assert run.paths.results_json.exists()
     assert run.paths.tables_stamp(start.members).exists()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_in_a_terminal_no_table_is_too_wide_and_no_path_is_broken(
+    run: Run, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    log = run.paths.dir / "quiz" / "logs" / "evaluate.1.log"
+    cause = f"the harness ended with exit code 1: no such column 'question'; its log is {log}"
+    scores = {"exact_match__flexible-extract": {"value": 0.5, "stderr": 0.1, "n": 4}}
+    publish(run.tasks[0], scores, expected=4, scored=4)
+    fail(run.tasks[1], run.tasks[1].digest, cause)
+    run.paths.record.write_text(json.dumps({"tasks": [task.name for task in run.tasks]}))
+    for task in run.tasks:
+        task.paths.spec.parent.mkdir(parents=True, exist_ok=True)
+        task.paths.spec.write_text(f"digest: {task.digest}\n")
+
+    print_table(run, rows(run))
+    print_status(run.paths)
+    print_runs([run.paths])
+
+    said = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert len(str(run.paths.results)) > 80 / 2
+    assert f"Tables: {run.paths.results}" in said
+    assert f"Artifacts: {run.paths.dir}/<task>/artifacts" in said
+    assert [line for line in said if line.endswith(f"failed: {cause}")]
+    assert [line for line in said if line.endswith(f"Folder: {run.paths.dir}")]
+    assert f"{run.paths.dir.parent}:" in said
+    drawn = [line for line in said if line.startswith(("│", "┃", "┏", "└", "┡"))]
+    assert drawn and max(map(len, drawn)) <= width

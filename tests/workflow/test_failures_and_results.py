@@ -15,6 +15,7 @@ COLUMNS = [
     "model",
     "harness",
     "task",
+    "label",
     "group",
     "subtask",
     "metric",
@@ -139,6 +140,7 @@ def test_tables_are_tidy_with_coverage_beside_every_score(finished: Project) -> 
     assert list(table.columns) == COLUMNS
     assert [list(row) for row in finished.rows()] == [COLUMNS] * len(table)
     assert list(table["task"]) == ["quiz", "quiz.1", "snakeval_sums"]
+    assert list(table["label"]) == ["quiz [seed=1]", "quiz [seed=2]", "snakeval_sums"]
     assert list(table["harness"]) == ["own", "own", "rig"]
     assert list(table["metric"]) == ["accuracy", "accuracy", "exact_match"]
     assert set(table["model"]) == {"test-model"}
@@ -177,7 +179,7 @@ def test_export_writes_files_and_receipts_and_sends_nothing_twice(finished: Proj
         (entry,) = exported[task]["models"]["test-model"]
         assert list(entry["scores"].values()) == [value]
     wide = pd.read_csv(folder / "results.csv")
-    assert list(wide["Task Name"]) == list(scores)
+    assert list(wide["Task Name"]) == [row["label"] for row in finished.rows()]
     assert list(pd.read_csv(folder / "results_tidy.csv").columns) == COLUMNS
 
 

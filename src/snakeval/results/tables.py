@@ -35,6 +35,7 @@ from snakeval.run_folder.records import TaskState, task_state
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
 USED = (
     "requests",
@@ -283,50 +284,44 @@ def _costs(run: Run, tasks: Sequence[Shown]) -> Costs | None:
 
 
 def print_table(run: Run, found: list[dict[str, Any]]) -> None:
-    """The table for the person who waited: scores with stderr, coverage, causes, where it is."""
-    from rich.table import Table
+    """The table for the person who waited: scores with stderr, coverage, causes, where it is.
 
+    Causes and paths stand below it, each on a line that nobody breaks: they are copied.
+    """
     from snakeval.terminal import Terminal
 
-    table = Table(
-        title=": ".join(
-            filter(None, [run.paths.id, run.config.name, found[0]["model"] if found else None])
-        ),
-        title_justify="left",
-    )
-    for heading in ("task", "metric", "score", "stderr", "samples"):
-        table.add_column(
-            heading, justify="right" if heading in ("score", "stderr") else "left", overflow="fold"
-        )
-    for row in found:
-        if row["state"] == "published":
-            table.add_row(
-                row["label"],
-                metric_name(row),
-                f"{row['value']:.4g}",
-                "" if row["stderr"] is None else f"{row['stderr']:.2g}",
-                coverage(row),
-            )
-        else:
-            table.add_row(
-                row["label"],
-                f"{row['state']}: {row['cause'] or 'not run yet'}",
-                "-",
-                "",
-                coverage(row),
-            )
-    published = len({row["task"] for row in found if row["state"] == "published"})
     console = Terminal(160)
-    console.print(table)
+    model = found[0]["model"] if found else None
+    console.say(": ".join(filter(None, [run.paths.id, run.config.name, model])), style="italic")
+    console.print(_as_shown(found))
+    for row in found:
+        if row["state"] != "published":
+            console.say(f"{row['label']}: {row['state']}: {row['cause'] or 'not run yet'}")
     used = {row["label"]: {name: row[name] for name in COUNTED} for row in found}
     servers_told = servers.told(run.paths, left_over)
     for line in [*_told_notes(run), *servers_told, *asked(used), *_told_costs(run)]:
         console.say(line)
-    console.say(
-        f"{published} of {len(run.tasks)} benchmarks published. "
-        f"Tables: {run.paths.results}. Artifacts: {run.paths.dir}/<task>/artifacts"
-    )
+    published = len({row["task"] for row in found if row["state"] == "published"})
+    console.say(f"{published} of {len(run.tasks)} benchmarks published.")
+    console.say(f"Tables: {run.paths.results}")
+    console.say(f"Artifacts: {run.paths.dir}/<task>/artifacts")
     console.say(_told_page(run))
+
+
+def _as_shown(found: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("task", "metric", "score", "stderr", "samples"):
+        right = heading in ("score", "stderr")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for row in found:
+        metric, score, stderr = row["state"], "-", ""
+        if row["state"] == "published":
+            metric, score = metric_name(row), f"{row['value']:.4g}"
+            stderr = "" if row["stderr"] is None else f"{row['stderr']:.2g}"
+        table.add_row(row["label"], metric, score, stderr, coverage(row))
+    return table
 
 
 def _told_page(run: Run) -> str:

@@ -197,8 +197,13 @@ def _written_digest(paths: TaskPaths) -> str:
 
 def _written(paths: TaskPaths) -> dict[str, Any]:
     """`task.yaml`; empty where it cannot be read."""
+    return read_yaml(paths.spec)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping in a file; empty where it cannot be read."""
     try:
-        content = yaml.load(paths.spec.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
         return content if isinstance(content, dict) else {}
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}

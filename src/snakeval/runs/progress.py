@@ -8,14 +8,16 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snakeval.job.files import mapping_in, read_json
 from snakeval.job.gateway.ledger import MODEL
-from snakeval.job.gateway.tally import live
+from snakeval.job.gateway.tally import live, paused, totals_of
 from snakeval.run_folder.jobs import LiveJobs
 from snakeval.run_folder.layout import RunPaths, TaskPaths
-from snakeval.run_folder.records import TaskState, task_names, task_state
+from snakeval.run_folder.records import TaskState, read_yaml, task_names, task_state
 from snakeval.run_folder.servers import deployments_of, record_of, supervisor_of
+from snakeval.runs import earlier
 from snakeval.runs.jobs import live_jobs
 
 WINDOW = 120.0
@@ -26,6 +28,9 @@ ASK_QUEUE = 20.0
 
 STARTS = 60.0
 """Seconds in which a harness without an answer is said to start."""
+
+TOKENS = 1_000_000
+"""For which a price is."""
 
 AT_REST = ("published", "changed")
 BAR = re.compile(r"(\d+)/(\d+) \[\d")
@@ -40,6 +45,9 @@ class Line:
     per_second      samples; None: not known yet
     failures        requests without an answer so far
     tokens          of prompts and answers so far
+    cost            so far, by the prices of the config, which are in `currency`; None: not known
+    paused          seconds for which the service wants to be left alone (429)
+    is_guess        `expected` is what an earlier run of the same benchmark had
     waits_for       in words; empty while it works
     elapsed         seconds of this attempt
     """
@@ -55,6 +63,10 @@ class Line:
     waits_for: str = ""
     cause: str = ""
     elapsed: float | None = None
+    cost: float | None = None
+    currency: str = ""
+    paused: float = 0.0
+    is_guess: bool = False
 
     @property
     def share(self) -> float | None:
@@ -87,6 +99,8 @@ class Watch:
         self._finished: dict[Path, Line] = {}
         self._seen: dict[Path, deque[tuple[float, int]]] = {}
         self._jobs: dict[Path, tuple[float, LiveJobs]] = {}
+        self._prices: dict[Path, dict[str, Any]] = {}
+        self._earlier: dict[Path, int | None] = {}
 
     def look(self) -> list[Line]:
         """Every benchmark, in the order of the config."""
@@ -132,19 +146,39 @@ class Watch:
         paths = run.task(state.name)
         told = live(paths.record(state.digest)) if state.digest else {}
         failures, tokens = _asked(told)
+        known = state.expected or expected_in(state.log)
+        prices = self._prices_of(run)
+        running = state.state == "running"
         return Line(
             run.id,
             self._called(run, state),
             state.state,
             state.samples,
-            state.expected or expected_in(state.log),
+            known or (self._expected_before(run, state) if running else None),
             self._rate(paths.dir, state),
             failures,
             tokens,
             _waits_for(state, loading),
             state.cause or "",
             state.elapsed,
+            cost_of(told, prices),
+            str(prices.get("currency", "USD")),
+            paused(told) if running else 0.0,
+            known is None,
         )
+
+    def _prices_of(self, run: RunPaths) -> dict[str, Any]:
+        """Those of the run's config, read once."""
+        if run.dir not in self._prices:
+            self._prices[run.dir] = mapping_in(read_yaml(run.config), "prices")
+        return self._prices[run.dir]
+
+    def _expected_before(self, run: RunPaths, state: TaskState) -> int | None:
+        """The samples that an earlier run had of the same benchmark, looked for once."""
+        task = run.task(state.name)
+        if task.dir not in self._earlier:
+            self._earlier[task.dir] = earlier.samples_of(run, task)
+        return self._earlier[task.dir]
 
     def _called(self, run: RunPaths, state: TaskState) -> str:
         """Benchmarks of several models are told apart by them."""
@@ -181,6 +215,15 @@ def _asked(told: Mapping[str, object]) -> tuple[int, int]:
         return int(found["failed"]), int(tokens.get("prompt", 0)) + int(tokens.get("completion", 0))
     except (KeyError, TypeError, ValueError, AttributeError):
         return 0, 0
+
+
+def cost_of(told: Mapping[str, object], prices: Mapping[str, Any]) -> float | None:
+    """What the tokens that a gateway tells have cost; None where that is not known."""
+    used = totals_of(told, MODEL)
+    kinds = [kind for kind in ("prompt_tokens", "completion_tokens") if prices.get(kind)]
+    if not used or not kinds or any(kind not in used for kind in kinds):
+        return None
+    return sum(used[kind] * float(prices[kind]) for kind in kinds) / TOKENS
 
 
 def _waits_for(state: TaskState, loading: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from snakeval.job.text import one_line
+from snakeval.results.costs import money
 from snakeval.run_folder.records import STATES
 from snakeval.runs.progress import AT_REST, Line
 
@@ -59,9 +60,12 @@ def figures(line: Line) -> str:
     """`271 of 541  50%  4.1/s  1:06 left, 3 failed`."""
     if line.done is None:
         return f"for {clock(line.elapsed or 0)}; its harness tells no count"
-    parts = [f"{line.done} of {line.expected or '?'}"]
+    about = "~" if line.is_guess and line.expected else ""
+    parts = [f"{line.done} of {about}{line.expected or '?'}"]
     if line.share is not None:
         parts.append(f"{line.share:.0%}")
+    if line.paused:
+        return "  ".join([*parts, f"rate limit, waits {clock(line.paused)}"])
     if line.per_second:
         parts.append(speed(line.per_second))
     if line.left is not None:
@@ -98,6 +102,10 @@ def summary(lines: Sequence[Line], elapsed: float) -> str:
         parts.append(f"{clock(max(left))} left")
     if tokens := sum(line.tokens for line in lines):
         parts.append(f"{tokens:,} tokens")
+    known = [line for line in lines if line.cost is not None]
+    for currency in dict.fromkeys(line.currency for line in known):
+        spent = sum(line.cost or 0.0 for line in known if line.currency == currency)
+        parts.append(f"{money(spent)} {currency}")
     if failures := sum(line.failures for line in lines):
         parts.append(f"{failures} requests failed")
     return "; ".join([*parts, clock(elapsed)])

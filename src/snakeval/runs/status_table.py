@@ -22,6 +22,9 @@ from snakeval.runs.jobs import live_jobs
 from snakeval.runs.progress import AT_REST, Line, Watch
 from snakeval.terminal import Terminal
 
+WIDE = 110
+"""Columns of a terminal in which it stands in the table where a task runs; else below."""
+
 COLOURS = {
     "published": "green",
     "running": "cyan",
@@ -39,8 +42,11 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
     """
     states = run_states(run, live_jobs(run))
     lines = dict(zip((state.name for state in states), Watch([run]).of(states), strict=True))
-    table = Table(title=title_of(run), title_justify="left")
-    for heading in ("task", "state", "attempt", "elapsed", "samples", "where"):
+    console = Terminal()
+    console.say(title_of(run), style="italic")
+    wide = console.width >= WIDE
+    table = Table()
+    for heading in ("task", "state", "attempt", "elapsed", "samples", *(["where"] if wide else [])):
         table.add_column(heading, overflow="fold")
     for state in states:
         table.add_row(
@@ -49,11 +55,12 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
             str(state.attempts or "-"),
             duration(state.elapsed),
             _progress(state, lines[state.name]),
-            _where(state),
+            *([_where(state)] if wide else []),
         )
-    console = Terminal()
     console.print(table)
     for state in states:
+        if not wide and (state.job or state.owner):
+            console.say(f"{state.shown}: at {_where(state)}")
         if state.job and not state.job.waiting:
             where = f"job {state.job.id} runs{_since(state.job)}"
             console.say(f"{state.shown}: {where}")
@@ -76,15 +83,18 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
 
 
 def print_runs(runs: list[RunPaths]) -> None:
-    """One row per run."""
-    table = Table()
-    for heading in ("run", "name", "model", "tasks", "driven by", "folder"):
-        table.add_column(heading, overflow="fold")
+    """A table for each folder of runs, with a row per run."""
+    console = Terminal()
     look_at(runs)
-    for run in runs:
-        states = run_states(run, live_jobs(run))
-        table.add_row(run.id, _name(run), _model(run), summary(states), driver(run), str(run.dir))
-    Terminal().print(table)
+    for folder in dict.fromkeys(run.dir.parent for run in runs):
+        table = Table()
+        for heading in ("run", "name", "model", "tasks", "driven by"):
+            table.add_column(heading, overflow="fold", no_wrap=heading == "run")
+        for run in (run for run in runs if run.dir.parent == folder):
+            states = run_states(run, live_jobs(run))
+            table.add_row(run.id, _name(run), _model(run), summary(states), driver(run))
+        console.say(f"{folder}:")  # a line of its own: no table folds the path
+        console.print(table)
 
 
 def title_of(run: RunPaths) -> str:

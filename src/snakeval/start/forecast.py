@@ -14,8 +14,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from snakeval.config.prices import Prices
 from snakeval.job.checked import totals_in
 from snakeval.job.files import read_json
@@ -23,6 +21,7 @@ from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import live, totals_of
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder.layout import runs_in
+from snakeval.run_folder.records import read_yaml
 
 SHOWN = 10
 """Benchmarks that have a line of their own."""
@@ -173,13 +172,7 @@ def _earlier(run: Run, task: Task) -> list[tuple[dict[str, Any], dict[str, Any],
 
 def _spec(record: Path) -> dict[str, Any]:
     """What was asked for: the task.yaml of that time."""
-    try:
-        content = yaml.load(
-            (record / "task.yaml").read_text(encoding="utf-8"), Loader=yaml.CSafeLoader
-        )
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return read_yaml(record / "task.yaml")
 
 
 def _time(file: Path) -> float:

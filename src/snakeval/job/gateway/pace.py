@@ -86,7 +86,7 @@ class Pace:
     async def _wait(self) -> int:
         async with self._turn:  # first come, first served
             while True:
-                pause = self._paused()
+                pause = self.paused
                 number = None if pause else self._take()
                 if number is not None:
                     return number
@@ -142,7 +142,9 @@ class Pace:
             limit = max(1.0, min(limit or MOST, used) / 2)
         self._write(limit, until)
 
-    def _paused(self) -> float:
+    @property
+    def paused(self) -> float:
+        """Seconds that nobody is to send, from now on."""
         left = self._read()[1] - time.monotonic()
         return left if 0 < left <= LONGEST_PAUSE else 0.0
 

@@ -107,7 +107,8 @@ async def serve(
         end.look(is_hopeless=answers.is_empty)
         try:
             while not over.is_set():
-                tallies.write(sum(pace.in_flight for pace in paces.values()))
+                waits = max((pace.paused for pace in paces.values()), default=0.0)
+                tallies.write(sum(pace.in_flight for pace in paces.values()), waits)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(over.wait(), TOLD_EVERY)
                 budget.look()

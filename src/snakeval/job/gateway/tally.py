@@ -59,6 +59,7 @@ class Tallies:
         self._all: dict[str, Tally] = {}
         self._now: dict[str, Tally] = {}
         self._changed = False
+        self._paused = 0.0
 
     def add(self, row: Mapping[str, Any]) -> None:
         if "key" not in row:
@@ -69,15 +70,19 @@ class Tallies:
             self._now.setdefault(name, Tally()).add(row)
         self._changed = True
 
-    def write(self, in_flight: int) -> None:
-        """Where something has changed. A disk that is full is told elsewhere."""
-        if not self._changed and not in_flight:
+    def write(self, in_flight: int, paused: float = 0.0) -> None:
+        """Where something has changed. A disk that is full is told elsewhere.
+
+        paused  seconds for which an endpoint wants to be left alone (429), from now on
+        """
+        if not (self._changed or in_flight or paused or self._paused):
             return
-        self._changed = False
+        self._changed, self._paused = False, paused
         content = {
             "time": round(time.time(), 1),
             "attempt": self._attempt,
             "in_flight": in_flight,
+            "paused": round(paused, 1),
             "endpoints": {name: vars(each) for name, each in self._all.items()},
             "this_attempt": {name: vars(each) for name, each in self._now.items()},
         }
@@ -88,6 +93,12 @@ class Tallies:
 def live(record: Path) -> dict[str, Any]:
     """What a gateway has said last; empty where there was none."""
     return read_json(record / LIVE)
+
+
+def paused(live: Mapping[str, Any]) -> float:
+    """Seconds for which an endpoint wants to be left alone, as they were told last."""
+    given = live.get("paused")
+    return float(given) if isinstance(given, (int, float)) else 0.0
 
 
 def answers_of(live: Mapping[str, Any], endpoint: str) -> int | None:
