@@ -52,7 +52,7 @@ localrules:
 
 
 rule all:
-    default_target: True
+    default_target: not PIPELINE.is_module
     input:
         PIPELINE.published,
         PIPELINE.tables,

@@ -20,6 +20,7 @@ from snakeval.errors import InputError
 from snakeval.executors.profile import of_all_jobs
 from snakeval.run_folder.layout import from_here
 from snakeval.start import snakemake_internals as snakemake
+from snakeval.start.as_module import of_module
 from snakeval.start.words import Shorter
 
 if TYPE_CHECKING:
@@ -45,30 +46,45 @@ class Pipeline:
 
     def __init__(self, workflow: Any) -> None:
         self.root = snakemake.folder_of_snakefile(workflow)
+        self._module = module = of_module(snakemake.module_of(workflow))
         self._workflow = workflow
         self._holds: list[Hold] = []
-        self._said = snakemake.command_line(workflow)
+        self._said = module.said if module else snakemake.command_line(workflow)
         self._warned = False
         self._prepared = False
         self._end_progress: Callable[[], None] = lambda: None
         self._shows_again = False
+        if module:
+            snakemake.local_rules_of_module(workflow)
         if snakemake.is_main_process(workflow):
             os.environ.update(
                 SNAKEVAL_START=uuid.uuid4().hex[:12],  # tells attempts of this start from others
                 SNAKEVAL_PYTHON=sys.executable,
                 SNAKEVAL_ROOT=str(self.root),  # not in the rules' params: a clone is the same
             )
-            snakemake.filter_log(Shorter(lambda: snakemake.targets(workflow), self._nothing_to_do))
-            snakemake.limit_cores(workflow, AT_ONCE)
+            if module:
+                module.check()
+                snakemake.join_hooks(workflow, self.start, self.finish)
+            else:
+                talk = Shorter(lambda: snakemake.targets(workflow), self._nothing_to_do)
+                snakemake.filter_log(talk)
+                snakemake.limit_cores(workflow, AT_ONCE)
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
             for name, cap in self._caps.limits.items() if self.runs else ():
                 snakemake.limit_resource(workflow, name, cap)
             snakemake.settle_default_resources(workflow, self._defaults)
 
     @property
+    def is_module(self) -> bool:
+        """Whether somebody else's workflow has this one as a module."""
+        return self._module is not None
+
+    @property
     def arguments(self) -> Arguments:
         """The command-line arguments of the utility targets."""
-        output_dir = snakemake.value_of_config(self._workflow, "execution", "output_dir")
+        keys = ("execution", "output_dir")
+        theirs = self.is_module  # the workflow's config is not ours then
+        output_dir = None if theirs else snakemake.value_of_config(self._workflow, *keys)
         return Arguments(self._said, self.files, self.runs, output_dir)
 
     @property
@@ -162,7 +178,9 @@ class Pipeline:
 
         self._prepare_executor()
         start = os.environ.get("SNAKEVAL_START", "")
-        return server_jobs.tokens(self._run(wildcards), wildcards.task, start)
+        runs = self._run(wildcards)
+        made_before = self._module.needed(runs, wildcards.task) if self._module else []
+        return [*made_before, *server_jobs.tokens(runs, wildcards.task, start)]
 
     def _prepare_executor(self) -> None:
         """Snakemake makes its executor when the jobs are planned, and an executor of ours may have
@@ -200,7 +218,8 @@ class Pipeline:
         """The servers that come up before another one."""
         from snakeval.start import server_jobs
 
-        return server_jobs.before(self._server_jobs, wildcards)
+        made_before = self._module.needed(self._run(wildcards)) if self._module else []
+        return [*made_before, *server_jobs.before(self._server_jobs, wildcards)]
 
     def server_resources(self) -> Mapping[str, Asked]:
         """What the jobs hold that bring servers up."""
@@ -247,7 +266,8 @@ class Pipeline:
 
         as_job = self._said.values.get("controller") == "job"
         try:
-            self._holds = hooks.before_the_first_job(self._workflow, self.runs, as_job)
+            named = self._module.named if self._module else str
+            self._holds = hooks.before_the_first_job(self._workflow, self.runs, as_job, named)
         except InputError as error:
             _refuse(error)
         except hooks.HandedOver as handed_over:
@@ -283,7 +303,7 @@ class Pipeline:
         self._warned = True
         from snakeval.start import dry_run, hooks
 
-        dry_run.tell(hooks.dry_start(self._workflow, self.runs))
+        dry_run.tell(hooks.dry_start(self._workflow, self.runs, self.is_module))
 
 
 def _refuse(error: InputError) -> NoReturn:
@@ -293,5 +313,11 @@ def _refuse(error: InputError) -> NoReturn:
 
 
 def load(workflow: Any) -> Pipeline:
-    """The pipeline of a Snakefile."""
-    return Pipeline(workflow)
+    """The pipeline of a Snakefile; one for all that a workflow takes from a module."""
+    module = snakemake.module_of(workflow)
+    known = snakemake.kept_on(workflow)
+    name = module.name if module else ""
+    if name not in known:
+        known[name] = Pipeline(workflow)
+    found: Pipeline = known[name]
+    return found

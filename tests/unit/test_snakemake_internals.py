@@ -21,6 +21,17 @@ from snakeval.start import snakemake_internals as internals
 NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
     ("snakemake.workflow.Workflow", "is_main_process", internals.is_main_process),
     ("snakemake.workflow.Workflow", "basedir", internals.folder_of_snakefile),
+    ("snakemake.workflow.Workflow", "current_basedir", internals.folder_of_snakefile),
+    ("snakemake.workflow.Workflow", "modifier", internals.module_of),
+    ("snakemake.modules.WorkflowModifier", "is_main_snakefile", internals.module_of),
+    ("snakemake.modules.WorkflowModifier", "modify_rulename", internals.module_of),
+    ("snakemake.modules.WorkflowModifier", "avail_rulename", internals.local_rules_of_module),
+    ("snakemake.workflow.Workflow", "localrules", internals.local_rules_of_module),
+    *(
+        ("snakemake.workflow.Workflow", hook, function)
+        for hook in ("onstart", "onsuccess", "onerror")
+        for function in (internals.join_hooks, internals._join)
+    ),
     ("snakemake.settings.types.ConfigSettings", "config", internals.command_line),
     ("snakemake.settings.types.ConfigSettings", "configfiles", internals.command_line),
     ("snakemake.settings.types.ConfigSettings", "config_args", internals.command_line),
@@ -35,6 +46,7 @@ NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
     ("snakemake.settings.types.ExecutionSettings", "use_threads", internals.executor_stood_for),
     ("snakemake.cli", "parse_args", internals.executor_stood_for),
     ("snakemake.workflow.Workflow", "dag", internals.force),
+    ("snakemake.dag.DAG", "needrun_jobs", internals.makes),
     ("snakemake.io", "ancient", internals.old),
     ("snakemake.io", "report", internals.reported),
     ("snakemake.sourcecache", "LocalSourceFile", internals.reported),
@@ -95,6 +107,8 @@ said = internals.command_line(workflow)
 found |= {"main": internals.is_main_process(workflow), "values": dict(said.values)}
 found |= {"files": [str(file) for file in said.files], "typed": list(said.typed)}
 found["in_file"] = internals.value_of_config(workflow, "execution", "output_dir")
+found["module"] = internals.module_of(workflow)
+found["kept"] = internals.kept_on(workflow)
 found["gpu"] = internals.resource_limit(workflow, "gpu")
 found["none"] = internals.resource_limit(workflow, "nothing")
 found["defaults"] = of_all_jobs(internals.default_resources(workflow))
@@ -121,6 +135,7 @@ rule evaluate:
 onstart:
     jobs = internals.planned(workflow, "evaluate")
     found["planned"] = [str(job.output[0]) for job in jobs]
+    found["makes"] = internals.makes(workflow, Path("done"))
     found["runtime"] = internals.resource_of(jobs[0], "container_runtime", "docker")
     found["retries"] = internals.retries(workflow)
     found["executor"] = internals.executor_plugin(workflow).name
@@ -159,6 +174,9 @@ EXPECTED: dict[str, tuple[Any, Callable[..., Any]]] = {
     "main": (True, internals.is_main_process),
     "typed": (["run=0012"], internals.command_line),
     "in_file": ("out", internals.value_of_config),
+    "module": (None, internals.module_of),
+    "kept": ({}, internals.kept_on),
+    "makes": (True, internals.makes),
     "gpu": (2, internals.resource_limit),
     "none": (None, internals.resource_limit),
     "seats": (3, internals.limit_resource),

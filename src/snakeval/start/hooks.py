@@ -4,7 +4,8 @@ first job and after its last one."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from snakeval.executors import base
@@ -27,13 +28,19 @@ class HandedOver(Exception):
     """Another job drives the run from now on; the message says which one."""
 
 
-def before_the_first_job(workflow: Any, runs: Sequence[Run], as_job: bool) -> list[Hold]:
+def before_the_first_job(
+    workflow: Any,
+    runs: Sequence[Run],
+    as_job: bool,
+    named: Callable[[str], str] = str,
+) -> list[Hold]:
     """Checks, takes the runs and writes their folders; returns the holds on them.
 
     as_job  `controller=job`
+    named   the name of a rule, which is another one in a workflow that has this one as a module
     Nothing is done for a utility target. Raises InputError, HandedOver.
     """
-    jobs = {rule: snakemake.planned(workflow, rule) for rule in ACTED_ON}
+    jobs = {rule: snakemake.planned(workflow, named(rule)) for rule in ACTED_ON}
     if not any(jobs.values()):
         return []
     os.environ["SNAKEVAL_RETRIES"] = str(snakemake.retries(workflow))
@@ -76,22 +83,41 @@ def real_start(workflow: Any, runs: Sequence[Run], planned: Mapping[str, Any]) -
         for task in run.tasks
         if (output := str(task.paths.published(task.digest))) in runtimes
     }
-    return _start(workflow, runs, asked, snakemake.executor_plugin(workflow).name)
+    return _start(
+        workflow,
+        runs,
+        asked,
+        snakemake.executor_plugin(workflow).name,
+        lambda path: snakemake.makes(workflow, path),
+    )
 
 
-def dry_start(workflow: Any, runs: Sequence[Run]) -> ThisStart:
+def dry_start(workflow: Any, runs: Sequence[Run], is_module: bool = False) -> ThisStart:
     """The start that a dry run stands for. Without a profile the config's word is the best guess
-    at the executor."""
+    at the executor.
+
+    is_module  another workflow may make what is missing: its jobs are not planned yet
+    """
     types = [run.config.execution.type for run in runs]
     names = [snakemake.executor_stood_for(workflow), *types]
     runtime = _profile(workflow).runtime
     asked = {task: runtime for run in runs for task in pending_tasks(run)}
     return _start(
-        workflow, runs, asked, next((each for each in names if each not in ("", HERE)), HERE)
+        workflow,
+        runs,
+        asked,
+        next((each for each in names if each not in ("", HERE)), HERE),
+        lambda _: is_module,
     )
 
 
-def _start(workflow: Any, runs: Sequence[Run], asked: Mapping[Task, str], name: str) -> ThisStart:
+def _start(
+    workflow: Any,
+    runs: Sequence[Run],
+    asked: Mapping[Task, str],
+    name: str,
+    makes: Callable[[Path], bool],
+) -> ThisStart:
     """name: the executor's"""
     return ThisStart(
         id=os.environ.get("SNAKEVAL_START", ""),
@@ -102,6 +128,7 @@ def _start(workflow: Any, runs: Sequence[Run], asked: Mapping[Task, str], name: 
         log=snakemake.log(),
         gpu_limit=snakemake.resource_limit(workflow, gpus.RESOURCE),
         provided=executor(name).provided(runs) or {},
+        makes=makes,
     )
 
 

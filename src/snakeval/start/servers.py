@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from snakeval.config.deployment import OF_WEIGHTS
 from snakeval.errors import Problem
@@ -27,7 +28,7 @@ def against(start: ThisStart) -> Iterable[Problem]:
                 "target.api_endpoint",
             )
             continue
-        yield from _of(run, server)
+        yield from _of(run, server, start.makes)
         yield from servers.check(run, server, runtime)
         if server.image and runtime in start.runtimes and not start.executor.elsewhere:
             mirror = run.config.execution.image_mirror
@@ -57,7 +58,7 @@ def _named(needed: NeededServer) -> str:
     return f"'{needed.server.name}' of run {needed.run.paths.id}"
 
 
-def _of(run: Run, server: Server) -> Iterable[Problem]:
+def _of(run: Run, server: Server, makes: Callable[[Path], bool]) -> Iterable[Problem]:
     def place(*keys: str) -> str:
         return run.place(*server.keys, *keys)
 
@@ -88,7 +89,7 @@ def _of(run: Run, server: Server) -> Iterable[Problem]:
             "write the folder of the weights, or the model's name on the hub",
         )
     for folder, target, _ in server.mounts:
-        if not folder.exists():
+        if not folder.exists() and not makes(folder):
             yield Problem(
                 place(), f"the folder {folder} (mounted at {target}) does not exist", "correct it"
             )

@@ -11,7 +11,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,90 @@ def is_main_process(workflow: Workflow) -> bool:
 
 
 def folder_of_snakefile(workflow: Workflow) -> Path:
-    """Where scripts and catalogue are, whatever the working directory is."""
-    return Path(workflow.basedir)
+    """Where scripts and catalogue are, whatever the working directory is. As a module, the
+    workflow's own folder is somebody else's."""
+    if module_of(workflow) is None:
+        return Path(workflow.basedir)
+    return Path(str(workflow.current_basedir.get_path_or_uri(secret_free=True))).resolve()
+
+
+@dataclass(frozen=True)
+class Module:
+    """What somebody's workflow says where it has this one as a `module`.
+
+    named  the name of a rule as `use rule ... as` changes it
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    named: Callable[[str], str]
+
+
+def module_of(workflow: Workflow) -> Module | None:
+    """None where the Snakefile was started itself. Only while it is parsed."""
+    modifier = workflow.modifier
+    if modifier.is_main_snakefile():
+        return None
+    config = modifier.globals.get("config")
+    given = config if isinstance(config, Mapping) else {}
+    return Module(str(modifier.namespace), given, modifier.modify_rulename)
+
+
+def local_rules_of_module(workflow: Workflow) -> None:
+    """Snakemake takes the names after `localrules:` for those of the whole workflow: there a
+    module's rules have other names, or were not taken."""
+    register = workflow.localrules
+
+    def renamed(*names: str) -> None:
+        modifier = workflow.modifier
+        there = [name for name in names if modifier.avail_rulename(name) is not None]
+        register(*map(modifier.modify_rulename, there))
+
+    workflow.localrules = renamed
+
+
+def join_hooks(workflow: Workflow, start: Callable[[], None], finish: Callable[[], None]) -> None:
+    """Snakemake calls no `onstart`, `onsuccess`, `onerror` of a module. Ours are called before
+    those of the workflow (`start`) or after them, whichever of the two is parsed first."""
+
+    def first(theirs: Callable[[Any], None]) -> Callable[[Any], None]:
+        def hook(log: Any) -> None:
+            start()
+            theirs(log)
+
+        return hook
+
+    def last(theirs: Callable[[Any], None]) -> Callable[[Any], None]:
+        def hook(log: Any) -> None:
+            try:
+                theirs(log)
+            finally:
+                finish()
+
+        return hook
+
+    for name, joined in (("onstart", first), ("onsuccess", last), ("onerror", last)):
+        _join(workflow, name, joined)
+
+
+def _join(workflow: Workflow, name: str, joined: Callable[[Any], Any]) -> None:
+    kept, register = f"_{name}", getattr(workflow, name)
+    setattr(workflow, kept, joined(getattr(workflow, kept)))
+
+    def later(hook: Any) -> None:
+        register(hook)
+        if workflow.modifier.is_main_snakefile():
+            setattr(workflow, kept, joined(hook))
+
+    setattr(workflow, name, later)
+
+
+def kept_on(workflow: Workflow) -> dict[str, Any]:
+    """What lives as long as a workflow: a module is parsed again for each `use rule`."""
+    if not hasattr(workflow, "_snakeval"):
+        workflow._snakeval = {}
+    found: dict[str, Any] = workflow._snakeval
+    return found
 
 
 @dataclass(frozen=True)
@@ -192,6 +274,18 @@ def planned(workflow: Workflow, rule: str) -> list[Job]:
     """The jobs of a rule that this start will run: `onstart` is told nothing, and is called for
     `status` and `kill` too."""
     return [job for job in workflow.dag.needrun_jobs() if job.rule.name == rule]
+
+
+def makes(workflow: Workflow, path: Path) -> bool:
+    """Whether a job of this start will make a file or a folder, or something in it."""
+    wanted = path.resolve()
+    outputs = (
+        Path(str(output)).resolve() for job in workflow.dag.needrun_jobs() for output in job.output
+    )
+    return any(
+        output == wanted or output in wanted.parents or wanted in output.parents
+        for output in outputs
+    )
 
 
 def resource_of(job: Job, name: str, default: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 from snakeval.executors.base import Executor
@@ -43,6 +44,7 @@ class ThisStart:
     gpu_limit  GPUs that servers may use at once; None: no limit
     provided   the variables that jobs get whatever this machine has; a benchmark that is not in it
                gets this machine's
+    makes      whether a job of this start makes a folder that is not there yet: a checkpoint
     runtimes   by name
     """
 
@@ -54,6 +56,7 @@ class ThisStart:
     log: Log
     gpu_limit: int | None = None
     provided: Mapping[Task, Collection[str]] = field(default_factory=dict)
+    makes: Callable[[Path], bool] = lambda _: False
     runtimes: Mapping[str, Runtime] = field(
         default_factory=lambda: {name: kind() for name, kind in RUNTIMES.items()}
     )
