@@ -71,10 +71,7 @@ class Tallies:
         self._changed = True
 
     def write(self, in_flight: int, paused: float = 0.0) -> None:
-        """Where something has changed. A disk that is full is told elsewhere.
-
-        paused  seconds for which an endpoint wants to be left alone (429), from now on
-        """
+        """Where something has changed. A disk that is full is told elsewhere."""
         if not (self._changed or in_flight or paused or self._paused):
             return
         self._changed, self._paused = False, paused
@@ -82,7 +79,7 @@ class Tallies:
             "time": round(time.time(), 1),
             "attempt": self._attempt,
             "in_flight": in_flight,
-            "paused": round(paused, 1),
+            "paused": round(paused, 1),  # seconds for which an endpoint wants to be left alone
             "endpoints": {name: vars(each) for name, each in self._all.items()},
             "this_attempt": {name: vars(each) for name, each in self._now.items()},
         }
