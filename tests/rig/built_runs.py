@@ -98,7 +98,8 @@ def built_run(
     )
     for task in run.tasks:
         task.paths.spec.parent.mkdir(exist_ok=True)
-        task.paths.spec.write_text(yaml.safe_dump({"name": task.name, "digest": task.digest}))
+        spec = {"name": task.name, "label": task.label, "digest": task.digest}
+        task.paths.spec.write_text(yaml.safe_dump(spec))
         found = tasks[task.name]
         if found is not None:
             publish(task, found, (scores or {}).get(task.name))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rig.built_runs import built_run, records
 from snakeval.cli.front import main as front
 from snakeval.cli.front.overrides import as_values
 from snakeval.config.overrides import parse_overrides
@@ -64,6 +65,24 @@ def test_a_mistake_is_told_in_one_sentence_with_the_near_word(
     assert code in (1, 2)
     assert told in said
     assert len(said.splitlines()) <= 2
+
+
+def test_info_says_what_a_run_is_and_where_everything_of_it_is(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = built_run(here, "nightly", {"quiz": records([1, 0])}, labels={"quiz": "sums"})
+
+    capsys.readouterr()
+    code = front.main(["info", run.paths.id[-8:], "--output-dir", str(here / "out")])
+
+    said = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert said[0] == run.paths.id
+    assert f"{'folder:':<12} {run.paths.dir}" in said
+    assert f"{'tables:':<12} {run.paths.results_csv}" in said
+    assert not [line for line in said if line.startswith("report:")]  # there is none yet
+    assert "sums: published" in said
+    assert f"    {run.tasks[0].paths.artifacts}" in said
 
 
 def test_run_stands_for_a_snakemake_command_that_reads_the_same_config(here: Path) -> None:

@@ -106,6 +106,18 @@ def test_logs_show_a_task_and_ask_for_one_where_there_are_several(finished: Proj
     assert "did you mean 'quiz" in wrong.output
 
 
+def test_leaderboard_is_a_target_and_a_mistake_in_it_one_sentence(finished: Project) -> None:
+    shown = target(finished, "leaderboard").check()
+    wrong = target(finished, "leaderboard", "--config", "columns=quizz").refused()
+
+    assert "quiz [seed=1]" in " ".join(shown.output.split())
+    assert (finished.folder / "out" / "leaderboard.html").exists()
+    assert "--config columns: no run has 'quizz'" in wrong.output
+    assert "did you mean 'quiz'?" in wrong.output
+    assert "RuleException" not in wrong.output
+    assert "CalledProcessError" not in wrong.output
+
+
 def test_looking_at_a_running_pipeline_does_not_disturb_it(
     project: Project, endpoint: ScriptedEndpoint
 ) -> None:

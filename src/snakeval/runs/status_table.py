@@ -79,7 +79,8 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
         console.say(line)
     for line in unreadable_of_run(run):
         console.say(line)
-    console.say(f"{summary(states)}; {driver(run)}. Folder: {run.dir}")
+    console.say(f"{summary(states)}; {driver(run)}.")
+    console.say(f"Folder: {run.dir}")
 
 
 def print_runs(runs: list[RunPaths]) -> None:
