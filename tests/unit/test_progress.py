@@ -15,8 +15,8 @@ import yaml
 from rich.cells import cell_len
 
 from snakeval.job import attempt
+from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import Tallies
-from snakeval.job.gateway.told import MODEL
 from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.records import TaskState
 from snakeval.runs import progress, progress_view, screen

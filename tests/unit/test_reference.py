@@ -14,8 +14,16 @@ from referencing import Registry, Resource
 from snakeval.reference import schema as reference
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_OURS = ("custom_executor", "own_executor", "benchmarks", "lm_eval_tasks", "defaults", "facts")
-"""Folders with task files of lm-eval, or with what a command writes."""
+NOT_OURS = (
+    "custom_executor",
+    "own_executor",
+    "benchmarks",
+    "lm_eval_tasks",
+    "defaults",
+    "facts",
+    "profiles",
+)
+"""Folders with task files of lm-eval, or with what a command writes; settings of Snakemake."""
 
 EDITED = [
     path
