@@ -68,14 +68,19 @@ def test_what_is_added_elsewhere_is_seen(tasks: Tasks) -> None:
     assert "(300 of 300 tokens)" in str(budget.used_up())
 
 
-def test_money_is_that_of_the_model_s_tokens(tasks: Tasks) -> None:
-    prices = {"prompt_tokens": 1_000.0, "completion_tokens": 2_000.0}
+def test_money_is_that_of_each_endpoint_s_tokens_by_its_own_price(tasks: Tasks) -> None:
+    prices = {"model": {"prompt_tokens": 1_000.0, "completion_tokens": 2_000.0}}
     budget = tasks.budget(run={"usd": 0.5}, prices=prices, currency="EUR")
-    for line in [*lines(2), *lines(9, endpoint="judge")]:
+    for line in [*lines(2), *lines(9, endpoint="a server of ours")]:
         budget.add(line)
     assert budget.used_up() is None  # 0.4
     budget.add(lines(1, key="more")[0])
     assert "(0.6 of 0.5 EUR)" in str(budget.used_up())
+    prices["judge"] = {"prompt_tokens": 2_000.0}
+    judged = tasks.budget(run={"usd": 0.5}, prices=prices, currency="EUR")
+    for line in [*lines(2), *lines(1, endpoint="judge")]:
+        judged.add(line)
+    assert "(0.6 of 0.5 EUR)" in str(judged.used_up())
 
 
 def test_hours_are_those_in_which_anything_was_asked(tasks: Tasks) -> None:
@@ -125,6 +130,13 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 
 
+JUDGED = {
+    "nemo_evaluator_config": {
+        "config": {"params": {"extra": {"judge": {"url": "http://judge/v1", "model_id": "j"}}}}
+    }
+}
+
+
 def written(folder: Path, **more: Any) -> Path:
     endpoint = {"url": "http://h/v1/chat/completions", "model_id": "m"}
     content = {
@@ -138,17 +150,24 @@ def written(folder: Path, **more: Any) -> Path:
 
 
 def test_the_gateway_is_told_of_budgets_and_prices_and_needs_no_other_word(tmp_path: Path) -> None:
-    prices = {"prompt_tokens": 1, "completion_tokens": 2}
+    prices = {
+        "prompt_tokens": 1,
+        "completion_tokens": 2,
+        "endpoints": {"judge": {"prompt_tokens": 3}},
+    }
     file = written(tmp_path, budget={"usd": 20, "tokens": "5M"}, prices=prices,
-                   task={"budget": {"requests": "2k"}})  # fmt: skip
+                   task={"budget": {"requests": "2k"}, **JUDGED})  # fmt: skip
     task = make_run(load([file], {}), CATALOGUE).tasks[0]
     assert task.gateway and gateway_options(task)["budget"] == {
         "run": {"usd": 20, "tokens": 5_000_000},
         "task": {"requests": 2000},
-        "prices": {"prompt_tokens": 1, "completion_tokens": 2},
+        "prices": {
+            "model": {"prompt_tokens": 1, "completion_tokens": 2},
+            "judge": {"prompt_tokens": 3},
+        },
         "currency": "USD",
     }
-    without = make_run(load([written(tmp_path)], {}), CATALOGUE).tasks[0]
+    without = make_run(load([written(tmp_path, task=dict(JUDGED))], {}), CATALOGUE).tasks[0]
     assert without.digest == task.digest and "budget" not in gateway_options(without)
 
 
@@ -158,6 +177,7 @@ def test_the_gateway_is_told_of_budgets_and_prices_and_needs_no_other_word(tmp_p
         ({"budget": {"usd": 20}}, "budget.usd: tokens have no price"),
         ({"task": {"budget": {"usd": 2}}}, "evaluation.tasks.0.budget.usd: tokens have no price"),
         ({"budget": {"tokens": "many"}}, "'many' is not a number"),
+        ({"budget": {"usd": "lots"}}, "budget.usd: must be a number"),
         (
             {"budget": {"requests": 5}, "execution": {"gateway": False}},
             "the gateway keeps it, and execution.gateway is false",
@@ -169,6 +189,24 @@ def test_a_budget_that_nobody_could_keep_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=told.replace(".", r"\.")):
         load([written(tmp_path, **more)], {})
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            {"budget": {"usd": 20}, "prices": {"prompt_tokens": 1}},
+            "budget.usd: the tokens of 'judge', which 'gsm8k' asks, have no price",
+        ),
+        (
+            {"prices": {"endpoints": {"jugde": {"prompt_tokens": 1}}}},
+            "prices.endpoints.jugde: no benchmark asks an endpoint of this name",
+        ),
+    ],
+)
+def test_prices_and_endpoints_go_together(tmp_path: Path, more: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told.replace(".", r"\.")):
+        make_run(load([written(tmp_path, task=dict(JUDGED), **more)], {}), CATALOGUE)
 
 
 def test_a_benchmark_stops_at_its_budget_and_continues_with_a_larger_one(

@@ -60,3 +60,31 @@ def test_benchmark_of_unknown_time_has_no_share_of_a_server(run: Run) -> None:
     told = found(run, {"quiz": 900.0, "riddle": None}, server_hour=8)
 
     assert told.tasks == {"quiz": pytest.approx(4.0), "riddle": None}
+
+
+def asked_a_judge(run: Run, **account: Any) -> None:
+    """Of the benchmark quiz, as its check has kept it."""
+    for task in run.tasks:
+        check = task.paths.check(task.digest)
+        check.parent.mkdir(parents=True, exist_ok=True)
+        counted = {"answered": 5, "uncounted": 0, **account}
+        accounts = {"judge": counted} if task.name == "quiz" else {}
+        check.write_text(json.dumps({"gateway": {"model": {}, **accounts}}))
+
+
+def test_a_judge_s_tokens_cost_their_own_price(run: Run) -> None:
+    asked_a_judge(run, tokens={"prompt": 1_000_000, "completion": 100_000})
+
+    told = found(run, prompt_tokens=0.5, endpoints={"judge": {"prompt_tokens": 3}})
+
+    assert told.tasks == {"quiz": 4.0, "riddle": 0.5}
+
+
+def test_a_judge_without_a_price_or_with_unknown_tokens_has_no_known_cost(run: Run) -> None:
+    asked_a_judge(run, tokens={"prompt": 1_000_000})
+    assert found(run, prompt_tokens=0.5).tasks == {"quiz": None, "riddle": 0.5}
+    assert found(run, server_hour=0.0).tasks == {"quiz": 0.0, "riddle": 0.0}
+
+    asked_a_judge(run, tokens={}, uncounted=1)
+    told = found(run, prompt_tokens=0.5, endpoints={"judge": {"prompt_tokens": 3}})
+    assert told.tasks == {"quiz": None, "riddle": 0.5}

@@ -128,7 +128,7 @@ def _budgets(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
         if not isinstance(given, dict) or not any(given.values()):
             continue
         prices = [dig(raw, "prices", name) for name in ("prompt_tokens", "completion_tokens")]
-        if given.get("usd") and not any(prices):
+        if _is_amount(given.get("usd")) and not any(prices):
             yield Problem(
                 where((*keys, "usd"), layers),
                 "tokens have no price, so that it would never be used up",
@@ -142,6 +142,14 @@ def _budgets(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
                 f"the gateway keeps it, and {'.'.join(off)} is false",
                 "remove one of them",
             )
+
+
+def _is_amount(value: Any) -> bool:
+    """Another type is told by itself."""
+    try:
+        return float(value) > 0
+    except (TypeError, ValueError):
+        return False
 
 
 def _two_models(keys: tuple[str, ...], deployment: Any, layers: Layers) -> Iterable[Problem]:

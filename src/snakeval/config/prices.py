@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from snakeval.config.sections import Section, fixable
+from snakeval.config.sections import Section, empty_if_null, fixable
 
+MILLION = 1_000_000
 Price = Annotated[float, Field(ge=0)]
 
 
-class Prices(Section):
-    """What the provider of the endpoint, or of the server's machine, asks for."""
+class TokenPrices(Section):
+    """What an endpoint's provider asks for."""
 
-    currency: str = Field("USD", description="Stands behind every sum.")
     prompt_tokens: Price | None = Field(None, description="For a million tokens of prompts.")
     completion_tokens: Price | None = Field(None, description="For a million tokens of answers.")
+
+    @property
+    def known(self) -> dict[str, float]:
+        """Those that are set, by the names of a result's totals."""
+        given = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+        }
+        return {kind: price for kind, price in given.items() if price is not None}
+
+    def cost(self, used: Mapping[str, float | None]) -> float | None:
+        """Of tokens, by the same names; a kind without a price is not asked for. None where one
+        with a price is not known."""
+        parts = [(used.get(kind), price) for kind, price in self.known.items()]
+        if any(tokens is None for tokens, _ in parts):
+            return None
+        return sum((tokens or 0.0) * price for tokens, price in parts) / MILLION
+
+
+class Prices(TokenPrices):
+    """What the providers of the model's endpoint, of others, or of the server's machine ask for."""
+
+    currency: str = Field("USD", description="Stands behind every sum.")
+    endpoints: Annotated[dict[str, TokenPrices], BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict,
+        description="Of a judge, a simulated user: by the name of the auxiliary server, or of the "
+        "parameter that has its address.",
+    )
     server_hour: Price | None = Field(
         None,
         description="For an hour of a server that the pipeline brings up, with all its GPUs; "
@@ -50,7 +79,7 @@ class Budget(Section):
 
     usd: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="Money for tokens of the model under evaluation, by `prices` and in their "
+        description="Money for tokens of the model and of judges, by `prices` and in their "
         "currency.",
     )
     tokens: Count | None = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -250,6 +250,8 @@ def _run_at(
         except InputError as error:
             problems += error.problems
     problems += _repeated(drafts)
+    problems += _prices_of_nobody(loaded, drafts)
+    problems += dict.fromkeys(each for task in drafts for each in _unpriced(task))
     if problems:
         raise InputError(problems)
     tasks = labelled(_named(drafts, paths))
@@ -405,9 +407,37 @@ def _budget(config: Config, entry: TaskEntry) -> dict[str, Any]:
     prices = config.prices
     if prices is None:
         return limits
-    given = {"prompt_tokens": prices.prompt_tokens, "completion_tokens": prices.completion_tokens}
-    known = {name: price for name, price in given.items() if price is not None}
+    known = {MODEL: prices.known, **{name: each.known for name, each in prices.endpoints.items()}}
     return {**limits, "prices": known, "currency": prices.currency}
+
+
+def _unpriced(task: Task) -> Iterator[Problem]:
+    """A budget in money cannot be kept of an endpoint whose tokens have no price."""
+    for of, keys in (("run", ()), ("task", ("evaluation", "tasks", task.number))):
+        if "usd" not in (task.budget.get(of) or {}):
+            continue
+        known = task.budget.get("prices") or {}
+        for each in task.beside:
+            if not known.get(each.name):
+                yield Problem(
+                    task.place(*keys, "budget", "usd"),
+                    f"the tokens of '{each.name}', which '{task.name}' asks, have no price",
+                    f"write prices.endpoints.{each.name}, or limit tokens",
+                )
+
+
+def _prices_of_nobody(loaded: Loaded, tasks: Iterable[Task]) -> Iterator[Problem]:
+    prices = loaded.config.prices
+    known = [*loaded.config.auxiliary_deployments]
+    known += [each.name for task in tasks for each in task.beside]
+    for name in prices.endpoints if prices else ():
+        if name not in known:
+            near = nearest(name, known)
+            yield Problem(
+                loaded.where("prices", "endpoints", name),
+                "no benchmark asks an endpoint of this name",
+                near or "name it as the auxiliary server, or the parameter with its address",
+            )
 
 
 def _server_timeout(servers: Iterable[Server]) -> float:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakeval.config.prices import Prices
-from snakeval.plan.run import Run
+from snakeval.plan.run import Run, Task
+from snakeval.results.spent import tokens_beside
 from snakeval.run_folder.servers import cost_of, deployments_of
-
-TOKENS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def costs(
     whole = sum(each or 0.0 for each in seconds.values())
     tasks: dict[str, float | None] = {}
     for task in run.tasks:
-        parts = [_tokens(prices, totals.get(task.name, {}))]
+        parts = [prices.cost(totals.get(task.name, {})), _beside(task, prices)]
         if servers is not None:
             lasted = seconds.get(task.name)
             parts.append(servers * lasted / whole if lasted is not None and whole else None)
@@ -69,16 +68,24 @@ def costs(
     return Costs(prices.currency, tasks)
 
 
-def _tokens(prices: Prices, used: Mapping[str, float]) -> float | None:
-    """0 where tokens have no price; None where they have one and are not known."""
-    cost = 0.0
-    for kind in ("prompt_tokens", "completion_tokens"):
-        price = getattr(prices, kind)
-        if price is not None:
-            if kind not in used:
-                return None
-            cost += used[kind] * price / TOKENS
-    return cost
+def _beside(task: Task, prices: Prices) -> float | None:
+    """What its judges have cost; None where one has a provider and no price, or unknown tokens.
+
+    A server of the pipeline is paid by the hour, if at all, where its tokens have no price.
+    """
+    if not any((prices.known, prices.endpoints)):
+        return 0.0
+    used = tokens_beside(task)
+    names = dict.fromkeys([*(each.name for each in task.beside), *used])
+    ours = {each.name for each in task.auxiliary}
+    parts = []
+    for name in names:
+        price = prices.endpoints.get(name)
+        if price is None:
+            parts.append(0.0 if name in ours else None)
+        else:
+            parts.append(price.cost(used.get(name, {})))
+    return None if None in parts else sum(part or 0.0 for part in parts)
 
 
 def _servers(run: Run, prices: Prices) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from snakeval.job.files import read_json
 from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import live, totals_of
 from snakeval.plan.run import Run, Task
+from snakeval.results.spent import in_accounts
 from snakeval.run_folder.layout import runs_in
 from snakeval.run_folder.records import read_yaml
 
@@ -138,11 +139,12 @@ def _times(amounts: Amounts, factor: float) -> Amounts:
 
 def forecast(run: Run, task: Task) -> Forecast | None:
     """Of one pending benchmark; None: nothing is known."""
+    ours = {each.name for each in task.auxiliary}
     for checked, spec, record in _earlier(run, task):
         share = _share(task, checked, spec)
         if share is None:
             continue
-        amounts = _amounts(checked, run.config.prices)
+        amounts = _amounts(checked, run.config.prices, ours)
         if amounts.requests is None and amounts.tokens is None:
             continue
         whole = _times(amounts, share)
@@ -197,7 +199,7 @@ def _share(task: Task, checked: Mapping[str, Any], spec: Mapping[str, Any]) -> f
     return wanted / scored if wanted and scored else None
 
 
-def _amounts(checked: Mapping[str, Any], prices: Prices | None) -> Amounts:
+def _amounts(checked: Mapping[str, Any], prices: Prices | None, ours: Collection[str]) -> Amounts:
     """What a result has taken; a rescored one took less than it tells."""
     totals = totals_in(checked)
     gateway = checked.get("gateway")
@@ -207,18 +209,28 @@ def _amounts(checked: Mapping[str, Any], prices: Prices | None) -> Amounts:
         return Amounts()
     prompts, answers = totals.get("prompt_tokens"), totals.get("completion_tokens")
     seconds = account.get("seconds") or totals.get("runtime_seconds")
-    return Amounts(
-        totals.get("requests"), prompts, answers, _cost(prices, prompts, answers), seconds
-    )
+    judges = in_accounts(gateway)
+    cost = _cost(prices, totals, judges, ours)
+    return Amounts(totals.get("requests"), prompts, answers, cost, seconds)
 
 
-def _cost(prices: Prices | None, prompts: float | None, answers: float | None) -> float | None:
-    if prices is None or prompts is None or answers is None:
+def _cost(
+    prices: Prices | None,
+    used: Mapping[str, float],
+    judges: Mapping[str, Mapping[str, float]],
+    ours: Collection[str],
+) -> float | None:
+    """ours: servers of the pipeline, whose tokens cost nothing where they have no price"""
+    if prices is None or not prices.known:
         return None
-    asked = (prices.prompt_tokens, prices.completion_tokens)
-    if asked == (None, None):
-        return None
-    return (prompts * (asked[0] or 0.0) + answers * (asked[1] or 0.0)) / MILLION
+    priced = {name: prices.endpoints.get(name) for name in judges}
+    parts = [prices.cost(used)]
+    for name, price in priced.items():
+        if price is not None:
+            parts.append(price.cost(judges[name]))
+        elif name not in ours:
+            parts.append(None)
+    return None if None in parts else sum(part or 0.0 for part in parts)
 
 
 # ---------------------------------------------------------------- as it is told

@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .accounts import ANSWERED, REPLAYED
-from .ledger import LEDGER, MODEL
+from .ledger import LEDGER
 
 KINDS = ("usd", "tokens", "requests", "hours")
 MILLION = 1_000_000
@@ -30,14 +31,14 @@ class Spent:
     """Sums of lines of ledgers.
 
     minutes  since 1970 in which something was asked; hours are counted by them
-    model    tokens of the model under evaluation, which have a price: prompt and completion
+    used     tokens by endpoint: prompt and completion
     counted  answers that told their tokens; uncounted: that did not
     """
 
     requests: int = 0
     tokens: int = 0
     minutes: set[int] = field(default_factory=set)
-    model: dict[str, int] = field(default_factory=lambda: {"prompt": 0, "completion": 0})
+    used: dict[str, Counter[str]] = field(default_factory=dict)
     counted: int = 0
     uncounted: int = 0
 
@@ -49,19 +50,22 @@ class Spent:
         ended = began + float(row.get("seconds", 0.0))
         self.minutes.update(range(int(began // 60), int(ended // 60) + 1))
         tokens = row.get("tokens", {})
-        for kind in self.model:
+        used = self.used.setdefault(str(row.get("endpoint")), Counter())
+        for kind in ("prompt", "completion"):
             self.tokens += tokens.get(kind, 0)
-            if row.get("endpoint") == MODEL:
-                self.model[kind] += tokens.get(kind, 0)
+            used[kind] += tokens.get(kind, 0)
         if row.get("outcome") == ANSWERED:
             self.counted += "completion" in tokens
             self.uncounted += "completion" not in tokens
 
-    def of(self, kind: str, prices: Mapping[str, float]) -> float:
-        """How much of one kind."""
+    def of(self, kind: str, prices: Mapping[str, Mapping[str, float]]) -> float:
+        """How much of one kind. prices: by endpoint, of a million prompt_tokens and
+        completion_tokens; what has none is not asked for."""
         if kind == "usd":
-            return sum(n * prices.get(f"{name}_tokens", 0.0) for name, n in self.model.items()) / (
-                MILLION
+            return sum(
+                tokens * prices.get(endpoint, {}).get(f"{name}_tokens", 0.0) / MILLION
+                for endpoint, used in self.used.items()
+                for name, tokens in used.items()
             )
         if kind == "hours":
             return len(self.minutes) / 60
@@ -91,7 +95,7 @@ class Budget:
     """Limits of a run and of a task, and what of them is used.
 
     task_dir  `<run>/<task>`; own: the ledger that this process writes
-    options   run and task, each with limits by their kinds; prices of a million tokens; currency
+    options   run and task, each with limits by their kinds; prices by endpoint; currency
     """
 
     def __init__(self, task_dir: Path, own: Path, options: Mapping[str, Any]) -> None:
