@@ -388,7 +388,7 @@ class Gate:
                     chunks.append(chunk)
                 if LAST_EVENT in chunk:
                     self._end_if_answered(exchange, reply, chunks)
-                await response.write(chunk)
+                await written(response, chunk)
         except aiohttp.ClientError as error:
             if "outcome" not in exchange.row:
                 self._write(exchange, CUT, reply.status, said(error))
@@ -435,6 +435,14 @@ class Gate:
         """It is in the ledger, and in flight no more; or nothing will ever be known of it."""
         self.record.budget.in_flight -= exchange.is_sent
         exchange.is_sent = False
+
+
+async def written(response: web.StreamResponse, chunk: bytes) -> None:
+    """Raises ConnectionError where the client has left: aiohttp says it as of an endpoint."""
+    try:
+        await response.write(chunk)
+    except aiohttp.ClientError as error:
+        raise ConnectionResetError(str(error)) from error
 
 
 def cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
