@@ -327,6 +327,7 @@ def test_behind_the_gateway_nothing_is_asked_twice_and_the_score_is_the_same(
 
 JUDGED = [
     pytest.param("AA-LCR", JUDGE, "of 3 samples were scored", id="AA-LCR"),
+    pytest.param("mtbench", GPT_4, "exit code 1", id="mtbench"),
     pytest.param("hle", AZURE_JUDGE, "of 6 samples", id="hle"),
     pytest.param("simple_evals", JUDGE, "exit code 1", id="simple_evals"),
 ]
