@@ -10,6 +10,7 @@ import pytest
 
 from snakeval.config.model import Config
 from snakeval.plan.server import MODEL, Server, servers_of
+from snakeval.plan.server_forms import FORMS, untold
 from snakeval.render.server import render
 
 
@@ -62,6 +63,56 @@ def server(**deployment: Any) -> Server:
 )
 def test_each_type_has_the_launchers_command(deployment: dict[str, Any], command: str) -> None:
     assert server(**deployment).command == command
+
+
+@pytest.mark.parametrize(
+    ("image", "command", "port"),
+    [
+        ("nvcr.io/nim/x:1.8.6", "/opt/nvidia/nvidia_entrypoint.sh", "NIM_HTTP_API_PORT"),
+        ("nvcr.io/nim/x:latest", "/opt/nvidia/nvidia_entrypoint.sh", "NIM_HTTP_API_PORT"),
+        ("nvcr.io/nim/x:0.0rc1", "/opt/nvidia/nvidia_entrypoint.sh", "NIM_HTTP_API_PORT"),
+        ("nvcr.io/nim/x:2.0.3", "nim-serve", "NIM_SERVER_PORT"),
+        ("h.example:5000/x:2.1.6-pb7@sha256:1", "nim-serve", "NIM_SERVER_PORT"),
+    ],
+)
+def test_nim_is_started_as_its_images_version_wants(image: str, command: str, port: str) -> None:
+    found = server(type="nim", image=image, port=9000)
+
+    assert found.command.split()[0] == command
+    assert found.environment == {"NIM_SERVED_MODEL_NAME": "m/x", port: "9000"}
+
+
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [("t:1.0.0", False), ("t:1.3.0", True), ("t:1.3.0rc2", False), ("t:2.0", True), ("t", False)],
+)
+def test_trtllm_is_told_the_name_where_its_version_knows_it(image: str, named: bool) -> None:
+    found = server(type="trtllm", image=image, checkpoint_path="/weights", extra_args="--x 1")
+
+    assert ("--served-model-name m/x --x 1" in found.command) is named
+    assert found.check_model is named
+
+
+def test_trtllm_is_told_the_name_once() -> None:
+    own = "--served_model_name other"
+    found = server(type="trtllm", image="t:1.3.0", checkpoint_path="/w", extra_args=own)
+
+    assert found.command.endswith(f"--backend pytorch {own}")
+
+
+def test_a_tag_without_a_version_is_told_where_versions_differ() -> None:
+    assert "as versions before 2.0 are" in untold("nim", "nvcr.io/nim/x:latest")
+    assert untold("nim", "nvcr.io/nim/x:2.0.3") == ""
+    assert untold("vllm", "vllm/vllm-openai:latest") == ""
+    assert untold("generic", "any") == ""
+
+
+def test_the_page_has_the_source_of_each_form() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "launcher.md").read_text(encoding="utf-8")
+
+    sources = [form.source for forms in FORMS.values() for form in forms]
+
+    assert [source for source in sources if source not in page] == []
 
 
 def test_a_script_has_mounts_variables_and_what_comes_before_the_command() -> None:

@@ -20,6 +20,7 @@ from snakeval.config.deployment import (
 from snakeval.config.execution import PER_RUN, READ_ONLY, Execution, Hosting, Proxy
 from snakeval.config.model import Config, EndpointType
 from snakeval.config.source import Source, written
+from snakeval.plan.server_forms import Form, form_of
 
 MODEL = "model"
 """The name of the deployment that serves the model under evaluation."""
@@ -279,9 +280,14 @@ def _hosted(
 
 
 def _names_its_folder(given: ServerDeployment) -> bool:
-    """Whether it lists its model by the name of the weights' folder, and answers to any name:
-    `trtllm-serve`, which has a flag for the name since 1.3 only (its pull request 11711)."""
-    return given.type == "trtllm" and not given.command and not _from_template(given)
+    """Whether it lists its model by the name of the weights' folder, and answers to any name."""
+    form = _form(given)
+    own = given.command or _from_template(given)
+    return form is not None and not form.named and not own
+
+
+def _form(given: ServerDeployment) -> Form | None:
+    return form_of(given.type, given.image or IMAGES.get(given.type))
 
 
 def paths_of(given: ServerDeployment) -> dict[str, str | None]:
@@ -331,7 +337,9 @@ def _environment(given: ServerDeployment) -> dict[str, str]:
     found: dict[str, str] = {}
     if given.type == "nim":
         found["NIM_SERVED_MODEL_NAME"] = str(given.served_model_name)
-        found["NIM_HTTP_API_PORT"] = str(given.port or 8000)
+        form = _form(given)
+        assert form is not None, "of every version"
+        found[form.port_variable] = str(given.port or 8000)
         if given.cache_path:
             found["NIM_CACHE_PATH"] = CACHE
     elif given.cache_path and given.type != "process":
@@ -347,7 +355,9 @@ def command(given: ServerDeployment) -> str:
     own = given.command or _from_template(given) or _base_command(given)
     if own:  # it may have several lines, and has the extra words by itself
         return own.strip()
-    words = f"{_COMMANDS.get(given.type, _none)(given)} {given.extra_args or ''}"
+    form = _form(given)
+    of_type = f"{form.program} {_WORDS[given.type](given)}".strip() if form else ""
+    words = f"{of_type} {given.extra_args or ''}"
     return " ".join(words.strip().split("\n"))
 
 
@@ -357,10 +367,6 @@ def _from_template(given: ServerDeployment) -> str:
     for key, value in given.model_dump(exclude={"port"}).items() if text else ():
         text = str(text).replace(f"{{{key}}}", "" if value is None else str(value))
     return text or ""
-
-
-def _none(_: ServerDeployment) -> str:
-    return ""
 
 
 def _weights(given: ServerDeployment) -> str:
@@ -385,7 +391,7 @@ def _vllm_ray(given: ServerDeployment) -> str:
 
 def _vllm(given: ServerDeployment) -> str:
     return (
-        f"vllm serve {_weights(given)}"
+        f"{_weights(given)}"
         f" --tensor-parallel-size={given.tensor_parallel_size or DEFAULT_SIZES[given.type]}"
         f" --pipeline-parallel-size={given.pipeline_parallel_size or 1}"
         f" --data-parallel-size={given.data_parallel_size or 1}"
@@ -397,7 +403,7 @@ def _vllm(given: ServerDeployment) -> str:
 
 def _sglang(given: ServerDeployment) -> str:
     return (
-        f"python3 -m sglang.launch_server --model-path {_weights(given)}"
+        f"--model-path {_weights(given)}"
         " --host {host} --port {port}"
         f" --served-model-name {_name(given)}"
         f" --tp-size {given.tensor_parallel_size or DEFAULT_SIZES[given.type]}"
@@ -407,23 +413,26 @@ def _sglang(given: ServerDeployment) -> str:
 
 
 def _trtllm(given: ServerDeployment) -> str:
+    form, flag = _form(given), "--served-model-name"
+    told = form is None or not form.named or flag in (given.extra_args or "").replace("_", "-")
+    name = "" if told else f" {flag} {_name(given)}"
     return (
-        "mpirun --allow-run-as-root --oversubscribe -n 1"
-        f" trtllm-serve serve {_weights(given)}"
+        f"{_weights(given)}"
         f" --tp_size={given.tensor_parallel_size or DEFAULT_SIZES[given.type]}"
         f" --pp_size={given.pipeline_parallel_size or 1}"
-        " --host {host} --port {port} --backend pytorch"
+        f" --host {{host}} --port {{port}} --backend pytorch{name}"
     )
 
 
 def _nim(_: ServerDeployment) -> str:
-    return "/opt/nvidia/nvidia_entrypoint.sh /opt/nim/start_server.sh"
+    return ""
 
 
-_COMMANDS: dict[str, Callable[[ServerDeployment], str]] = {
+_WORDS: dict[str, Callable[[ServerDeployment], str]] = {
     "vllm": _vllm,
     "vllm_ray": _vllm_ray,
     "sglang": _sglang,
     "trtllm": _trtllm,
     "nim": _nim,
 }
+"""What follows a type's program (`server_forms.py`)."""

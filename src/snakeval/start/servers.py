@@ -11,6 +11,7 @@ from snakeval.errors import Problem
 from snakeval.executors.registry import servers_for
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
+from snakeval.plan.server_forms import untold
 from snakeval.start.this_start import NeededServer, ThisStart
 
 
@@ -64,6 +65,10 @@ def _of(run: Run, server: Server, makes: Callable[[Path], bool]) -> Iterable[Pro
 
     if server.type != "process" and not server.image:
         yield Problem(place("image"), "is missing and must be given", "write the server's image")
+    if not server.own_command and (words := untold(server.type, server.image)):
+        yield Problem(
+            place("image"), words, "give it a tag that says it, or write the command", warning=True
+        )
     if not server.command:
         yield Problem(
             place("command"), "is missing and must be given", "write the server's command"
