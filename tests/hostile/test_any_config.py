@@ -189,6 +189,11 @@ def test_the_configs_to_begin_with_are_valid(content: dict[str, Any]) -> None:
 @given(content=mutated())
 @example(content={"evaluation": {"tasks": ["a"]}, "models": [{"checkpoints": "\x00"}]})
 @example(content={"evaluation": {"tasks": ["a"]}, "deployment": [1], "models": [{"name": "a"}]})
+@example(content={"evaluation": {"tasks": ["a"]}, "deployment": {"type": [], "gpus": "0,1"}})
+@example(content={"evaluation": {"tasks": ["a"]}, "deployment": {"type": "vllm", "gpus": "²"}})
+@example(
+    content={"evaluation": {"tasks": ["a"]}, "deployment": {"type": "vllm", "gpus": "9" * 5000}}
+)
 def test_any_mutation_gives_a_plan_or_a_sentence(content: dict[str, Any]) -> None:
     looked_at(written(content), {})
 

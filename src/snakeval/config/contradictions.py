@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from snakeval.config.deployment import BROUGHT_UP, DEFAULT_SIZES, OF_WEIGHTS
+from snakeval.config.deployment import BROUGHT_UP, DEFAULT_SIZES, GPUS, OF_WEIGHTS
 from snakeval.config.layers import Layers, dig, where
 from snakeval.config.model import TaskEntry
 from snakeval.config.sections import NAME, Ignored, prefix_of
@@ -165,17 +165,16 @@ def _two_models(keys: tuple[str, ...], deployment: Any, layers: Layers) -> Itera
 
 def _few_gpus(keys: tuple[str, ...], deployment: Any, layers: Layers) -> Iterable[Problem]:
     """A server that is to be spread over more GPUs than it is given."""
-    given = dig(deployment, "gpus")
-    number = (
-        len(given.split(","))
-        if isinstance(given, str) and "," in given
-        else int(str(given))
-        if str(given).isdigit()
-        else 0
-    )
+    gpus = dig(deployment, "gpus")
+    given = str(gpus) if isinstance(gpus, int | str) else ""
+    number = 0
+    if "," in given:
+        number = len(given.split(","))
+    elif GPUS.match(given) and given.isdecimal():
+        number = int(given)
     kind = dig(deployment, "type")
     own = any(dig(deployment, key) for key in ("command", "command_template", "base_command"))
-    if not number or kind not in DEFAULT_SIZES or own:
+    if not number or not isinstance(kind, str) or kind not in DEFAULT_SIZES or own:
         return
     sizes = {key: dig(deployment, key) for key in ("pipeline_parallel_size", "data_parallel_size")}
     sizes["tensor_parallel_size"] = dig(deployment, "tensor_parallel_size") or DEFAULT_SIZES[kind]

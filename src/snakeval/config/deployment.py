@@ -48,7 +48,7 @@ CHECKPOINT = "/checkpoint"
 DEFAULT_SIZES = {"vllm": 8, "vllm_ray": 8, "sglang": 8, "trtllm": 8}
 """The launcher's default of `tensor_parallel_size`."""
 
-GPUS = re.compile(r"(all|none|[0-9]+(,[0-9]+)*)?\Z")
+GPUS = re.compile(r"(all|none|[0-9]{1,6}(,[0-9]{1,6})*)?\Z")
 
 
 class Endpoints(Section):
