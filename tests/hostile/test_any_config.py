@@ -261,6 +261,7 @@ def test_any_override_gives_a_plan_or_a_sentence(key: str, value: Any, assigned:
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(path=st.sampled_from(LAUNCHER), at=st.integers(0, 400), text=st.text(max_size=6))
+@example(path=LAUNCHER[0].with_name("generic_server.yaml"), at=13, text="?")
 def test_any_slip_in_a_launchers_file_gives_a_plan_or_a_sentence(
     path: Path, at: int, text: str
 ) -> None:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 
+from snakeval.config.read import not_yaml
 from snakeval.config.secrets import allowed, from_the_environment
 from snakeval.errors import InputError, Problem, nearest
 
@@ -53,6 +55,8 @@ def with_groups(path: Path, content: dict[str, Any]) -> dict[str, Any]:
                 composed = compose(path.name, overrides=[f"hydra.searchpath=[file://{GROUPS}]"])
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise InputError([_problem(path, error)]) from None
+    except yaml.YAMLError as error:  # Hydra's parser takes less than the one that has read it
+        raise not_yaml(path, error) from None
     found = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}

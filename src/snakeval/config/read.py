@@ -59,7 +59,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise _refused(path, "is not text in UTF-8", "save it as UTF-8") from None
     except yaml.YAMLError as error:
-        raise _not_yaml(path, error) from None
+        raise not_yaml(path, error) from None
     except RecursionError:
         raise _refused(path, "has too many levels", "are all brackets closed?") from None
     except ValueError as error:  # a date that is none, a number of thousands of digits
@@ -87,7 +87,7 @@ def _neighbours(path: Path) -> list[str]:
         return []
 
 
-def _not_yaml(path: Path, error: yaml.YAMLError) -> InputError:
+def not_yaml(path: Path, error: yaml.YAMLError) -> InputError:
     """The parser's message in one line, with the place and a guess."""
     mark = getattr(error, "problem_mark", None)
     place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
