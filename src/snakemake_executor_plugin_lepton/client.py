@@ -296,8 +296,16 @@ def asked(call: Callable[[], T]) -> T:
 
 
 def _sorted(response: Any) -> ServiceError:
-    status = int(response.status_code)
-    text = f"{status}: {_line(_message(response.text))}".removesuffix(": ")
+    retry_after = response.headers.get("Retry-After")
+    return error_of(int(response.status_code), response.text, retry_after)
+
+
+def error_of(status: int, said: str, retry_after: str | None = None) -> ServiceError:
+    """What an answer with an error status means.
+
+    said  its body
+    """
+    text = f"{status}: {_line(_message(said))}".removesuffix(": ")
     if status == 401:
         return Unauthorized(text)
     if status == 403:
@@ -305,7 +313,7 @@ def _sorted(response: Any) -> ServiceError:
     if status in (404, 410):
         return Missing(text)
     if status in (408, 425, 429) or status >= 500:
-        return Unreachable(text, _seconds(response.headers.get("Retry-After")))
+        return Unreachable(text, _seconds(retry_after))
     return (Conflict if status == 409 else Rejected)(text)
 
 

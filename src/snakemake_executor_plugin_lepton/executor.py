@@ -58,7 +58,22 @@ LATER = "SNAKEMAKE_LEPTON_CHECKS"
 
 
 class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
-    """One Lepton job per Snakemake job, and none that nobody waits for."""
+    """One Lepton job per Snakemake job, and none that nobody waits for.
+
+    title          of the service, in messages
+    flag           what this plugin's settings begin with
+    later          the variable of `LATER`
+    not_installed  told where the service's SDK is missing
+    storage_folder the folder on the storage with what jobs read and write about themselves
+    script         the name of `job.sh` there: whose job it was
+    """
+
+    title = "Lepton"
+    flag = "lepton"
+    later = LATER
+    not_installed = "the SDK of Lepton is not installed: pip install -e '.[lepton]'"
+    storage_folder = FOLDER
+    script = "job.sh"
 
     def __post_init__(self) -> None:
         self.hooks = Hooks()
@@ -70,7 +85,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         self._service_lock = threading.Lock()
         self._group_ids: dict[str, str] = {}
         self._earlier: dict[str, list[Found]] = {}
-        if os.environ.get(LATER) != "later":
+        if os.environ.get(self.later) != "later":
             found = self.problems()
             if found:
                 self.wait = False  # the thread that looks at jobs has begun
@@ -81,8 +96,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
     def wanted(self, job: Any) -> spec.Wanted:
         """What a job asks for. Raises Unusable."""
         container = getattr(job, "container_img_url", None)
-        found = spec.wanted(job.resources, self.executor_settings, container)
-        return self.hooks.wanted(job, found)
+        return self.hooks.wanted(job, self._described(job.resources, container))
+
+    def _described(self, resources: Any, container: str | None) -> spec.Wanted:
+        """What resources and settings ask for. Raises Unusable."""
+        return spec.wanted(resources, self.executor_settings, container)
 
     def _spec_of(self, job: Any, wanted: spec.Wanted) -> str:
         return self.hooks.spec_of(job) or spec.digest(job.shellcmd, wanted)
@@ -92,8 +110,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         if chosen := self.hooks.folder_for(job, name):
             return chosen
         if seen_in_job(Path.cwd(), wanted.mounts) is not None:
-            return Path.cwd() / ".snakemake" / "lepton" / name
-        return wanted.mounts[0].here / FOLDER / name
+            return Path.cwd() / ".snakemake" / self.flag / name
+        return wanted.mounts[0].here / self.storage_folder / name
 
     # --- before the first job --------------------------------------------------------------------
 
@@ -102,13 +120,17 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         """Connected to at first use: the SDK takes more than a second to import."""
         with self._service_lock:
             if self._service is None:
-                self._service = Lepton()
+                self._service = self._connected()
             return self._service
+
+    def _connected(self) -> Service:
+        """Raises ServiceError, and ImportError where the SDK is missing."""
+        return Lepton()
 
     def problems(self) -> list[str]:
         """Everything that keeps the planned jobs from being run, in sentences."""
         jobs = [job for job in self.dag.needrun_jobs() if not job.is_local]
-        found = [line for job in jobs for line in refusals.of(job, self.wanted)]
+        found = [line for job in jobs for line in self._refusals(job)]
         found = list(dict.fromkeys(found))
         if not jobs or found:
             return found
@@ -117,13 +139,24 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         except ServiceError as error:
             return [str(error)]
         except ImportError:
-            return ["the SDK of Lepton is not installed: pip install -e '.[lepton]'"]
-        wanted = [self.wanted(job) for job in jobs]
+            return [self.not_installed]
         try:
-            found = refusals.secrets(wanted, self.service, self.hooks.secrets_to_come())
-            return [*found, *self._node_groups(wanted)] or self._look_for_earlier(jobs)
+            return self._missing(jobs) or self._look_for_earlier(jobs)
         except ServiceError as error:
-            return [in_words(error)]
+            return [self._in_words(error)]
+
+    def _refusals(self, job: Any) -> list[str]:
+        return list(refusals.of(job, self.wanted, self.title, self.flag))
+
+    def _in_words(self, error: ServiceError) -> str:
+        """What a refusal means for who waits."""
+        return in_words(error)
+
+    def _missing(self, jobs: list[Any]) -> list[str]:
+        """What jobs refer to and the service does not have. Raises ServiceError."""
+        wanted = [self.wanted(job) for job in jobs]
+        found = refusals.secrets(wanted, self.service, self.hooks.secrets_to_come())
+        return [*found, *self._node_groups(wanted)]
 
     def _node_groups(self, wanted: list[spec.Wanted]) -> list[str]:
         names = {each.node_group for each in wanted if each.node_group}
@@ -152,7 +185,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
 
     def run_job(self, job: Any) -> None:
         """Hands a job to a thread, which creates it; from here on it is in the registry."""
-        refused = list(refusals.of(job, self.wanted))
+        refused = self._refusals(job)
         if refused:  # one that a checkpoint has made, or resources of a further attempt
             self.logger.error("\n".join(refused))
             self.report_job_error(SubmittedJobInfo(job), msg=f"{'; '.join(refused)}. ")
@@ -198,6 +231,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
                 wanted.limit,
                 float(self.workflow.execution_settings.latency_wait),
                 wanted.queue_limit,
+                f"{self.flag}-queue-limit",
             ),
             staging=staging,
         )
@@ -242,20 +276,27 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             if tracked.staging:
                 tracked.staging.bring(_names(tracked.job.input), _written(tracked.job))
             command = self._write(tracked)
-            tracked.id, tracked.lost_answer = create_once(
-                self.service,
-                spec.body(tracked.name, self._placed(tracked.wanted), command, tracked.labels),
-                tracked.key,
-                self.stopping.is_set,
-                pause=self.stopping.wait,
-            )
-            self.logger.info(f"{tracked.job.name}: Lepton job {tracked.id}")
+            tracked.id, tracked.lost_answer = self._made(tracked, command)
+            self.logger.info(f"{tracked.job.name}: {self.title} job {tracked.id}")
             self.hooks.submitted(tracked)
         except Exception as error:
             tracked.refused = f"could not be created: {error}"
             tracked.lost_answer = tracked.lost_answer or isinstance(error, Unreachable)
         finally:
             tracked.made.set()
+
+    def _made(self, tracked: Tracked, command: list[str]) -> tuple[str, bool]:
+        """The id of the job, and whether an answer was lost. Raises ServiceError."""
+        return create_once(
+            self.service,
+            self._body(tracked, command),
+            tracked.key,
+            self.stopping.is_set,
+            pause=self.stopping.wait,
+        )
+
+    def _body(self, tracked: Tracked, command: list[str]) -> dict[str, Any]:
+        return spec.body(tracked.name, self._placed(tracked.wanted), command, tracked.labels)
 
     def _earlier_attempt(self, tracked: Tracked) -> str:
         """Deletes what could not be deleted when it failed; why this job must not run beside it."""
@@ -282,13 +323,13 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         tracked.folder.mkdir(parents=True, exist_ok=True)
         text = translated(str(tracked.job.shellcmd), mounts)
         (tracked.folder / "command.sh").write_text(f"set -euo pipefail; {text}\n")
-        script = (files(__package__) / "job.sh").read_text(encoding="utf-8")
-        (tracked.folder / "job.sh").write_text(script)
+        script = (files("snakemake_executor_plugin_lepton") / "job.sh").read_text(encoding="utf-8")
+        (tracked.folder / self.script).write_text(script)
         workdir = tracked.staging.folder if tracked.staging else Path.cwd()
         inside = seen_in_job(tracked.folder, mounts)
         return [
             "bash",
-            f"{inside}/job.sh",
+            f"{inside}/{self.script}",
             seen_in_job(workdir, mounts) or str(inside),
             f"{tracked.wanted.limit or 0:.0f}",
         ]
@@ -348,7 +389,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
             phase = None
             tracked.failures += 1
             if tracked.failures == TOLD_AFTER:
-                self.logger.warning(f"{tracked.id}: Lepton does not answer ({error}); it goes on")
+                self.logger.warning(
+                    f"{tracked.id}: {self.title} does not answer ({error}); it goes on"
+                )
             if isinstance(error, Unreachable):
                 # Less often, and as seldom as the service asks for.
                 self.stopping.wait(min(max(error.wait, 2.0 ** min(tracked.failures, 5)), 60.0) / 2)
@@ -359,7 +402,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         known here by then."""
         tracked.failures += 1
         if tracked.failures == 1:
-            self.logger.warning(f"{tracked.id}: {in_words(error)}; the job goes on")
+            self.logger.warning(f"{tracked.id}: {self._in_words(error)}; the job goes on")
         self.stopping.wait(min(2.0**tracked.failures, 60.0) / 2)
         with contextlib.suppress(ServiceError):
             self.service.renew()
@@ -392,18 +435,23 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         (self._leave if left else self._remove)(tracked)
         self.hooks.failed(tracked, cause)
         # Told here: with `quiet: [rules]` Snakemake keeps a job's error to itself.
-        self.logger.error(f"{tracked.job.name}: Lepton job {tracked.id or tracked.name} {cause}")
+        self.logger.error(
+            f"{tracked.job.name}: {self.title} job {tracked.id or tracked.name} {cause}"
+        )
         if logs:
             self.logger.error("\n".join(["    " + line for line in logs[-LOG_LINES:]]))
         self.report_job_error(info, msg=f"{cause}. ", aux_logs=[str(tracked.log)] if logs else [])
 
+    def _before_its_log(self, job: str) -> None:
+        """Makes sure that a log is whole when it is fetched."""
+        with contextlib.suppress(ServiceError):
+            self.service.stop(job)
+
     def _log_of(self, tracked: Tracked) -> list[str]:
-        """The lines of a job's log, which are kept beside its command. Stopped before, so that
-        the log is whole."""
+        """The lines of a job's log, which are kept beside its command."""
         if not tracked.id:
             return []
-        with contextlib.suppress(ServiceError):
-            self.service.stop(tracked.id)
+        self._before_its_log(tracked.id)
         for number in range(3):
             try:
                 text = self.service.log(tracked.id)
@@ -466,16 +514,19 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # has no type information
         left = self.registry.all
         if not left:
             return
-        self.logger.info(f"ending {len(left)} Lepton jobs")
+        self.logger.info(f"ending {len(left)} {self.title} jobs")
         with ThreadPoolExecutor(AT_ONCE) as pool:
             said = list(pool.map(self._end, left))
         for tracked, why in zip(left, said, strict=True):
             if why:
-                by_hand = f"remove --id {tracked.id}" if tracked.id else "list"
                 self.logger.error(
                     f"{tracked.id or tracked.name} could not be ended ({why}): it may still run, "
-                    f"and cost; `lep job {by_hand}`"
+                    f"and cost; `{self._by_hand(tracked)}`"
                 )
+
+    def _by_hand(self, tracked: Tracked) -> str:
+        """The command with which a person ends a job, or looks for it."""
+        return "lep job " + (f"remove --id {tracked.id}" if tracked.id else "list")
 
     def _end(self, tracked: Tracked) -> str:
         """Stops a job, lets it end by itself, deletes it; why it could not be."""

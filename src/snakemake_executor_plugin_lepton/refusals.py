@@ -19,11 +19,17 @@ DIRECTIVES = (
 )
 
 
-def of(job: Any, wanted: Callable[[Any], Wanted]) -> Iterable[str]:
-    """Why a job cannot be run there."""
+def of(
+    job: Any, wanted: Callable[[Any], Wanted], title: str = "Lepton", flag: str = "lepton"
+) -> Iterable[str]:
+    """Why a job cannot be run there.
+
+    title  of the service
+    flag   what the plugin's settings begin with
+    """
     name = f"rule {job.rule.name}"
     if job.group is not None:
-        yield f"{name}: a Lepton job runs one job; leave `group:` out"
+        yield f"{name}: a {title} job runs one job; leave `group:` out"
         return
     for attribute, directive in DIRECTIVES:
         if getattr(job, attribute, False):
@@ -36,9 +42,9 @@ def of(job: Any, wanted: Callable[[Any], Wanted]) -> Iterable[str]:
         yield f"{name}: `run:` needs Snakemake in the image; write `shell:`, or make it local"
         return
     if job.is_shadow:
-        yield f"{name}: `shadow:` is not possible in a Lepton job; leave it out"
+        yield f"{name}: `shadow:` is not possible in a {title} job; leave it out"
     if job.is_pipe or job.is_service:
-        yield f"{name}: pipes and services do not reach other Lepton jobs; write a file"
+        yield f"{name}: pipes and services do not reach other {title} jobs; write a file"
     if job.benchmark:
         yield f"{name}: `benchmark:` needs Snakemake in the image; leave it out"
     try:
@@ -46,16 +52,16 @@ def of(job: Any, wanted: Callable[[Any], Wanted]) -> Iterable[str]:
     except Unusable as error:
         yield f"{name}: {error}"
     else:
-        yield from _storage(name, job, asked)
+        yield from _storage(name, job, asked, title, flag)
 
 
-def _storage(name: str, job: Any, asked: Wanted) -> Iterable[str]:
+def _storage(name: str, job: Any, asked: Wanted, title: str, flag: str) -> Iterable[str]:
     """Files that the job would not find."""
     here = asked.mounts[0].here
     if not here.is_dir():
         yield (
             f"the storage {asked.mounts[0].source} is not at {here} on this machine: mount it, or "
-            "say with --lepton-storage where it is"
+            f"say with --{flag}-storage where it is"
         )
         return
     for file in (*job.input, *job.output):
@@ -63,7 +69,7 @@ def _storage(name: str, job: Any, asked: Wanted) -> Iterable[str]:
         if path.is_absolute() and seen_in_job(path, asked.mounts) is None:
             yield f"{name}: {path} is not on the storage of its jobs ({here}); write it there"
     if job.is_containerized and job.conda_env:
-        yield f"{name}: conda environments are not made in Lepton jobs; put them into the image"
+        yield f"{name}: conda environments are not made in {title} jobs; put them into the image"
 
 
 def secrets(wanted: Sequence[Wanted], service: Service, to_come: Collection[str]) -> list[str]:

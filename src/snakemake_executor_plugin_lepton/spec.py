@@ -80,7 +80,7 @@ def wanted(
         given = resources.get(f"lepton_{name}")
         return given if given not in (None, "") else getattr(settings, name, None)
 
-    image = resources.get("lepton_image") or _plain_image(container) or settings.image
+    image = resources.get("lepton_image") or plain_image(container) or settings.image
     if not image:
         raise Unusable(
             "has no image: give the rule a `container:` or the resource lepton_image, or set "
@@ -109,18 +109,18 @@ def wanted(
         variables=parse_variables(of("env")),
         pull_secrets=tuple(str(of("image_pull_secrets") or "").replace(",", " ").split()),
         priority=of("priority_class"),
-        shared_memory=_number(of("shared_memory_mb"), "lepton_shared_memory_mb"),
-        ttl=_number(settings.ttl, "--lepton-ttl") or DAY,
+        shared_memory=number(of("shared_memory_mb"), "lepton_shared_memory_mb"),
+        ttl=number(settings.ttl, "--lepton-ttl") or DAY,
         limit=limit_of(resources),
-        queue_limit=60.0 * (_number(of("queue_limit"), "lepton_queue_limit") or DAY / 60),
+        queue_limit=60.0 * (number(of("queue_limit"), "lepton_queue_limit") or DAY / 60),
     )
 
 
-def _plain_image(container: str | None) -> str | None:
+def plain_image(container: str | None) -> str | None:
     return container.removeprefix("docker://") if container else None
 
 
-def _number(value: Any, name: str) -> int | None:
+def number(value: Any, name: str) -> int | None:
     if value in (None, ""):
         return None
     if not str(value).isdigit():
@@ -142,9 +142,12 @@ def limit_of(resources: Mapping[str, Any]) -> float | None:
     return value * 60.0
 
 
-def parse_variables(text: str | None) -> tuple[Variable, ...]:
+def parse_variables(text: str | None, given: str = "lepton_env") -> tuple[Variable, ...]:
     """`NAME=secret:SECRET`, `NAME=lit:TEXT`, with spaces between them, or a JSON object of them.
-    Raises Unusable: for a value that nobody has called text, too."""
+
+    given  where the text is from
+    Raises Unusable: for a value that nobody has called text, too.
+    """
     if not text or not text.strip():
         return ()
     pairs: dict[str, str] = {}
@@ -152,12 +155,12 @@ def parse_variables(text: str | None) -> tuple[Variable, ...]:
         try:
             pairs = {str(key): str(value) for key, value in json.loads(text).items()}
         except ValueError as error:
-            raise Unusable(f"lepton_env cannot be read: {error}") from None
+            raise Unusable(f"{given} cannot be read: {error}") from None
     else:
         try:
             pairs = {word.partition("=")[0]: word.partition("=")[2] for word in shlex.split(text)}
         except ValueError:
-            raise Unusable("lepton_env cannot be read: a quote is not closed") from None
+            raise Unusable(f"{given} cannot be read: a quote is not closed") from None
     found = []
     for name, value in pairs.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name in RESERVED:

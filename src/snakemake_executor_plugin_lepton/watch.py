@@ -67,11 +67,13 @@ class Watch:
     limit        seconds of work, None: without
     latency      seconds until a file that was written on the storage must be seen here
     queue_limit  seconds of waiting without a break, None: without
+    queue_setting  where that limit is set
     """
 
     limit: float | None = None
     latency: float = 10.0
     queue_limit: float | None = None
+    queue_setting: str = "lepton-queue-limit"
     worked: float = 0.0
     _running_at: float | None = None
     _unknown_since: float | None = None
@@ -130,7 +132,7 @@ class Watch:
         minutes = self.queue_limit / 60
         return Verdict(
             f"has waited for {minutes:g} minutes and was not started: is there a machine of its "
-            "shape in its node group? (lepton-queue-limit)"
+            f"shape in its node group? ({self.queue_setting})"
         )
 
     def missing(self, written: Exit | None, now: float) -> Verdict | None:

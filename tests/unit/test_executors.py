@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from snakeval.run_folder.layout import ServerPaths, TaskPaths
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "snakeval"
-NAMES = re.compile("slurm|lepton", re.IGNORECASE)
+NAMES = re.compile("slurm|lepton|kubernetes", re.IGNORECASE)
 
 IN_JOBS = "runs inside jobs, where an executor is known by the variables that it sets"
 ON_DISK = "names that stand in existing run folders"
@@ -109,7 +110,9 @@ def test_every_executor_has_the_same_files(name: str) -> None:
         (folder / "__init__.py").read_text(encoding="utf-8").partition("from __future__")[0]
     )
     assert all(f"`{each}`" in introduced for each in own), own
-    assert registry.executor(name).name == name
+    made = import_module(f"snakeval.executors.{name}").Executor().name
+    assert made.startswith(name)
+    assert registry.executor(made).name == made
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,15 @@ from pydantic import Discriminator as Chosen
 
 from snakeval.config.deployment import ServerDeployment
 from snakeval.config.export import Destinations
-from snakeval.config.lepton import REFERENCES, JobMount, as_mounts, references, tokens_of, variables
+from snakeval.config.lepton import (
+    REFERENCES,
+    JobMount,
+    Written,
+    as_mounts,
+    references,
+    tokens_of,
+    variables,
+)
 from snakeval.config.sections import (
     EnvVars,
     Ignored,
@@ -152,7 +160,9 @@ class Hosting:
 class Execution(Section):
     """What every type of execution has. All of it works with every profile."""
 
-    type: str = Field("local", description="local, slurm or lepton; the profile decides.")
+    type: str = Field(
+        "local", description="local, slurm, lepton or kubernetes; the profile decides."
+    )
     output_dir: OutputPath = Field("results", description="Folder in which run folders are made.")
     mode: Literal["sequential", "parallel"] | None = Field(
         None, description="sequential: one benchmark at a time per endpoint."
@@ -505,6 +515,58 @@ class LeptonExecution(Execution):
         return Hosting(self.type, float(timeout), token.variable, token.secret is None)
 
 
+class KubernetesVolume(Section):
+    """A volume that the benchmarks' pods see, and this machine too."""
+
+    claim: Written = Field(description="Name of the PersistentVolumeClaim (ours).")
+    path: Written = Field("/", description="Folder on the volume (ours).")
+    mount_path: Written = Field(description="Where the pods see it (ours).")
+    here: str | None = Field(
+        None, description="Where this machine sees it; null: at the same path (ours)."
+    )
+
+
+class KubernetesExecution(Execution):
+    """A Kubernetes cluster (ours; the launcher has none)."""
+
+    type: Literal["kubernetes"] = Field("kubernetes", description="A Kubernetes cluster.")
+    context: str | None = Field(
+        None,
+        description="Context of the kubeconfig; null: the current one, or else the account of the "
+        "pod that this is (ours).",
+    )
+    namespace: str | None = Field(
+        None, description="Namespace of the jobs; null: that of the context (ours)."
+    )
+    volumes: list[KubernetesVolume] = Field(
+        default_factory=list,
+        description="Volumes; one of them has output_dir. None: the profile's (ours).",
+    )
+    secret: str | None = Field(
+        None,
+        description="Secret with the keys: the variable NAME is its key NAME; needed where a "
+        "benchmark has a variable of this machine (ours).",
+    )
+    env_var_names: Names = Field(
+        default_factory=list, description="Further keys of the Secret that jobs get (ours)."
+    )
+    image_pull_secrets: Names = Field(
+        default_factory=list, description="Names of pull secrets (ours)."
+    )
+    cpus: Positive | None = Field(None, description="CPUs that a benchmark's job requests (ours).")
+    mem_mb: Positive | None = Field(
+        None, description="Memory of a benchmark's job in MB, requested and its limit (ours)."
+    )
+    walltime: Walltime | None = Field(
+        None, description="Time limit of a benchmark's job; null: the profile's (ours)."
+    )
+    pod: Annotated[dict[str, Any], SeveralLines(), BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict,
+        description="Further fields of the pods' spec in Kubernetes' own words: nodeSelector, "
+        "tolerations, serviceAccountName, securityContext (ours).",
+    )
+
+
 def _type_of(value: Any) -> str | None:
     chosen = value.get("type", "local") if isinstance(value, dict) else getattr(value, "type", None)
     return chosen if isinstance(chosen, str) else None
@@ -513,7 +575,8 @@ def _type_of(value: Any) -> str | None:
 AnyExecution = Annotated[
     Annotated[LocalExecution, Tag("local")]
     | Annotated[SlurmExecution, Tag("slurm")]
-    | Annotated[LeptonExecution, Tag("lepton")],
+    | Annotated[LeptonExecution, Tag("lepton")]
+    | Annotated[KubernetesExecution, Tag("kubernetes")],
     Chosen(_type_of),
     BeforeValidator(section_of_type),
 ]

@@ -23,7 +23,7 @@ HERE = "local"
 """The name of the executor that is this machine."""
 
 GROUP = "snakeval.executors"
-BUILT_IN = ("local", "lepton", "slurm")
+BUILT_IN = ("local", "lepton", "slurm", "kubernetes")
 """Packages beside this file; each has its class as `Executor`."""
 
 

@@ -25,7 +25,14 @@ PASSED = ("SNAKEVAL_START", "SNAKEVAL_RETRIES")
 
 
 class Benchmarks(Hooks):
-    """The benchmarks of a start, as the executor plugin asks about them."""
+    """The benchmarks of a start, as the executor plugin asks about them.
+
+    executor  Snakemake's name of it
+    title     of the service, in messages
+    """
+
+    executor = NAME
+    title = "Lepton"
 
     def __init__(self, tasks: Mapping[str, tuple[Run, Task]], start: str) -> None:
         """tasks: with their runs, by the output of their jobs; start: its id."""
@@ -50,7 +57,7 @@ class Benchmarks(Hooks):
             _shown(folder, at, wanted.mounts, key) for folder, at, key in folders_of(task)
         )
         told = [Variable(name, text=os.environ.get(name, "")) for name in PASSED]
-        told.append(Variable("SNAKEVAL_EXECUTOR", text=NAME))
+        told.append(Variable("SNAKEVAL_EXECUTOR", text=self.executor))
         return replace(
             wanted, mounts=(*wanted.mounts, *further), variables=(*wanted.variables, *told)
         )
@@ -86,13 +93,13 @@ class Benchmarks(Hooks):
         self._note(tracked, "")
 
     def failed(self, tracked: Tracked, cause: str) -> None:
-        self._note(tracked, f"Lepton job {tracked.id or tracked.name} {cause}")
+        self._note(tracked, f"{self.title} job {tracked.id or tracked.name} {cause}")
 
     def _note(self, tracked: Tracked, cause: str) -> None:
         """`job.json`: the job that was created last for a task."""
         if found := self._of(tracked.job):
             task = found[1]
-            note(task.paths.job, tracked.id or "", NAME, task.digest, self._start, cause)
+            note(task.paths.job, tracked.id or "", self.executor, task.digest, self._start, cause)
 
 
 def folders_of(task: Task) -> Iterable[tuple[Path, str, str]]:
