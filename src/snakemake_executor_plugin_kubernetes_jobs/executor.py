@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, cast
 
@@ -114,15 +115,22 @@ class Executor(common.Executor):
                 continue
             lacking = sorted({key for name, key in named if name == secret} - (keys or set()))
             if lacking:
-                words = " ".join(f"--from-literal={key}=..." for key in lacking)
-                what = f"no Secret '{secret}'" if keys is None else f"a Secret '{secret}' without"
-                found.append(
-                    f"namespace '{self.cluster.namespace}' has {what}"
-                    f"{' for' if keys is None else ''} {', '.join(lacking)}: "
-                    f"`kubectl -n {self.cluster.namespace} create secret generic {secret} {words}`"
-                    + ("" if keys is None else ", with the keys that it has")
-                )
+                found.append(self._lacking(secret, lacking, is_there=keys is not None))
         return found
+
+    def _lacking(self, secret: str, keys: list[str], is_there: bool) -> str:
+        """What is missing of a Secret, and the command that adds it."""
+        namespace = self.cluster.namespace
+        what = f"a Secret '{secret}' without" if is_there else f"no Secret '{secret}' for"
+        words = " ".join(f"--from-literal={key}=..." for key in keys)
+        command = f"create secret generic {secret} {words}"
+        if is_there:
+            values = json.dumps({"stringData": dict.fromkeys(keys, "...")})
+            command = f"patch secret {secret} -p '{values}'"
+        return (
+            f"namespace '{namespace}' has {what} {', '.join(keys)}: "
+            f"`kubectl -n {namespace} {command}`"
+        )
 
     def _refused_bodies(self, wanted: list[spec.Wanted]) -> list[str]:
         """What the server has against the jobs: it is asked with `dryRun`, which makes none."""
@@ -202,6 +210,17 @@ class Executor(common.Executor):
         """A pod's log goes with the pod: it is fetched before the job is deleted."""
 
     # --- stopping --------------------------------------------------------------------------------
+
+    def _end_all(self) -> None:
+        """All are told first: each may take its grace to end."""
+        self.stopping.set()
+        with ThreadPoolExecutor(common.AT_ONCE) as pool:
+            list(pool.map(self._told_to_end, self.registry.all))
+        super()._end_all()
+
+    def _told_to_end(self, tracked: Tracked) -> None:
+        if job_id := tracked.id:
+            tried(lambda: self.service.stop(job_id), 1, time.sleep)
 
     def _end(self, tracked: Tracked) -> str:
         """Deletes a job, and waits until its pods have ended; why that could not be seen."""

@@ -22,6 +22,8 @@ OURS = frozenset(
     {"containers", "initContainers", "volumes", "restartPolicy", "terminationGracePeriodSeconds"}
 )
 """Fields of the pod that are not the user's."""
+NOT_YET = "<TBD>"
+"""Snakemake's word for a resource that is not known before the job's input is there."""
 QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?m?")
 
 
@@ -73,7 +75,7 @@ def wanted(
         context=str(of("context") or ""),
         namespace=str(of("namespace") or ""),
         cpus=_cpus(resources.get("cpus_per_task")),
-        memory_mb=common.number(resources.get("mem_mb"), "mem_mb"),
+        memory_mb=_known(resources.get("mem_mb")),
         pod=_pod(of("pod")),
         stuck_limit=60.0
         * (common.number(of("stuck_limit"), "kubernetes_stuck_limit") or STUCK_LIMIT),
@@ -96,8 +98,13 @@ def _mounts(text: str | None, storage: str | None) -> tuple[Mount, ...]:
     return mounts
 
 
+def _known(value: Any) -> int | None:
+    """A number of Snakemake's; None also where it is not known before the job's input is there."""
+    return int(value) if isinstance(value, int | float) else None
+
+
 def _cpus(value: Any) -> str:
-    text = "" if value is None else str(value)
+    text = "" if value in (None, NOT_YET) else str(value)
     if text and not QUANTITY.fullmatch(text):
         raise Unusable(f"cpus_per_task is no number of CPUs: '{text}'; write 2, 0.5 or 500m")
     return text

@@ -148,7 +148,7 @@ rule b:
     keys = "TOKEN=secret:keys NO=secret:none"
     output = workflow.run("--kubernetes-jobs-env", keys).refused().output
     assert "has no volume claim 'other-claim'" in output, output
-    assert "has a Secret 'keys' without TOKEN" in output
+    assert "has a Secret 'keys' without TOKEN: `kubectl -n evals patch secret keys -p" in output
     assert "has no Secret 'none' for NO: `kubectl -n evals create secret generic none" in output
 
     # and what the server itself has against a job, in its words

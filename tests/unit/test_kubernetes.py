@@ -75,6 +75,14 @@ def test_a_job_is_one_that_the_clients_own_types_know() -> None:
     assert references == [{"name": "keys", "key": "TOKEN"}, {"name": "more", "key": "key"}, None]
 
 
+def test_what_is_not_known_before_the_input_is_there_is_not_asked_for_yet() -> None:
+    # as Snakemake's default for memory, of a rule whose input another makes
+    (container,) = body_of(mem_mb="<TBD>", cpus_per_task="<TBD>")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert container["resources"] == {"requests": {}, "limits": {}}
+
+
 @pytest.mark.parametrize(
     ("resources", "said"),
     [
@@ -88,6 +96,17 @@ def test_a_job_is_one_that_the_clients_own_types_know() -> None:
 def test_what_cannot_be_used_is_said_in_one_sentence(resources: Any, said: str) -> None:
     with pytest.raises(Unusable, match=said):
         body_of(**resources)
+
+
+def test_snakemake_finds_the_plugin_and_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from snakemake.cli import get_argument_parser
+    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+    monkeypatch.setenv("SNAKEMAKE_KUBERNETES_JOBS_IMAGE", "i:1")
+    given = ["--executor", "kubernetes-jobs", "--kubernetes-jobs-namespace", "evals"]
+    arguments = get_argument_parser().parse_args(given)
+    settings = ExecutorPluginRegistry().get_plugin("kubernetes-jobs").get_settings(arguments)
+    assert (settings.namespace, settings.image) == ("evals", "i:1")
 
 
 # --- what it tells --------------------------------------------------------------------------------

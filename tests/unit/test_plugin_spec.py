@@ -139,15 +139,15 @@ def test_the_body_is_one_that_the_sdk_knows_and_retries_nothing() -> None:
     assert job.spec.mounts[0].mount_path == "/shared"
 
 
-def test_the_package_imports_neither_the_sdk_nor_anything_heavy() -> None:
+def test_the_packages_import_neither_an_sdk_nor_anything_heavy() -> None:
     import subprocess
     import sys
 
-    heavy = ("leptonai", "pydantic", "requests", "pandas", "loguru", "snakeval")
+    heavy = ("leptonai", "kubernetes", "pydantic", "requests", "pandas", "loguru", "snakeval")
     code = f"""
 import sys, snakemake_interface_executor_plugins.executors.remote
 before = set(sys.modules)
-import snakemake_executor_plugin_lepton
+import snakemake_executor_plugin_lepton, snakemake_executor_plugin_kubernetes_jobs
 print([name for name in {heavy!r} if name in sys.modules.keys() - before])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

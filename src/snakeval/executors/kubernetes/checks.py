@@ -35,7 +35,12 @@ def without_a_secret(
 def told(text: str, runs: Iterable[Run]) -> Problem:
     """A sentence of the plugin, which knows no config, with the place in the config that names
     what it quotes."""
-    places = (place for run in runs for name, place in _named(run) if f"'{name}'" in text)
+    places = (
+        place
+        for run in runs
+        for name, place in _named(run)
+        if f"'{name}'" in text or f'.{name}"' in text
+    )
     return Problem(next(places, "kubernetes"), text)
 
 
