@@ -24,7 +24,7 @@ from snakemake_executor_plugin_lepton.client import (
     Unreachable,
     patiently,
 )
-from snakemake_executor_plugin_lepton.registry import Tracked
+from snakemake_executor_plugin_lepton.registry import Tracked, tried
 from snakemake_executor_plugin_lepton.spec import Variable
 from snakemake_executor_plugin_lepton.states import Phase
 from snakemake_executor_plugin_lepton.watch import Verdict
