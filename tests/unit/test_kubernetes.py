@@ -282,6 +282,16 @@ def test_a_quota_without_room_is_waited_for(
     assert len(executor.lines) == 1 and "exceeded quota: small" in executor.lines[0]
 
 
+def test_what_the_server_has_against_a_job_is_told_once_and_no_quota_is_a_refusal() -> None:
+    wanted = [spec.wanted({"kubernetes_image": name}, SETTINGS) for name in ("a", "b", "c", "a")]
+    unknown = refusal(400, "strict decoding error: unknown field spec.template.spec.nodeSelektor")
+    full = refusal(403, "jobs.batch is forbidden: exceeded quota: small")
+    cluster = cluster_of(unknown, unknown, full)
+    (said,) = executor_of(cluster)._refused_bodies(wanted)
+    assert "would refuse a job: 400: strict decoding error: unknown field spec.temp" in said
+    assert len(cluster._api.asked) == 3
+
+
 # --- the config -----------------------------------------------------------------------------------
 
 
