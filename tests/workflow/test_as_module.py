@@ -66,6 +66,9 @@ def test_checkpoints_of_ones_own_training_are_evaluated_once_as_they_are_made(
     assert "their success" in ended.output
 
     # what is evaluated needs its checkpoint no more, and a new one is trained and evaluated
+    for checkpoint in (training.folder / "checkpoints").glob("*/*"):  # trained again
+        checkpoint.write_text("another\n")
+    assert planned(training) == {}
     shutil.rmtree(training.folder / "checkpoints")
     assert planned(training) == {}
     config = training.folder / "evaluation.yaml"
