@@ -378,6 +378,10 @@ def nemo_starts(tmp_path_factory: pytest.TempPathFactory, nemo_image: str) -> Tw
         endpoint.voices["left"] = endpoint.voices["right"] = lambda prompt: (
             answer_sums(prompt) if both.wait(PATIENCE) else ""
         )
+        may_close = threading.Event()
+        endpoint.voices[CLOSING] = lambda prompt: (
+            answer_sums(prompt) if may_close.wait(PATIENCE) else ""
+        )
         stopped = threading.Event()
         endpoint.voices["told_to_stop"] = lambda prompt: (
             answer_sums(prompt)
@@ -389,6 +393,7 @@ def nemo_starts(tmp_path_factory: pytest.TempPathFactory, nemo_image: str) -> Tw
             both.set()
             endpoint.wait_for(lambda: len(endpoint.answered["told_to_stop"]) >= 8)
             signal_container(project, "told_to_stop", "TERM")
+            may_close.set()
             wait_until_answers_are_on_disk(project, CLOSING)
             signal_container(project, CLOSING, "KILL")
             code = process.wait(PATIENCE)
