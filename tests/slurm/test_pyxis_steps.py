@@ -51,21 +51,21 @@ def test_a_pyxis_step_is_asked_for_as_the_launcher_does_and_ends_with_its_script
 ) -> None:
     calls = with_pyxis(project)
     project.write_benchmarks(
-        {"sums": 40},
+        {"sums": 400},
         image=IMAGE,
         execution={"mounts": {"evaluation": {str(project.folder): "/data"}, "mount_home": False}},
         env_vars={"TOKEN_OF_MINE": "host:TOKEN_OF_MINE"},
     )
     project.environment["TOKEN_OF_MINE"] = "canary-of-pyxis"
+    project.endpoint.latency = 0.2
     with project.started(*WITH_PYXIS) as snakemake:
         project.wait_for_answers("sums", 4)
         with project.endpoint.holding():
             # when run.sh is killed, and only Slurm and the lifeline can end the step
             kill_scripts(project)
             within(20, lambda: not asking(project))
-        # and the next attempt is cancelled
-        project.cluster.wait(lambda: len(calls.read_text().splitlines()) == 2)
-        with project.endpoint.holding():
+            # and the next attempt is cancelled
+            project.cluster.wait(lambda: len(calls.read_text().splitlines()) == 2)
             project.cluster.wait(lambda: bool(asking(project)))
             project.cluster.run("scancel", project.job("sums"))
             within(20, lambda: not asking(project))
@@ -73,9 +73,10 @@ def test_a_pyxis_step_is_asked_for_as_the_launcher_does_and_ends_with_its_script
     assert project.states("sums")[-1] == "cancelled"
 
     # then the next start continues
+    project.endpoint.latency = 0
     project.snakemake(*WITH_PYXIS).check()
     assert set(project.asked("sums").values()) <= {1, 2, 3}
-    assert len(project.asked("sums")) == 40
+    assert len(project.asked("sums")) == 400
     first = json.loads(calls.read_text().splitlines()[0])
 
     def value(flag: str) -> str:
