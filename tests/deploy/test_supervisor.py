@@ -117,6 +117,17 @@ def test_it_ends_when_nobody_has_used_it_for_a_while(server: Supervised) -> None
     assert server.record["lives"][0]["seconds_idle"] >= 2
 
 
+def test_a_benchmark_that_comes_and_goes_between_two_looks_has_used_it(server: Supervised) -> None:
+    server.write(scripted(*steered(server), idle_timeout=2))
+    with server.started() as process:
+        wait_until(lambda: server.address)
+        server.use("short")
+        (server.paths.users / "short").unlink()
+        process.wait(PATIENCE)
+    assert server.record["cause"] == "idle for 2 s"
+    assert server.record["lives"][0]["seconds_in_use"] > 0
+
+
 def test_a_start_that_has_found_it_up_has_time_to_use_it(server: Supervised) -> None:
     server.write(scripted(*steered(server), idle_timeout=3))
     with server.started() as process:
