@@ -21,7 +21,7 @@ def cluster(tmp_path: Path) -> Iterator[KubernetesService]:
 @pytest.fixture
 def workflow(cluster: KubernetesService, tmp_path: Path) -> Workflow:
     """A plain Snakefile on the volume."""
-    return Workflow(tmp_path / "flow", cluster, tmp_path)
+    return Workflow(tmp_path / "flow", tmp_path, cluster=cluster)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def lepton(tmp_path: Path) -> Iterator[LeptonService]:
 @pytest.fixture
 def workflow(lepton: LeptonService, tmp_path: Path) -> Workflow:
     """A plain Snakefile on the storage."""
-    return Workflow(tmp_path / "flow", lepton, tmp_path)
+    return Workflow(tmp_path / "flow", tmp_path, lepton=lepton)
 
 
 @pytest.fixture

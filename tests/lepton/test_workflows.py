@@ -118,7 +118,7 @@ def test_storage_at_another_path_is_the_same_storage(
     folder.mkdir()
     image = ensure_base_image(docker_engine)
     with LeptonService(volumes={STORAGE: folder}, engine=docker_engine) as lepton:
-        flow = Workflow(folder / "flow", lepton, folder, mounted_at="/work")
+        flow = Workflow(folder / "flow", folder, lepton=lepton, mounted_at="/work")
         flow.write(
             f'rule a:\n    output: "{folder}/x", "y"\n'
             '    shell: "pwd > {output[0]}; cp {output}"\n'
@@ -127,7 +127,7 @@ def test_storage_at_another_path_is_the_same_storage(
         assert (folder / "flow" / "y").read_text() == "/work/flow\n"
 
         # and one that is not on the storage: its files are copied there and back
-        away = Workflow(tmp_path / "away", lepton, folder, mounted_at="/work")
+        away = Workflow(tmp_path / "away", folder, lepton=lepton, mounted_at="/work")
         away.write(
             'rule a:\n    input: "in"\n    output: directory("d/out")\n    log: "a.log"\n'
             '    shell: "mkdir {output}; cp {input} {output}/x; echo logged > {log}"\n'
