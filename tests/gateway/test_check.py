@@ -175,6 +175,19 @@ def test_a_folder_is_emptied_where_all_that_is_in_it_came_through_the_gateway(
     assert attempt.has_all_answers(tmp_path, attempts, "d") is is_emptied
 
 
+def test_a_folder_in_which_the_model_is_in_doubt_is_emptied(tmp_path: Path) -> None:
+    """Also where there was no gateway: the harness's caches are of the same answers."""
+    ours, work = tmp_path / "record" / "d", tmp_path / "work" / "d"
+    assert attempt.begin(tmp_path, "d") == 1
+    work.mkdir(parents=True)
+    (work / "cache").write_text("answers")
+    record.doubt(ours, 1)
+    assert attempt.begin(tmp_path, "d") == 2
+    assert not list(work.iterdir()) and (tmp_path / "logs" / "left-before-2" / "cache").exists()
+    (work / "cache").write_text("better answers")
+    assert attempt.begin(tmp_path, "d") == 3 and (work / "cache").exists()
+
+
 def planned(folder: Path, params: dict[str, Any] | None = None, **more: Any) -> Task:
     endpoint = {"url": "http://h/v1/chat/completions", "model_id": "m", "api_key_name": "MY_KEY"}
     content = {

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from scripted_service import Service, completion
 
 from rig.endpoint import Fault, ScriptedEndpoint
 from rig.pipeline import MODEL, SUMS, Project, nemo_sums
@@ -205,6 +207,34 @@ def test_a_model_that_is_swapped_in_the_middle_gives_no_score(
     assert endpoint.requests.total() == SAMPLES + named, "only those were asked again"
     (row,) = project.rows()
     assert (row["requests"], row["replayed"]) == (SAMPLES + named, SAMPLES - named)
+
+
+@pytest.mark.parametrize("behind", [True, False], ids=["behind", "without"])
+def test_a_model_that_is_no_longer_listed_at_the_end_gives_no_score(
+    tmp_path: Path, behind: bool
+) -> None:
+    """The endpoint answers by whatever name it is asked for, so that only its list tells."""
+    served = [MODEL]
+
+    async def script(service: Service, request: web.Request, body: bytes) -> web.StreamResponse:
+        if request.method == "GET":
+            return web.json_response({"data": [{"id": each} for each in served]})
+        if service.prompts.total() - service.prompts[""] == 5:
+            served[:] = ["quite-another"]
+        return web.json_response(completion("2"))
+
+    with Service(script) as service:
+        project = through_the_gateway(
+            Project(tmp_path, service.url), {"name": "own.blind"}, harnesses=asking(8),
+            gateway=behind,
+        )  # fmt: skip
+        refused = project.snakemake("--retries", "0").refused()
+        assert "the endpoint does not serve 'test-model' any more, it serves quite-another" in (
+            refused.output
+        )
+        served[:] = [MODEL]
+        project.snakemake("--retries", "0").check()
+        assert service.prompts.total() - service.prompts[""] == 16, "none of its answers is used"
 
 
 def test_a_harness_that_takes_failures_for_done_asks_again_in_the_next_attempt(

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -19,6 +20,7 @@ from scripted_service import DONE, Service, chunk, completion, question
 
 from rig.endpoint import Fault, ScriptedEndpoint
 from rig.waiting import wait_until
+from snakeval.job import record
 from snakeval.job.gateway.accounts import Account, accounts, unanswered
 from snakeval.job.gateway.asked import Occurrences, asked
 from snakeval.job.gateway.ledger import ANSWERS, LEDGER, Answers, Ledger, Stored, rows
@@ -345,6 +347,38 @@ def test_answers_by_another_model_than_the_rest_are_asked_again(tmp_path: Path) 
         True, True, False,
     ]  # fmt: skip
     assert Answers(tmp_path, of_one_model=False).take(b"\xcc", 0) is not None
+
+
+def test_answers_of_an_attempt_whose_model_is_in_doubt_are_asked_again(tmp_path: Path) -> None:
+    ledger, answers = Ledger(tmp_path), Answers(tmp_path)
+    line = {"occurrence": 0, "model": "m"}
+
+    def keep(key: str, attempt: int, **more: Any) -> dict[str, Any]:
+        at = answers.keep(Stored("application/json", 1.5, b"{}"))
+        row = {**line, "key": key, "attempt": attempt, "at": at, "outcome": "answered", **more}
+        ledger.add(row)
+        return row
+
+    keep("aa", 1)
+    bad = keep("bb", 2)
+    keep("cc", 2, endpoint="judge")
+    ledger.add({**bad, "attempt": 3, "outcome": "replayed"})
+    record.doubt(tmp_path, 2)
+    kept = Answers(tmp_path)
+    assert [kept.take(bytes.fromhex(key), 0) is not None for key in ("aa", "bb", "cc")] == [
+        True, False, True,
+    ]  # fmt: skip
+    keep("bb", 4)
+    assert Answers(tmp_path).take(b"\xbb", 0) is not None
+
+
+def test_a_verdict_that_came_the_second_time_is_kept(tmp_path: Path) -> None:
+    ledger, answers = Ledger(tmp_path), Answers(tmp_path)
+    line = {"occurrence": 0, "outcome": "answered", "model": "j", "endpoint": "judge", "key": "aa"}
+    for empty in (True, False):
+        at = answers.keep(Stored("application/json", 1.5, b"{}"))
+        ledger.add({**line, "at": at, "empty": empty})
+    assert Answers(tmp_path).take(b"\xaa", 0) is not None
 
 
 def test_the_silence_of_a_judge_is_no_verdict_and_is_asked_again(tmp_path: Path) -> None:

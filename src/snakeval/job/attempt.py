@@ -99,7 +99,7 @@ def begin(
     work = paths.work(digest)
     ours, aside = paths.record(digest), paths.left_before(number)
     stale = list(stale)
-    if EMPTY in stale and has_all_answers(ours, attempts, digest):
+    if record.is_doubted(ours) or (EMPTY in stale and has_all_answers(ours, attempts, digest)):
         for entry in sorted(work.iterdir()) if work.is_dir() else []:
             _move(work, Path(entry.name), aside)
     if not work.is_dir() or not any(work.iterdir()):  # never begun, removed by somebody, or above
@@ -306,7 +306,7 @@ def refused(url: str, model: str, key_name: str | None) -> str:
     deadline = time.monotonic() + REFUSED_FOR
     while True:
         try:
-            served = served_models(url, key_name)
+            others = _only_others(url, model, key_name)
             break
         except urllib.error.URLError as error:
             if not isinstance(error.reason, ConnectionRefusedError):
@@ -316,10 +316,29 @@ def refused(url: str, model: str, key_name: str | None) -> str:
             time.sleep(0.5)
         except (OSError, ValueError, KeyError, TypeError):
             return ""
-    if served and model not in served:
-        names = one_line(", ".join(served[:5]))
-        return f"the endpoint does not serve '{model}'; it serves {names}"
-    return ""
+    return f"the endpoint does not serve '{model}'; it serves {others}" if others else ""
+
+
+def no_longer_served(url: str, model: str, key_name: str | None) -> str:
+    """Why the answers of an attempt that has ended may be of another model: the endpoint lists
+    others only. Where no list can be had nothing follows from it: empty."""
+    try:
+        others = _only_others(url, model, key_name)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return (
+        f"the model was changed on the way: the endpoint does not serve '{model}' any more, it "
+        f"serves {others}"
+        if others
+        else ""
+    )
+
+
+def _only_others(url: str, model: str, key_name: str | None) -> str:
+    """The models that an endpoint lists, where ours is none of them. Raises what keeps the list
+    from being read."""
+    served = served_models(url, key_name)
+    return one_line(", ".join(served[:5])) if model not in served else ""
 
 
 def logs(task_dir: Path, digest: str) -> list[Path]:

@@ -7,6 +7,7 @@
     forgotten           since when poisoned answers are forgotten
     from_empty          the last attempt that began in an empty work folder
     behind_gateway      the attempts whose requests went through a gateway
+    doubted             the attempts whose answers may be of another model: asked again
     cache-since         since when root may have added files to a shared cache
     stands_for          the digest that this spec has by now, where it was made with an earlier form
     version_1           a mark that an earlier version left in the work folder, not checked yet
@@ -28,7 +29,7 @@ from .files import read_json, write_atomically
 
 CHECK, SPEC, COMPLETE, FORGOTTEN = "check.json", "check_spec.json", "complete", "forgotten"
 VERSION_1, STANDS_FOR = "version_1", "stands_for"
-FROM_EMPTY, BEHIND = "from_empty", "behind_gateway"
+FROM_EMPTY, BEHIND, DOUBTED = "from_empty", "behind_gateway", "doubted"
 
 LAYOUT = 2
 """Of a run folder: the number `layout` in run.json; folders of version 1 have none."""
@@ -112,13 +113,32 @@ def from_empty(record: Path) -> int:
 
 def note_gateway(record: Path, attempt: int) -> None:
     """Notes an attempt that is behind a gateway. Raises OSError."""
-    with (record / BEHIND).open("a", encoding="utf-8") as file:
-        file.write(f"{attempt}\n")
+    _add_number(record / BEHIND, attempt)
 
 
 def behind_gateway(record: Path) -> set[int]:
     """The attempts whose every request went through a gateway."""
     return set(_numbers(record / BEHIND))
+
+
+def doubt(record: Path, attempt: int) -> None:
+    """Notes that the answers that an attempt was given may be of another model. Raises OSError."""
+    _add_number(record / DOUBTED, attempt)
+
+
+def doubted(record: Path) -> set[int]:
+    """The attempts whose answers are not to be used."""
+    return set(_numbers(record / DOUBTED))
+
+
+def is_doubted(record: Path) -> bool:
+    """Whether what is in the work folder may stand on such answers."""
+    return max(doubted(record), default=-1) >= from_empty(record)
+
+
+def _add_number(file: Path, number: int) -> None:
+    with file.open("a", encoding="utf-8") as numbers:
+        numbers.write(f"{number}\n")
 
 
 def _numbers(file: Path) -> list[int]:

@@ -281,13 +281,19 @@ def _answered(work_dir: Path, spec: Spec) -> int | None:
 
 
 def judge(
-    work_dir: Path, record_dir: Path, exit_code: int, logs: list[Path], has_gateway: bool = False
+    work_dir: Path,
+    record_dir: Path,
+    exit_code: int,
+    logs: list[Path],
+    has_gateway: bool = False,
+    changed: str = "",
 ) -> tuple[str | None, dict[str, Any]]:
     """The cause of a failure or None, and what check.json is to say. Nothing unexpected is a pass.
 
     Takes errors that were cached as answers out of the caches when the check has failed.
 
     has_gateway  whether the harness was behind one, whose ledger is in the record
+    changed      why the answers may be of another model than asked for; empty: no reason
     """
     try:
         spec = Spec.of(mapping(load_json(record_dir, record.SPEC)))
@@ -297,6 +303,9 @@ def judge(
     forgotten, lasting = _since(record_dir / record.FORGOTTEN), False
     asked = accounts(record_dir, record.from_empty(record_dir)) if has_gateway else {}
     try:
+        if changed:
+            _check_one_model(spec, asked)  # says how many answers are of another one
+            raise CheckFailed(changed)
         with hostile.noting() as names:
             results = check(work_dir, spec, exit_code, logs, forgotten, asked)
         files = record.fingerprints(work_dir, _kept(names))
@@ -333,10 +342,15 @@ def _kept(names: Iterable[str]) -> list[str]:
 
 
 def settle(
-    work_dir: Path, record_dir: Path, exit_code: int, logs: list[Path], has_gateway: bool = False
+    work_dir: Path,
+    record_dir: Path,
+    exit_code: int,
+    logs: list[Path],
+    has_gateway: bool = False,
+    changed: str = "",
 ) -> str | None:
     """Checks a work folder and writes check.json: None when its result holds, else the cause."""
-    cause, report = judge(work_dir, record_dir, exit_code, logs, has_gateway)
+    cause, report = judge(work_dir, record_dir, exit_code, logs, has_gateway, changed)
     try:
         text = json.dumps(report, indent=2) + "\n"
         write_atomically(record_dir / record.CHECK, text, durable=True)

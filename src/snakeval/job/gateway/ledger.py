@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .. import record
+
 LEDGER = "ledger.jsonl"
 ANSWERS = "answers.bin"
 MODEL = "model"
@@ -77,6 +79,8 @@ class Answers:
     are asked again where they are no answers: of an endpoint that has said nothing else, and of a
     judge, whose silence is no verdict.
 
+    Those of an attempt in which the model may have been another one are left out (`record.doubt`).
+
     others        records whose answers are taken where there is none, and kept here too; by names
     of_one_model  leaves out those that name another model than most: they are asked again
     seen          is shown every line of the ledger, which is read once
@@ -96,6 +100,8 @@ class Answers:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = _appended(folder / ANSWERS)
         self._others = dict(others or {})
+        doubted = record.doubted(folder)
+        doubtful: set[int] = set()
         self._at: dict[bytes, int] = {}
         self._sources: dict[int, str] = {}
         named: dict[bytes, tuple[str, str]] = {}
@@ -106,11 +112,17 @@ class Answers:
             seen(row)
             if "at" not in row:
                 continue
+            is_of_model = row.get("endpoint", MODEL) == MODEL
+            if is_of_model and row.get("outcome") == "answered" and row.get("attempt") in doubted:
+                doubtful.add(row["at"])
+            if row["at"] in doubtful:
+                continue
             place = _place(bytes.fromhex(row["key"]), row["occurrence"])
             self._at[place] = row["at"]
             if row.get("empty"):
                 empty[place] = row["endpoint"]
             elif row.get("outcome") == "answered":
+                empty.pop(place, None)
                 speaking.add(row.get("endpoint", ""))
             if row.get("source"):
                 self._sources[row["at"]] = row["source"]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from .. import attempt
+from .. import attempt, record
 from ..launch import begun_with
 from . import batch, surroundings
 from .beside import Gateway, demo_endpoint
@@ -41,6 +41,7 @@ class Keeper:
         self._hold = Hold(job, self._servers)
         self._runtime: Runtime = runtime_of(job, self._hold)
         self._gateway = Gateway(job)
+        self._asked_at = ""
         self._deadline = ""
         self._batch_says = ""
         self._code = 0
@@ -165,8 +166,9 @@ class Keeper:
         if settings.demo_endpoint:
             job.endpoint_url = demo_endpoint(job)
         if settings.check_model:
-            url, name, key = job.endpoint_url, settings.endpoint_model, settings.key_name or None
-            if why := job.stop.during(lambda: attempt.refused(url, name, key)):
+            self._asked_at = job.endpoint_url
+            name, key = settings.endpoint_model, settings.key_name or None
+            if why := job.stop.during(lambda: attempt.refused(self._asked_at, name, key)):
                 raise Failed(why)
         if settings.gateway:
             given = {each["name"]: each["url"] for each in settings.beside}
@@ -229,7 +231,8 @@ class Keeper:
 
         job, digest = self._job, self._job.settings.digest
         logs = attempt.logs(job.here, digest)
-        cause = verify.settle(job.work, job.record, self._code, logs, self._gateway.is_there)
+        changed, is_behind = self._other_model(), self._gateway.is_there
+        cause = verify.settle(job.work, job.record, self._code, logs, is_behind, changed)
         if cause is None:
             return
         if job.stop.by:
@@ -238,6 +241,20 @@ class Keeper:
             job.stop.ask(MOVED)
             raise Failed(self._why_stopped())
         raise Failed(f"{cause}{self._servers.trouble()}")
+
+    def _other_model(self) -> str:
+        """Why the answers may be of another model than the one that was there in the beginning.
+        Then they are asked again, but for those of an endpoint that says by itself whose they are.
+        """
+        job, name = self._job, self._job.settings.endpoint_model
+        if not self._asked_at:
+            return ""
+        key = job.settings.key_name or None
+        changed = job.stop.during(lambda: attempt.no_longer_served(self._asked_at, name, key))
+        if changed and not (self._gateway.is_there and _tells_names(job)):
+            with _or_failed("the attempt could not be recorded"):
+                record.doubt(job.record, job.number)
+        return changed
 
     def _publish(self) -> int:
         """From the mark on nothing may fail, and no signal may come between."""
@@ -331,6 +348,18 @@ class Keeper:
         job.clear()
         job.stop.let_go()
         os.execvpe("bash", ["bash", str(job.script), *self._words], job.begun_with)
+
+
+def _tells_names(job: Job) -> bool:
+    """Whether this attempt's endpoint has refused a model by its name, or named another one in an
+    answer: others repeat whatever name they are asked for."""
+    from ..gateway.ledger import LEDGER, MODEL, rows
+
+    return any(
+        row.get("status") == 404 or row.get("named")
+        for row in rows(job.record / LEDGER)
+        if row.get("attempt") == job.number and row.get("endpoint") == MODEL
+    )
 
 
 @contextlib.contextmanager
