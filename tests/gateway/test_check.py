@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from snakeval.config.load import load
 from snakeval.harness import recipe_for
 from snakeval.job import attempt, record, verify
 from snakeval.job.attempt import EMPTY
+from snakeval.job.gateway.accounts import Account
 from snakeval.job.gateway.ledger import Ledger
+from snakeval.job.gateway.told import not_as_counted
 from snakeval.job.keeper.settings import SETTINGS, texts_in
 from snakeval.plan.make import make_run
 from snakeval.plan.run import Task
@@ -38,7 +41,8 @@ def judged(tmp_path: Path) -> Any:
         (record / "check_spec.json").write_text(json.dumps(spec))
         for number, line in enumerate(lines):
             known = {"time": 1.0, "seconds": 1.0, "attempt": 1, "endpoint": "model"}
-            ledger.add({**known, "key": str(number), "occurrence": 0, **line})
+            row = {**known, "key": str(number), "occurrence": 0, **line}
+            ledger.add({name: value for name, value in row.items() if value is not None})
         return verify.judge(work, record, *ended, has_gateway)
 
     return judge
@@ -142,6 +146,89 @@ def test_what_the_answers_are_like_is_told_beside_the_score(
 def test_ordinary_answers_need_no_note(judged: Any) -> None:
     _, report = judged([{**ANSWERED, "text": str(n), "finish": "stop"} for n in range(10)])
     assert report["notes"] == []
+
+
+def of_harness(report: dict[str, Any]) -> list[str]:
+    return [note for note in report["notes"] if "samples were scored" in note or "counts" in note]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([], "10 samples were scored, but no answer of the model came through the gateway"),
+        ([ANSWERED] * 7, "10 samples were scored, but only 7 answers of the model came"),
+        ([{**ANSWERED, "endpoint": "judge"}] * 10, "but no answer of the model came"),
+    ],
+)
+def test_a_harness_that_scores_what_it_has_not_asked_is_told(
+    judged: Any, lines: list[dict[str, Any]], told: str
+) -> None:
+    cause, report = judged(lines)
+    (note,) = of_harness(report)
+    assert cause is None and told in note
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [ANSWERED] * 10,
+        [ANSWERED] * 30,  # three turns, or repeats
+        [{"outcome": "replayed"}] * 10,
+        [{**ANSWERED, "parts": 5}] * 2,  # several prompts in a request, or n=5
+        [ANSWERED] * 9 + [REFUSED] * 4 + [ANSWERED],  # retries
+        [{"outcome": "passed", "key": None}] * 10,  # a path that no rule knows
+    ],
+)
+def test_a_harness_and_a_ledger_that_agree_need_no_note(
+    judged: Any, lines: list[dict[str, Any]]
+) -> None:
+    _, report = judged(lines, max_unanswered=0.5)
+    assert of_harness(report) == []
+
+
+def test_what_was_asked_and_not_answered_is_told_once(judged: Any) -> None:
+    cause, report = judged([ANSWERED] * 8 + [REFUSED] * 2, max_unanswered=0.2)
+    assert cause is None and of_harness(report) == []
+
+
+def test_an_attempt_that_asks_nothing_is_told_whatever_was_asked_before(
+    judged: Any, tmp_path: Path
+) -> None:
+    """It began in an empty folder: what it scores it has from elsewhere."""
+    record.begin_anew(tmp_path / "record", 2)
+    _, report = judged([ANSWERED] * 10)
+    assert "no answer of the model came through the gateway" in of_harness(report)[0]
+
+
+def test_a_harness_that_has_answers_of_its_own_is_not_held_against_the_ledger(
+    judged: Any, tmp_path: Path
+) -> None:
+    """Its first attempt had no gateway, so that its caches may have what the ledger has not."""
+    record.note_gateway(tmp_path / "record", 2)
+    logs = [tmp_path / f"evaluate.{number}.log" for number in (1, 2)]
+    _, report = judged([ANSWERED] * 4, ended=(0, logs))
+    assert of_harness(report) == []
+
+
+@pytest.mark.parametrize(
+    ("totals", "told"),
+    [
+        ({"requests": 10, "prompt_tokens": 100, "completion_tokens": 40}, []),
+        ({"requests": 9, "completion_tokens": 41}, []),
+        ({"requests": 20}, ["20 requests, the gateway 10"]),
+        ({"completion_tokens": 4000}, ["4,000 completion tokens, the gateway 40"]),
+        ({"prompt_tokens": 50}, ["50 prompt tokens, the gateway 100"]),
+    ],
+)
+def test_requests_and_tokens_of_a_harness_are_held_against_the_ledger(
+    totals: dict[str, float], told: list[str]
+) -> None:
+    got = Counter(requests=10, answers=10, parts=10, prompt=100, completion=40)
+    account = Account(harness_got=got)
+    notes = [f"the harness counts {each}" for each in told]
+    assert list(not_as_counted(account, 10, totals)) == notes
+    got["replayed"] = 1  # what a replay cost is not in the ledger again
+    assert not [note for note in not_as_counted(account, 10, totals) if "tokens" in note]
 
 
 def test_tokens_and_times_of_all_requests_are_the_result_s_own(judged: Any) -> None:

@@ -56,6 +56,7 @@ def test_a_benchmark_is_published_and_all_it_asked_is_in_the_ledger(
     assert (row["requests"], row["answers"], row["replayed"]) == (SAMPLES, SAMPLES, 0)
     assert row["completion_tokens"] == account.tokens["completion"] and row["p99_latency_ms"] > 0
     check = json.loads((record_of(project) / "check.json").read_text())
+    assert check["notes"] == [], "harness and ledger agree"
     assert check["unanswered"] == 0 and check["gateway"]["model"]["answered"] == SAMPLES
 
 
@@ -278,5 +279,7 @@ def test_what_the_nemo_image_asks_goes_through_it(
     account = account_of(project, "mmlu_instruct")
     assert (account.answered, account.unanswered) == (SAMPLES, 0)
     assert set(endpoint.authorizations) == {f"Bearer {KEY}"}
+    check = json.loads((record_of(project, "mmlu_instruct") / "check.json").read_text())
+    assert check["notes"] == [], "harness and ledger agree"
     ledger = rows(record_of(project, "mmlu_instruct") / LEDGER)
     assert {row["endpoint"] for row in ledger} == {"model"}

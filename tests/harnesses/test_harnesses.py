@@ -4,6 +4,7 @@ Each is run with every third request of its failing, and again when they are ans
 refused, the second asks only what is missing and publishes what the harness itself has counted.
 """
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -323,6 +324,13 @@ def test_behind_the_gateway_nothing_is_asked_twice_and_the_score_is_the_same(
 
     check_what_is_published(project, case)
     assert answers_of(endpoint) == (case.behind or case.asked)
+    check_it_counts_as_the_gateway_does(project, case)
+
+
+def check_it_counts_as_the_gateway_does(project: Project, case: Case) -> None:
+    (record,) = (project.task(case.task) / "record").iterdir()
+    notes = json.loads((record / "check.json").read_text())["notes"]
+    assert not [each for each in notes if "the gateway" in each]
 
 
 JUDGED = [

@@ -121,6 +121,15 @@ def behind_gateway(record: Path) -> set[int]:
     return set(_numbers(record / BEHIND))
 
 
+def is_behind_gateway(record: Path, attempts: Iterable[int]) -> bool:
+    """Whether all that the work folder stands on went through a gateway.
+
+    attempts  the numbers of all of its spec
+    """
+    since, behind = from_empty(record), behind_gateway(record)
+    return all(number in behind for number in attempts if number >= since)
+
+
 def doubt(record: Path, attempt: int) -> None:
     """Notes that the answers that an attempt was given may be of another model. Raises OSError."""
     _add_number(record / DOUBTED, attempt)

@@ -29,7 +29,7 @@ from . import answer_cache, causes, hostile, record
 from .checked import content
 from .files import write_atomically
 from .gateway import told
-from .gateway.accounts import UNREACHABLE, Account, accounts
+from .gateway.accounts import UNREACHABLE, Account, accounts, asks_otherwise
 from .gateway.ledger import MODEL
 from .harness_log import UNREACHED, Log, listed, read_log
 from .result_formats import (
@@ -83,12 +83,14 @@ def check(
     logs: Iterable[Path] = (),
     forgotten: float = 0.0,
     asked: Mapping[str, Account] | None = None,
+    is_whole: bool = False,
 ) -> Results:
     """Everything that must hold before a result is published; raises CheckFailed.
 
     logs       of the attempts on this work folder, this one's last
     forgotten  since when poisoned answers are forgotten, seconds since 1970
     asked      what the gateway knows of each endpoint, where there was one
+    is_whole   whether it has seen all that the harness knows
     """
     work_dir, wanted = Path(work_dir), Spec.of(spec)
     log = _read_logs(list(logs), forgotten)
@@ -102,6 +104,9 @@ def check(
     except CheckFailed as failed:
         # lm-eval only warns when it cannot write its results, and ends with exit code 0.
         raise CheckFailed(DISK_FULL_CAUSE) if log.disk_full else failed from failed
+    if asked is not None and is_whole:
+        notes = _not_as_counted(results, asked.get(MODEL), wanted)
+        results = replace(results, notes=(*results.notes, *notes))
     results = _as_the_gateway_has_it(results, asked or {})
     _check_coverage(results.coverage, wanted, log)
     _check_servers_beside(results.coverage, wanted, asked or {})
@@ -116,6 +121,20 @@ def _tell_unreached(log: Log, asked: Mapping[str, Account]) -> None:
     if moved := min(away, log.statuses["502"]):
         log.statuses = log.statuses - Counter({"502": moved})
         log.without_status[UNREACHED] += moved
+
+
+EQUAL_SAMPLES = 0.1
+"""Share of a NeMo benchmark's samples that may be equal: its adapter, or the harness, asks once."""
+
+
+def _not_as_counted(results: Results, account: Account | None, spec: Spec) -> list[str]:
+    """What a harness itself says, beside the ledger."""
+    scored, spared = results.coverage.scored, 0.0
+    if spec.format == "nemo":
+        spared = EQUAL_SAMPLES
+        if results.coverage.expected is None:
+            scored = None  # what it counts need not be samples
+    return list(told.not_as_counted(account, scored, results.totals, spared))
 
 
 def _as_the_gateway_has_it(results: Results, asked: Mapping[str, Account]) -> Results:
@@ -301,17 +320,21 @@ def judge(
         cause = one_line(f"the specification {record.SPEC} cannot be read: {error}")
         return cause, content(cause, None)
     forgotten, lasting = _since(record_dir / record.FORGOTTEN), False
-    asked = accounts(record_dir, record.from_empty(record_dir)) if has_gateway else {}
+    asked = accounts(record_dir, record.from_empty(record_dir)) if has_gateway else None
+    known = asked or {}
+    is_whole = record.is_behind_gateway(record_dir, map(_number_of, logs)) and (
+        MODEL in known or not asks_otherwise(record_dir, MODEL)
+    )
     try:
         if changed:
-            _check_one_model(spec, asked)  # says how many answers are of another one
+            _check_one_model(spec, known)  # says how many answers are of another one
             raise CheckFailed(changed)
         with hostile.noting() as names:
-            results = check(work_dir, spec, exit_code, logs, forgotten, asked)
+            results = check(work_dir, spec, exit_code, logs, forgotten, asked, is_whole)
         files = record.fingerprints(work_dir, _kept(names))
-        return None, {**content(None, results), "files": files, **_in_accounts(asked)}
+        return None, {**content(None, results), "files": files, **_in_accounts(known)}
     except CheckFailed as failed:
-        cause, lasting = _with_judges(failed.cause, asked), failed.lasting
+        cause, lasting = _with_judges(failed.cause, known), failed.lasting
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         said = f"{type(error).__name__}: {str(error)[:300]}"
@@ -320,8 +343,13 @@ def judge(
         with contextlib.suppress(OSError):
             (record_dir / record.FORGOTTEN).touch()
     cause = one_line(cause)
-    report = {**content(cause, None), **_in_accounts(asked)}
+    report = {**content(cause, None), **_in_accounts(known)}
     return cause, {**report, "lasting": True} if lasting else report
+
+
+def _number_of(log: Path) -> int:
+    """The attempt whose log it is; 0 where its name does not say so."""
+    return next((int(part) for part in log.name.split(".") if part.isdecimal()), 0)
 
 
 def _in_accounts(asked: Mapping[str, Account]) -> dict[str, Any]:

@@ -44,6 +44,9 @@ class Account:
     all_equal     whether there are two answers or more, and all say the same
     all_cut       whether there are answers, and all were cut for length
     held          seconds that requests were held back, summed
+    harness_got   what the result stands on: requests of all kinds, answers among them, choices or
+                  vectors in those (parts), answers from disk (replayed), tokens of all replies;
+                  other: requests to which no rule says what an answer is
     """
 
     requests: int = 0
@@ -65,6 +68,7 @@ class Account:
     all_equal: bool = False
     all_cut: bool = False
     held: float = 0.0
+    harness_got: Counter[str] = field(default_factory=Counter)
 
     @property
     def answers_per_second(self) -> float | None:
@@ -94,23 +98,30 @@ def accounts(record: Path, since: int = 0) -> dict[str, Account]:
 
     since  attempts before this one count for what was paid, not for what is unanswered and by which
            model: it has begun in an empty folder, and the result stands on what it has asked. One
-           that has asked nothing is not believed to have begun so.
+           that has asked nothing is not believed to have begun so; but its harness got nothing.
     """
     ledger = record / LEDGER
     found = _accounts(ledger, since)
-    return found if found is not None else _accounts(ledger, 0) or {}
+    if found is not None:
+        return found
+    found = _accounts(ledger, 0) or {}
+    for account in found.values():
+        account.harness_got.clear()
+    return found
 
 
 def _accounts(ledger: Path, since: int) -> dict[str, Account] | None:
     """The same; None where nothing was asked since."""
     drafts: dict[str, _Draft] = {}
     failed: set[Identity] = set()
+    others: Counter[str] = Counter()
     has_asked = not since
     for row in rows(ledger):
-        if "key" not in row:
-            continue
         is_now = row.get("attempt", 0) >= since
-        has_asked = has_asked or is_now
+        has_asked = has_asked or (is_now and "method" not in row)
+        if "key" not in row:
+            others[str(row.get("endpoint"))] += is_now and "method" not in row
+            continue
         drafts.setdefault(str(row.get("endpoint")), _Draft()).add(row, is_now)
         if is_now and not _is_answer(row):
             failed.add(_identity(row))
@@ -118,7 +129,17 @@ def _accounts(ledger: Path, since: int) -> dict[str, Account] | None:
         return None
     for endpoint, left in _never_answered(ledger, failed).items():
         drafts[endpoint].account.unanswered = left
+    for endpoint, draft in drafts.items():
+        draft.account.harness_got["other"] += others[endpoint]
     return {endpoint: draft.finished() for endpoint, draft in drafts.items()}
+
+
+def asks_otherwise(record: Path, endpoint: str) -> bool:
+    """Whether an endpoint was asked for what no rule can judge."""
+    return any(
+        "key" not in row and "method" not in row and row.get("endpoint") == endpoint
+        for row in rows(record / LEDGER)
+    )
 
 
 def unanswered(ledger: Path) -> Counter[str]:
@@ -161,6 +182,8 @@ class _Draft:
         self.account.requests += 1
         self.account.held += row.get("held", 0.0)
         outcome = row.get("outcome")
+        if is_now:
+            self._got(row)
         if is_now and _is_answer(row):
             self._model(row)
         if outcome != REPLAYED:  # an answer that is none may have been paid for
@@ -174,6 +197,14 @@ class _Draft:
         else:
             status = row.get("status", 200)
             self.account.failures[str(outcome if status == 200 else status)] += 1
+
+    def _got(self, row: dict[str, Any]) -> None:
+        got, is_answer = self.account.harness_got, _is_answer(row)
+        got["requests"] += 1
+        got["answers"] += is_answer
+        got["parts"] += row.get("parts", 1) if is_answer else 0
+        got["replayed"] += row.get("outcome") == REPLAYED
+        got.update(row.get("tokens", {}))
 
     def _replayed(self, row: dict[str, Any]) -> None:
         account = self.account

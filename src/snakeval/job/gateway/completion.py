@@ -41,6 +41,7 @@ class Verdict:
     tokens    prompt, completion, cached, reasoning; those that it tells
     finish    why it ends, `stop,length` where its choices differ
     text      what it says, '' for an empty answer; None where nothing is said in words
+    parts     choices or vectors in it: a request may be of several samples, or want several answers
     """
 
     answered: bool
@@ -49,6 +50,7 @@ class Verdict:
     tokens: dict[str, int] = field(default_factory=dict)
     finish: str = ""
     text: str | None = None
+    parts: int = 1
 
 
 def kind_of(method: str, path: str) -> str | None:
@@ -86,6 +88,7 @@ def _told(content: dict[str, Any], why: str) -> Verdict:
         tokens=tokens(content.get("usage")),
         finish=",".join(sorted(ends)),
         text="\n".join(map(_spoken, choices)) if choices else None,
+        parts=max(1, len(choices) or len(_items(content, "data"))),
     )
 
 

@@ -66,12 +66,14 @@ class Ledger:
 
 class Found(NamedTuple):
     """An answer from disk: the byte at which it begins, the model that it names where that is not
-    the one asked for, and whose record it was taken from, if not the task's own."""
+    the one asked for, whose record it was taken from, if not the task's own, and how many choices
+    or vectors are in it, where not one."""
 
     at: int
     stored: Stored
     named: str | None
     source: str | None
+    parts: int | None
 
 
 class Answers:
@@ -104,6 +106,7 @@ class Answers:
         doubtful: set[int] = set()
         self._at: dict[bytes, int] = {}
         self._sources: dict[int, str] = {}
+        self._parts: dict[int, int] = {}
         named: dict[bytes, tuple[str, str]] = {}
         as_asked: set[str] = set()
         empty: dict[bytes, str] = {}
@@ -124,6 +127,8 @@ class Answers:
             elif row.get("outcome") == "answered":
                 empty.pop(place, None)
                 speaking.add(row.get("endpoint", ""))
+            if row.get("parts"):
+                self._parts[row["at"]] = row["parts"]
             if row.get("source"):
                 self._sources[row["at"]] = row["source"]
             if row.get("named"):
@@ -164,10 +169,12 @@ class Answers:
         at = self._at.pop(_place(key, occurrence), None)
         stored = None if at is None else self.read(at)
         if at is not None and stored is not None:
-            return Found(at, stored, self._named.get(at), self._sources.get(at))
+            told = self._named.get(at), self._sources.get(at), self._parts.get(at)
+            return Found(at, stored, *told)
         for name, other in self._others.items():
             if found := other.take(key, occurrence):
-                return Found(self.keep(found.stored), found.stored, found.named, name)
+                at = self.keep(found.stored)
+                return Found(at, found.stored, found.named, name, found.parts)
         return None
 
     def read(self, at: int) -> Stored | None:

@@ -96,6 +96,8 @@ class Exchange:
             self.row["tokens"] = verdict.tokens
         if verdict.finish:
             self.row["finish"] = verdict.finish[:LONGEST]
+        if verdict.parts > 1:
+            self.row["parts"] = verdict.parts
         if verdict.text is not None:
             self.row["text"] = f"{zlib.crc32(verdict.text.encode()):08x}"
             if not verdict.text.strip():
@@ -219,7 +221,7 @@ class Gate:
             return None
         stored = found.stored
         exchange.row.update(at=found.at, given=round(stored.given, 3))
-        told = {"named": found.named, "source": found.source}
+        told = {"named": found.named, "source": found.source, "parts": found.parts}
         exchange.row.update({name: value for name, value in told.items() if value})
         given = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stored.given))
         headers = {"Content-Type": stored.content_type, REPLAYED_HEADER: given}

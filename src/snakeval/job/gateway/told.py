@@ -13,6 +13,10 @@ from .accounts import ARROW, Account
 from .ledger import MODEL
 
 USUAL_ENDS = ("stop", "tool_calls", "function_call", "length", "unknown")
+TOKENS = ("prompt", "completion")
+TOLERATED = 0.05
+"""Share by which two counts may differ without a word: means are rounded, and who hangs up does not
+count what comes."""
 SHOWN = 3
 """Models, or ends of answers, that one sentence names."""
 
@@ -87,6 +91,37 @@ def notes(name: str, account: Account) -> Iterator[str]:
     if odd:
         told = ", ".join(f"'{end}': {odd[end]}" for end in _most(odd))
         yield one_line(f"answers{of} ended for unusual reasons ({told})")
+
+
+def not_as_counted(
+    account: Account | None, scored: int | None, totals: Mapping[str, float], spared: float = 0.0
+) -> Iterator[str]:
+    """Where a harness's own counts and the ledger differ in a way that matters, a sentence each.
+
+    account  of the model; None: it was asked nothing
+    scored   samples, as the harness has it; None: unknown
+    totals   the harness's own
+    spared   share of the samples that need no request of their own: equal ones, which a cache of
+             the harness's spares
+    """
+    account = account or Account()
+    got = account.harness_got
+    known = got["parts"] + account.unanswered
+    if scored and not got["other"] and known < scored * (1 - spared):
+        came = f"only {got['parts']} answers" if got["parts"] else "no answer"
+        yield (
+            f"{scored} samples were scored, but {came} of the model came through the gateway: the "
+            "others were scored without one, or asked for elsewhere"
+        )
+    counted = {"requests": totals.get("requests", 0.0)} if got["requests"] else {}
+    if not (got["replayed"] or account.uncounted):
+        counted |= {f"{kind} tokens": totals.get(f"{kind}_tokens", 0.0) for kind in TOKENS}
+    for what, theirs in counted.items():
+        ours = got[what.partition(" ")[0]] + (got["other"] if what == "requests" else 0)
+        is_more = theirs > ours * (1 + TOLERATED)
+        # Requests that the harness has given up or was refused are in the ledger alone.
+        if theirs and (is_more or (what != "requests" and theirs < ours * (1 - TOLERATED))):
+            yield f"the harness counts {theirs:,.0f} {what}, the gateway {ours:,}"
 
 
 def _period(given: tuple[float, float] | None) -> str:
