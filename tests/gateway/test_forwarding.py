@@ -7,6 +7,7 @@ import gzip
 import http.client
 import json
 import socket
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,11 +137,44 @@ def test_a_compressed_answer_passes_as_it_is_and_is_read(start: Start) -> None:
     assert text_of(again) == "hello" and "Content-Encoding" not in again.headers
 
 
-def test_streams_pass_chunk_by_chunk_as_they_come(start: Start) -> None:
+@pytest.mark.parametrize("name", ["deflate", "x-gzip"])
+def test_other_words_for_compression_are_read_too(start: Start, name: str) -> None:
+    """Many servers send a deflate without its head, as browsers take it."""
+    content = json.dumps(completion("hello")).encode()
+    raw = zlib.compressobj(wbits=-15)
+    packed = gzip.compress(content) if "gzip" in name else raw.compress(content) + raw.flush()
+
+    async def script(_: Service, request: web.Request, body: bytes) -> web.StreamResponse:
+        headers = {"Content-Encoding": name, "Content-Type": "application/json"}
+        return web.Response(body=packed, headers=headers)
+
+    with Service(script) as service:
+        gateway = start(service.url)
+        gateway.ask(question("a"), headers={"Accept-Encoding": "gzip, deflate"})
+        assert gateway.outcomes() == ["answered"] and len(service.requests) == 1
+
+
+def test_half_a_character_is_an_answer_too(start: Start) -> None:
+    """`\\ud83d` alone is JSON, and no text that could be written in UTF-8."""
+
+    async def script(_: Service, request: web.Request, body: bytes) -> web.StreamResponse:
+        return web.json_response(completion("\ud83d", model="\udcff"))
+
+    with Service(script) as service:
+        gateway = start(service.url)
+        assert text_of(gateway.ask(question("a"))) == "\ud83d"
+        gateway.end()
+        second = start(service.url, attempt=2)
+        assert text_of(second.ask(question("a"))) == "\ud83d"
+    assert second.outcomes() == ["answered", "replayed"]
+
+
+@pytest.mark.parametrize("media_type", ["text/event-stream", "text/plain"])
+def test_streams_pass_chunk_by_chunk_as_they_come(start: Start, media_type: str) -> None:
     go_on = asyncio.Event()
 
     async def script(service: Service, request: web.Request, _: bytes) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        response = web.StreamResponse(headers={"Content-Type": media_type})
         await response.prepare(request)
         await response.write(chunk("Hel"))
         await go_on.wait()

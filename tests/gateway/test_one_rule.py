@@ -61,6 +61,12 @@ def test_a_declared_end_is_an_answer_also_without_text(end: str) -> None:
         ({"choices": [{**choice(content="x"), "error": {"code": 502}}]}, "an error in a choice"),
         ({**completion("hello"), "error": {"message": "overloaded"}}, "an error"),
         ({"error": "overloaded"}, "an error"),
+        ({**completion("hello"), "object": "error"}, "an error"),
+        ({"choices": [choice("ERROR", content="half an")]}, "an error in a choice"),
+        ({"choices": [choice("timeout", content="half an")]}, "an error in a choice"),
+        ({"choices": [choice("insufficient_system_resource")]}, "an error in a choice"),
+        (b'{"choices": [{"message": {"content": "\xc3"}}]}', "no JSON"),
+        ([completion("hello")], "no JSON object"),
         ({"choices": [choice(None, content="")]}, "choices that say nothing"),
         ({"choices": [choice(None, content=None)]}, "choices that say nothing"),
     ],
@@ -108,6 +114,15 @@ def test_a_stream_is_judged_as_what_it_adds_up_to() -> None:
     assert verdict.model == "test-model" and verdict.tokens == {"prompt": 3, "completion": 2}
     assert stream(chunk("Hello", "stop")).answered, "some servers send no [DONE]"
     assert stream(chunk("Hello").replace(b"\n", b"\r\n"), DONE).answered
+    assert stream(b"data:\n\n", chunk("Hello"), DONE).answered, "a sign of life has no data"
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]
+    assert "hm" in str(stream(chunk(parts), DONE).text)  # type: ignore[arg-type]
+
+
+def test_a_stream_under_another_media_type_is_one() -> None:
+    body = chunk("Hel") + chunk("lo", "stop") + DONE
+    assert judge("chat", 200, "text/plain", body).text == "Hello"
+    assert not judge("chat", 200, "text/plain", chunk("Hel")).answered
 
 
 @pytest.mark.parametrize(
@@ -119,6 +134,7 @@ def test_a_stream_is_judged_as_what_it_adds_up_to() -> None:
         (b"<html>",),
         (b"data: <html>\n\n", DONE),
         (chunk("Hel"), b'data: {"error": {"message": "out of memory"}}\n\n', DONE),
+        (chunk("Hel"), b'data: {"object": "error", "message": "no memory"}\n\n', DONE),
         (chunk("Hel"), b'event: error\ndata: "out of memory"\n\n', DONE),
         (chunk("Hel", "error"), DONE),
     ],
@@ -139,6 +155,10 @@ def test_tokens_of_all_kinds_are_read_and_nonsense_is_not() -> None:
         "completion": 5,
         "cached": 4,
         "reasoning": 3,
+    }
+    assert chat(completion("x", usage={"prompt_tokens": 9, "total_tokens": 9})).tokens == {
+        "prompt": 9,
+        "completion": 0,
     }
     for odd in (None, [], {"prompt_tokens": "9"}, {"prompt_tokens": -1}, {"prompt_tokens": True}):
         assert chat(completion("x", usage=odd)).tokens == {}

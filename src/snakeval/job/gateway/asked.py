@@ -16,10 +16,12 @@ class Asked(NamedTuple):
 
     key    16 bytes: endpoint, path, model and body; equal requests have the same
     model  the model that it asks for, '' where it names none
+    stream whether the answer is wanted piece by piece
     """
 
     key: bytes
     model: str
+    stream: bool = False
 
 
 def asked(endpoint: str, path: str, body: bytes) -> Asked:
@@ -29,10 +31,12 @@ def asked(endpoint: str, path: str, body: bytes) -> Asked:
         meant = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
     except (ValueError, RecursionError):
         content, meant = None, body
-    model = content.get("model") if isinstance(content, dict) else None
-    digest = hashlib.sha256(f"{endpoint}\n{path}\n".encode())
+    given = content if isinstance(content, dict) else {}
+    model = given.get("model")
+    digest = hashlib.sha256(f"{endpoint}\n{path}\n".encode("utf-8", "surrogateescape"))
     digest.update(meant)
-    return Asked(digest.digest()[:16], model if isinstance(model, str) else "")
+    is_stream = given.get("stream") is True
+    return Asked(digest.digest()[:16], model if isinstance(model, str) else "", is_stream)
 
 
 class Occurrences:

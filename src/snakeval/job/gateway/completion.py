@@ -24,7 +24,12 @@ KINDS = {
 """How a path ends, and what is asked there; the first that fits counts."""
 
 STREAM = "text/event-stream"
-FAILED_ENDS = ("error", "abort", "aborted")
+STREAM_BEGINS = (b"data:", b"event:", b"id:", b":")
+"""How a stream begins that is sent under another media type."""
+FAILED_ENDS = (
+    *("error", "abort", "aborted", "cancelled", "canceled", "timeout", "failed"),
+    "insufficient_system_resource",  # DeepSeek's
+)
 """Finish reasons of a choice that the server gave up."""
 
 SPOKEN = ("content", "reasoning_content", "reasoning", "refusal", "text")
@@ -65,15 +70,21 @@ def judge(kind: str, status: int, content_type: str, body: bytes) -> Verdict:
     """The rule. `body` is the whole body, decoded; of a stream, all of its events."""
     if status != 200:
         return Verdict(False, f"status {status}")
+    is_stream = content_type.lower().startswith(STREAM) or body.startswith(STREAM_BEGINS)
     try:
-        content = assembled(body) if content_type.lower().startswith(STREAM) else json.loads(body)
+        content = assembled(body) if is_stream else json.loads(body)
+        return _judged(kind, content)
     except (ValueError, RecursionError):
         return Verdict(False, "no JSON")
+
+
+def _judged(kind: str, content: Any) -> Verdict:
     if isinstance(content, list) and kind == "ranking":
         content = {"results": content}
     if not isinstance(content, dict):
         return Verdict(False, "no JSON object")
-    why = "an error" if content.get("error") else _LACKS[kind](content)
+    is_error = content.get("error") or content.get("object") == "error"
+    why = "an error" if is_error else _LACKS[kind](content)
     return _told(content, why)
 
 
@@ -105,7 +116,7 @@ def _lacks_choices(content: dict[str, Any]) -> str:
 
 
 def _failed(choice: dict[str, Any]) -> bool:
-    return bool(choice.get("error")) or choice.get("finish_reason") in FAILED_ENDS
+    return bool(choice.get("error")) or str(choice.get("finish_reason")).lower() in FAILED_ENDS
 
 
 def _is_something(choice: dict[str, Any]) -> bool:
@@ -168,9 +179,12 @@ def _items(content: dict[str, Any], name: str) -> list[Any]:
 def tokens(usage: Any) -> dict[str, int]:
     """Token counts of a `usage` object; those that it has."""
     usage = usage if isinstance(usage, dict) else {}
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if completion is None and prompt is not None and usage.get("total_tokens") == prompt:
+        completion = 0  # vectors and ranks have none
     counts = {
-        "prompt": usage.get("prompt_tokens"),
-        "completion": usage.get("completion_tokens"),
+        "prompt": prompt,
+        "completion": completion,
         "cached": _detail(usage, "prompt_tokens_details", "cached_tokens"),
         "reasoning": _detail(usage, "completion_tokens_details", "reasoning_tokens"),
     }
@@ -197,8 +211,11 @@ def assembled(body: bytes) -> dict[str, Any]:
         if data == "[DONE]":
             ended = True
             continue
+        if not data.strip():  # says that the server is still there
+            continue
         event = json.loads(data)
-        if name == "error" or not isinstance(event, dict) or event.get("error"):
+        is_event = name != "error" and isinstance(event, dict)
+        if not is_event or event.get("error") or event.get("object") == "error":
             whole["error"] = event or "an error event"
             continue
         whole.update({key: event[key] for key in ("model", "usage") if event.get(key)})
@@ -215,8 +232,8 @@ def _add(choice: dict[str, Any], part: dict[str, Any]) -> None:
     delta = part.get("delta")
     said = delta if isinstance(delta, dict) else part
     for name in SPOKEN:
-        if isinstance(said.get(name), str):
-            choice["message"][name] = choice["message"].get(name, "") + said[name]
+        if said.get(name):
+            choice["message"][name] = choice["message"].get(name, "") + _words(said[name])
     for name in CALLED:
         if said.get(name):
             choice["message"].setdefault(name, []).append(said[name])

@@ -67,6 +67,7 @@ class Exchange:
         self.kind = kind_of(request.method, path.partition("?")[0])
         self.began = time.monotonic()
         self.key, self.occurrence, self.delivered, self.is_sent = b"", 0, False, False
+        self.wants_stream = False
         self.row: dict[str, Any] = {
             "time": round(time.time(), 3),
             "attempt": gate.record.attempt,
@@ -79,6 +80,7 @@ class Exchange:
     def identify(self, endpoint: str, occurrences: Occurrences) -> None:
         what = asked(endpoint, self.path, self.body)
         self.key, self.occurrence = what.key, occurrences.take(what.key)
+        self.wants_stream = what.stream
         self.row.update(key=self.key.hex(), occurrence=self.occurrence, model=what.model[:LONGEST])
 
     def seconds(self) -> float:
@@ -99,7 +101,8 @@ class Exchange:
         if verdict.parts > 1:
             self.row["parts"] = verdict.parts
         if verdict.text is not None:
-            self.row["text"] = f"{zlib.crc32(verdict.text.encode()):08x}"
+            said = verdict.text.encode("utf-8", "surrogatepass")  # it may have half a character
+            self.row["text"] = f"{zlib.crc32(said):08x}"
             if not verdict.text.strip():
                 self.row["empty"] = True
 
@@ -126,6 +129,11 @@ class Reply:
     @property
     def retry_after(self) -> float | None:
         return retry_after(self.headers.get("Retry-After"))
+
+    def comes_in_pieces(self, is_wanted: bool) -> bool:
+        """Whether it is a stream; some say `text/plain` of one that was asked for."""
+        kind = self.content_type.lower()
+        return kind.startswith(STREAM) or (is_wanted and self.status == 200 and "json" not in kind)
 
     def is_troubled(self) -> bool:
         """Whether the endpoint asks to come back later, or could not be asked."""
@@ -327,7 +335,7 @@ class Gate:
             )
             reply = Reply(coming.status, end_to_end(coming.headers), coming.reason)
             reply.coming = coming
-            if exchange.kind and not reply.content_type.lower().startswith(STREAM):
+            if exchange.kind and not reply.comes_in_pieces(exchange.wants_stream):
                 reply.body = await coming.read()
         except aiohttp.ClientConnectorCertificateError as error:
             why = error.certificate_error

@@ -29,6 +29,9 @@ HOP_BY_HOP = frozenset(
 KEY_HEADERS = ("Authorization", "X-Api-Key", "Api-Key")
 READABLE = ("gzip", "deflate", "identity")
 """Encodings of a body that the standard library can undo; no other is asked for."""
+WINDOWS = {"gzip": (47,), "x-gzip": (47,), "deflate": (15, -15)}
+"""What zlib is to expect of an encoding. Many send a deflate without the head that it should have.
+"""
 
 
 class Upstream:
@@ -137,12 +140,19 @@ def authorities() -> ssl.SSLContext:
 def decoded(body: bytes, encoding: str) -> bytes:
     """A body as it was before its Content-Encoding. Raises ValueError where it cannot be read."""
     for name in reversed([each.strip().lower() for each in encoding.split(",") if each.strip()]):
-        if name not in READABLE:
+        if name == "identity":
+            continue
+        if name not in WINDOWS:
             raise ValueError(f"the encoding {name} is not known")
-        try:
-            body = (
-                body if name == "identity" else zlib.decompress(body, 47 if name == "gzip" else 15)
-            )
-        except zlib.error as error:
-            raise ValueError(f"the body is no {name}: {error}") from None
+        body = _inflated(body, name)
     return body
+
+
+def _inflated(body: bytes, name: str) -> bytes:
+    why: Exception = ValueError("empty")
+    for bits in WINDOWS[name]:
+        try:
+            return zlib.decompress(body, bits)
+        except zlib.error as error:
+            why = error
+    raise ValueError(f"the body is no {name}: {why}") from None
