@@ -177,6 +177,7 @@ def test_the_gateway_is_told_of_budgets_and_prices_and_needs_no_other_word(tmp_p
         ({"budget": {"usd": 20}}, "budget.usd: tokens have no price"),
         ({"task": {"budget": {"usd": 2}}}, "evaluation.tasks.0.budget.usd: tokens have no price"),
         ({"budget": {"tokens": "many"}}, "'many' is not a number"),
+        ({"budget": {"tokens": True}}, "budget.tokens: must be a number"),
         ({"budget": {"usd": "lots"}}, "budget.usd: must be a number"),
         (
             {"budget": {"requests": 5}, "execution": {"gateway": False}},

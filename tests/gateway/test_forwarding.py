@@ -23,6 +23,8 @@ from rig.tls import TlsFront
 from rig.waiting import PATIENCE, wait_until
 from snakeval.job.endpoint import CA_VARIABLES
 
+LONGER = 330
+"""Seconds."""
 Start = Callable[..., Gateway]
 
 
@@ -252,6 +254,28 @@ def test_bodies_of_50_mb_pass_both_ways(start: Start) -> None:
         gateway = start(service.url)
         assert text_of(gateway.ask(question(text))) == text
         assert len(service.requests[0][3]) > 50_000_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
+def test_an_answer_may_take_as_long_as_the_harness_waits(start: Start, is_stream: bool) -> None:
+    """Longer than the libraries' own limits, of which five minutes is the longest."""
+
+    async def script(_: Service, request: web.Request, body: bytes) -> web.StreamResponse:
+        if not is_stream:
+            await asyncio.sleep(LONGER)
+            return web.json_response(completion("hello"))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(chunk("Hel"))
+        await asyncio.sleep(LONGER)
+        await response.write(chunk("lo", "stop") + DONE)
+        return response
+
+    with Service(script) as service:
+        gateway = start(service.url)
+        given = gateway.ask(question("a", stream=is_stream), timeout=4 * LONGER)
+    assert b"lo" in given.content and gateway.outcomes() == ["answered"]
 
 
 def test_a_slow_reader_holds_nobody_up(start: Start) -> None:

@@ -40,7 +40,9 @@ def left(folder: Path, run: str, task: str, digest: str) -> Path:
     return record
 
 
-@pytest.mark.parametrize("wanted", [EARLIER, "2026-11-01", "0badc", "abcdef123456", "abcdef"])
+@pytest.mark.parametrize(
+    "wanted", [EARLIER, "2026-11-01", "0badc", "abcdef123456", "abcdef", f"out/{EARLIER}/"]
+)
 def test_answers_come_from_a_run_or_a_spec(tmp_path: Path, wanted: str) -> None:
     left(tmp_path, EARLIER, "gsm8k", "abcdef123456")
     run = planned(tmp_path, replay_from=wanted)
@@ -63,9 +65,12 @@ def test_a_task_that_is_started_over_has_its_own_answers(tmp_path: Path) -> None
     assert again.tasks[0].replay_from == (name,) and again.fresh == again.tasks[:1]
 
 
-def test_what_is_no_run_and_no_spec_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'nowhere' is no run and no spec here"):
-        planned(tmp_path, replay_from="nowhere")
+@pytest.mark.parametrize("wanted", ["nowhere", "gsm8k", EARLIER[:-1] + "f", "abcdef123457"])
+def test_what_is_no_run_and_no_spec_is_refused(tmp_path: Path, wanted: str) -> None:
+    """And never taken for all runs that there are."""
+    left(tmp_path, EARLIER, "gsm8k", "abcdef123456")
+    with pytest.raises(InputError, match=f"'{wanted}' is no run and no spec here"):
+        planned(tmp_path, replay_from=wanted)
 
 
 def test_an_answer_of_another_record_is_kept_in_the_own_one(tmp_path: Path) -> None:

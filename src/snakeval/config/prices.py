@@ -59,7 +59,9 @@ _COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmb])\Z", re.IGNORECASE)
 
 
 def _count(value: Any) -> Any:
-    """`5M` is five millions."""
+    """`5M` is five millions; `true` is no number."""
+    if isinstance(value, bool):
+        raise fixable("must be a number", "write it as 5000000 or 5M (k, M, B)")
     if not isinstance(value, str):
         return value
     found = _COUNT.match(value.strip())

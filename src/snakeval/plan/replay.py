@@ -27,14 +27,15 @@ def with_sources(
     own     the run of these tasks; the others lie beside it
     wanted  a run by its id or the beginning of it (or of its 8 hex digits), or a spec by its digest
     fresh   tasks that are started over: their own record is another one by then
+            (a path to the run's folder is its id)
     Raises InputError where no task has any.
     """
+    wanted = Path(wanted).name
     runs = runs_in(own.dir.parent)
     found = [run for run in runs if run.id.startswith(wanted) or run.id[-8:].startswith(wanted)]
     digest = wanted if not found and DIGEST.match(wanted) else ""
-    sources = {
-        task: tuple(_sources(task, found or runs, own, digest, task in fresh)) for task in tasks
-    }
+    within = runs if digest else found
+    sources = {task: tuple(_sources(task, within, own, digest, task in fresh)) for task in tasks}
     if not any(sources.values()):
         what = "has no stored answers of these benchmarks" if found else "is no run and no spec"
         close = nearest(wanted, [run.id for run in runs]) or "`snakemake ls_runs` lists the runs"
