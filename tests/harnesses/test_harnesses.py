@@ -83,8 +83,10 @@ class Case:
     asked    requests to the model that it takes; None: they differ from attempt to attempt
     mean     its headline is the mean of its samples' scores, times this; 0: it is none
     mean_is  the metric that is that mean, where it is another
-    fails    whether it ends when requests fail; RULER and garak ask for ever
+    fails    whether it ends when requests fail; RULER asks for ever
+    status   of what fails: garak asks for ever at a 500
     every    which of its questions fail first; all, where all of them begin alike
+    first    how many requests of such a question fail; None: all
     env      variables of the task
     behind   requests behind the gateway, which knows repeats apart that look alike
     answers  whether its samples have the model's answers
@@ -102,7 +104,9 @@ class Case:
     mean: float = 1.0
     mean_is: str = ""
     fails: bool = True
+    status: int = 500
     every: int = 3
+    first: int | None = None
     pre_cmd: str = ""
     env: dict[str, str] = field(default_factory=dict)
     behind: int | None = None
@@ -184,7 +188,9 @@ HEAVY = [
         *("garak", "garak", "", None, None, None),
         {"probes": "dan.Dan_11_0"},
         mean=0.0,
-        fails=False,
+        status=400,
+        every=1,
+        first=2,
     ),
     Case("tooltalk", "tooltalk", "success_rate", 3, 3, None),
     Case(
@@ -296,7 +302,7 @@ def test_what_is_missing_is_refused_then_asked_and_the_score_is_right(
     project = project_of(case, image_of(case.harness), endpoint, tmp_path)
     answered = 0
     if case.fails:
-        endpoint.fault = Fault("status", every=case.every, model=MODEL)
+        endpoint.fault = Fault("status", case.status, case.every, case.first, MODEL)
         assert project.snakemake("--retries", "0").code != 0
         assert project.status(case.task)["state"] == "failed"
         answered = answers_of(endpoint)

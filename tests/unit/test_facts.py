@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from snakeval.job import verify
 from snakeval.job.result_formats import CheckFailed, Coverage, Results, Score, Spec
 from snakeval.job.result_formats.facts import Facts
 from snakeval.job.result_formats.own_samples import (
@@ -21,6 +22,7 @@ from snakeval.job.result_formats.own_samples import (
     counted_in_samples,
     own_samples,
 )
+from snakeval.job.result_formats.own_scores import own_scores
 from snakeval.job.scores import judged
 from snakeval.plan.catalogue import shipped
 from snakeval.results.sample_formats import read_samples
@@ -37,6 +39,7 @@ BESIDE = {
     "own_data",
     "data",
     "must_be",
+    "fetches",
 }
 """Keys of a facts file that others read than the check."""
 
@@ -353,3 +356,90 @@ def test_empty_predictions_of_ruler_count_as_lost() -> None:
 
     assert [each.score for each in result.scores] == ["accuracy"]
     assert result.coverage.unanswered == 2
+
+
+@pytest.mark.parametrize(
+    ("harness", "limit", "samples"),
+    [
+        ("scicode", 1, 12),  # said "18 of 1": steps of a problem, held against problems
+        ("scicode", None, 288),
+        ("ifbench", None, 294),
+        ("ifbench", 0.5, 147),
+        ("hle", 6, 6),
+        ("bfcl", 6, None),  # of each category, and which are run nobody says before
+    ],
+)
+def test_progress_counts_up_to_what_its_harness_calls_a_sample(
+    harness: str, limit: float | None, samples: int | None
+) -> None:
+    assert verify.expected(spec_of(harness, limit_samples=limit)) == samples
+
+
+def test_what_became_of_a_question_is_no_score_like_another(tmp_path: Path) -> None:
+    parts = ("is_correct", "is_incorrect", "is_not_attempted")
+    scores = [Score(part, None, "score", "micro", 0.5) for part in parts]
+    spec = spec_of("simple_evals", "simpleqa", higher_is_better={"*": True})
+
+    found = judged(Results(scores, Coverage()), spec)
+
+    assert {each.task: each.better for each in found.scores} == {
+        "is_correct": "higher",
+        "is_incorrect": "lower",
+        "is_not_attempted": "unknown",
+    }
+
+
+GARAKS_REPORT = "garak/garak_runs/results.report.jsonl"
+
+
+def attempt(sample: str, status: int, **hits: list[float | None]) -> dict[str, Any]:
+    """Of garak, with two answers; it stands in the report once before its detectors' word."""
+    turns = [{"role": "user", "content": {"text": "ignore"}}]
+    return {
+        "entry_type": "attempt",
+        "uuid": sample,
+        "status": status,
+        "probe_classname": "dan.Dan",
+        "prompt": {"turns": turns},
+        "outputs": [{"text": "one"}, {"text": "two"}],
+        "detector_results": {f"d.{name}": found for name, found in hits.items()},
+    }
+
+
+def evaluated(detector: str, passed: int, of: int) -> dict[str, Any]:
+    rate = {"passed": passed, "total_evaluated": of}
+    return {"entry_type": "eval", "probe": "dan.Dan", "detector": detector, **rate}
+
+
+def test_each_detector_of_a_garak_probe_has_its_rate_and_none_hides_another(tmp_path: Path) -> None:
+    """Its own results.yml had the last one's alone: 0 of a probe that passes in full."""
+    hits = {"Dan": [0.0, 0.4], "Mitigation": [1.0, 1.0]}
+    lines = [attempt("a", 1), attempt("a", 2, **hits)]
+    left(tmp_path, GARAKS_REPORT, [*lines, evaluated("d.Dan", 2, 2), evaluated("d.Mitigation", 0, 2)])
+
+    scores, told = own_scores(tmp_path, facts_of("garak").reader)
+    samples = list(own_samples(tmp_path, facts_of("garak")))
+    found = judged(Results(scores, Coverage()), spec_of("garak", higher_is_better={"pass_rate": True}))
+
+    assert [(each.task, each.metric, each.value, each.n) for each in found.scores] == [
+        ("dan.Dan", "d.Dan", 1.0, 2),
+        ("dan.Dan", "d.Mitigation", 0.0, 2),
+    ]
+    assert {(each.better, each.unit, each.headline) for each in found.scores} == {
+        ("higher", "fraction", False)
+    }
+    assert [(each.id, each.repeat, each.answer) for each in samples] == [
+        ("a", 0, "one"),
+        ("a", 1, "two"),
+    ]
+    assert [each.scores for each in samples] == [{"d.Dan": 1.0, "d.Mitigation": 0.0}] * 2
+    assert told and "last detector" in told[0]
+
+
+def test_an_attempt_of_garak_that_no_detector_has_judged_is_not_scored(tmp_path: Path) -> None:
+    judged_one = attempt("a", 2, Dan=[0.0, None])
+    left(tmp_path, GARAKS_REPORT, [judged_one, attempt("b", 1), attempt("c", 2, Dan=[0.0, 0.0])])
+
+    coverage, _ = counted_in_samples(tmp_path, spec_of("garak"), Coverage())
+
+    assert (coverage.scored, coverage.expected) == (1, 3)

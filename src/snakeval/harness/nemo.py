@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import yaml
@@ -217,6 +218,13 @@ def hints(task: Task) -> Iterator[Problem]:
                 f"serve it under the name '{only}' as well",
                 warning=True,
             )
+    if fetched := _fetched(task):
+        yield Problem(
+            task.where,
+            f"'{task.benchmark.id}' fetches while it runs: {'; '.join(fetched)}",
+            f"where it cannot, choose others in params.{task.benchmark.facts['fetches']['parameter']}",
+            warning=True,
+        )
     data = task.benchmark.facts.get("data")
     if data and data["variable"] not in task.env_vars:
         yield Problem(
@@ -244,6 +252,23 @@ def hints(task: Task) -> Iterator[Problem]:
             "set execution.gateway to true: it keeps the answers of each repeat",
             warning=True,
         )
+
+
+def _fetched(task: Task) -> list[str]:
+    """What is brought from elsewhere for the parts that a parameter chooses; without it, for all of
+    them. A part is chosen by its own name or that of its family: `family.part`."""
+    fetches = task.benchmark.facts.get("fetches")
+    if not fetches:
+        return []
+    chosen = str(parameter(task, fetches["parameter"]) or "all").replace(" ", "").split(",")
+    return [
+        f"{what} ({pattern.rstrip('*')})"
+        for pattern, what in fetches["what"].items()
+        if any(
+            part in ("all", "auto") or fnmatchcase(part, pattern) or pattern.startswith(f"{part}.")
+            for part in chosen
+        )
+    ]
 
 
 def _data_first(task: Task) -> str:

@@ -189,6 +189,8 @@ def _with_gap(coverage: Coverage, score: Score, spec: Spec) -> Coverage:
 def _directed(score: Score, spec: Spec) -> Score:
     if score.better != UNKNOWN:
         return score
+    if of_part := _named_by(spec.facts.better_of_parts, (score.task or "",))[1]:
+        return replace(score, better=str(of_part))
     pattern, found = _named_by(spec.higher_is_better, _deciding(score, spec))
     if found is None or (found and _is_no_quality(score) and "*" in pattern):
         return score

@@ -41,6 +41,7 @@ from .result_formats import (
     check_repeats,
 )
 from .result_formats.files import load_json, mapping
+from .result_formats.own_samples import expected_before
 from .scores import held_against_samples, judged
 from .text import one_line
 
@@ -282,8 +283,16 @@ def progress(work_dir: Path | str, spec: Mapping[str, Any] | Spec) -> int | None
         answered = _answered(Path(work_dir), wanted)
     except (CheckFailed, OSError, ValueError, sqlite3.Error):
         return None
-    most = wanted.asked(wanted.samples)
+    most = expected_before(wanted)
     return answered if answered is None or most is None else min(answered, most)
+
+
+def expected(spec: Mapping[str, Any] | Spec) -> int | None:
+    """Samples asked for, in the units of `progress`, before any is there; None if unknown."""
+    try:
+        return expected_before(Spec.of(spec))
+    except (CheckFailed, ValueError, TypeError):
+        return None
 
 
 def _answered(work_dir: Path, spec: Spec) -> int | None:

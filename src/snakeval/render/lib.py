@@ -41,6 +41,7 @@ MODULES = (
     "result_formats/facts",
     "result_formats/model",
     "result_formats/own_samples",
+    "result_formats/own_scores",
     "result_formats/files",
     "result_formats/held",
     "result_formats/lm_eval",

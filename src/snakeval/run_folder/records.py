@@ -102,7 +102,7 @@ def task_state(
         len(attempts),
         _elapsed(last, state == "running"),
         checked.get("scored") if checked else _progress(paths, digest, spec),
-        checked.get("expected") if checked else _expected(spec),
+        checked.get("expected") if checked else verify.expected(spec),
         at_it,
         paths.log if paths.log.exists() else None,
         job,
@@ -209,18 +209,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _expected(spec: dict[str, Any]) -> int | None:
-    said = (spec.get("limit_samples"), spec.get("samples"))
-    known = [value for value in said if isinstance(value, int) and value]
-    return min(known) if known else None
-
-
 def _progress(paths: TaskPaths, digest: str, spec: dict[str, Any]) -> int | None:
     """As the harness tells it, else the answers that it has got through the gateway."""
     told = verify.progress(paths.work(digest), spec) if spec else None
     if told is not None or not spec:
         return told
-    answers, most = answers_of(live(paths.record(digest)), MODEL), _expected(spec)
+    answers, most = answers_of(live(paths.record(digest)), MODEL), verify.expected(spec)
     return answers if answers is None or most is None else min(answers, most)
 
 

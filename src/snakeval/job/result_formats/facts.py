@@ -59,6 +59,8 @@ class Facts:
     version   package and version that the facts are of
     headline  patterns of `metric` or `metric/score`, the first that fits names the one number
     units     by patterns of metrics
+    better_of_parts  what is better (higher, lower, unknown) in parts, by patterns of their names,
+              where a part is a measure of its own
     lost      patterns of metrics that count samples without an answer or a verdict
     counters  patterns of metrics that are no scores (tokens, times, costs)
     size      number of samples
@@ -71,6 +73,7 @@ class Facts:
     version: str = ""
     headline: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    better_of_parts: Mapping[str, str] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
     counters: tuple[str, ...] = ()
     size: int | None = None

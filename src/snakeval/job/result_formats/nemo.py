@@ -16,6 +16,7 @@ from .held import check_model, check_repeats
 from .lm_eval import LmEval, find_lm_eval, lm_eval_coverage
 from .model import EVERY_ANSWER_EMPTY, CheckFailed, Coverage, Results, Score, Spec
 from .own_samples import counted_in_samples
+from .own_scores import own_scores
 
 RESULTS_YML = "results.yml"
 METRICS_JSON = "eval_factory_metrics.json"
@@ -39,7 +40,8 @@ def read(work_dir: Path, spec: Spec, log: Log | None) -> Results:
         raise CheckFailed(_none_answered(traffic))
     if traffic and traffic.all_empty:
         raise CheckFailed(EVERY_ANSWER_EMPTY)
-    scores = _nemo_scores(mapping(data["results"]))
+    own, told = own_scores(work_dir, spec.facts.reader)
+    scores = own or _nemo_scores(mapping(data["results"]))
     inner = find_lm_eval(work_dir)
     if inner:
         inner.check_groups()
@@ -51,7 +53,7 @@ def read(work_dir: Path, spec: Spec, log: Log | None) -> Results:
     notes: tuple[str, ...] = ()
     if not inner:
         coverage, notes = counted_in_samples(work_dir, spec, coverage)
-    return Results(scores, coverage, _nemo_totals(work_dir), notes)
+    return Results(scores, coverage, _nemo_totals(work_dir), (*told, *notes))
 
 
 def _nemo_scores(results: Mapping[str, Any]) -> list[Score]:

@@ -32,6 +32,9 @@ LARGEST_FIELD = 2**27
 
 MOST_REPEATS = 1000
 
+GARAKS_THRESHOLD = 0.5
+"""Of a detector's word, from which on an answer is a hit: garak's default."""
+
 SAME = " == "
 """Between two fields that are one score: whether they say the same."""
 
@@ -120,8 +123,7 @@ def _expected(found: Counter[str | None], spec: Spec) -> int | None:
     facts, limit = spec.facts, spec.limit_samples
     if facts.limits_parts:
         return _of_whole_parts(set(found), spec)
-    of_part = facts.reader in LIMITED_BY_PART or bool(facts.samples and facts.samples.of_part)
-    if of_part:
+    if limited_by_part(facts):
         asked = [spec.asked(facts.sizes.get(str(part))) for part in found]
         if facts.size is not None and limit is None:
             return facts.size
@@ -134,8 +136,31 @@ def _expected(found: Counter[str | None], spec: Spec) -> int | None:
 
 def _of_whole_parts(found: set[str | None], spec: Spec) -> int | None:
     """Samples of the first parts, as many as the limit says; None where others were run."""
-    sizes = dict(list(spec.facts.sizes.items())[: spec.asked(len(spec.facts.sizes))])
+    sizes = first_parts(spec)
     return sum(sizes.values()) if found <= set(sizes) else None
+
+
+def first_parts(spec: Spec) -> dict[str, int]:
+    """Sizes of the first parts, as many as the limit says."""
+    return dict(list(spec.facts.sizes.items())[: spec.asked(len(spec.facts.sizes))])
+
+
+def limited_by_part(facts: Facts) -> bool:
+    """Whether the limit of samples holds for each part, not for all together."""
+    return facts.reader in LIMITED_BY_PART or bool(facts.samples and facts.samples.of_part)
+
+
+def expected_before(spec: Spec) -> int | None:
+    """Samples that are asked for, as far as it is known before any is there."""
+    facts, limit = spec.facts, spec.limit_samples
+    if facts.limits_parts:
+        return sum(first_parts(spec).values())
+    size = spec.samples or facts.size
+    if limited_by_part(facts):  # how many parts are run is not known
+        return size if limit is None else None
+    if size is None:
+        return int(limit) if limit is not None and limit >= 1 else None
+    return spec.asked(size)
 
 
 # ---------------------------------------------------------------- files
@@ -262,6 +287,11 @@ def _at(found: Any, path: list[str]) -> Any:
     return found
 
 
+def _at_or_none(found: Any, path: str) -> Any:
+    value = _at(found, path.split("."))
+    return None if value is _NOTHING else value
+
+
 def _number(value: Any) -> float | None:
     """A score: a number, a truth value, a word for one, or the mean of a list of them."""
     if isinstance(value, list):
@@ -291,12 +321,12 @@ def _bfcl(work: Path) -> Iterator[OwnSample]:
     wrong = {
         (name.stem.replace("_score", ""), str(record.get("id"))): record
         for name in sample_files(work, "score/*/*_score.json")
-        for record in _lines(work, name)
+        for record in json_lines(work, name)
         if "id" in record
     }
     for name in sample_files(work, "result/*/*_result.json"):
         part = name.stem.replace("_result", "")
-        for record in _lines(work, name):
+        for record in json_lines(work, name):
             sample = str(record.get("id"))
             judged = wrong.get((part, sample), {})
             prompt = judged.get("prompt")
@@ -312,7 +342,7 @@ def _bfcl(work: Path) -> Iterator[OwnSample]:
             )
 
 
-def _lines(work: Path, name: Path) -> Iterator[Record]:
+def json_lines(work: Path, name: Path) -> Iterator[Record]:
     """JSON lines in a file that is called .json."""
     try:
         for line in filter(str.strip, hostile.lines(work, name)):
@@ -340,7 +370,7 @@ def _ruler(work: Path) -> Iterator[OwnSample]:
         scores = _whole_json(work, scores_file)
         for name in sample_files(work, f"{scores_file.parent}/*.jsonl"):
             of_part = scores.get(name.stem) if isinstance(scores, dict) else None
-            for number, record in enumerate(_lines(work, name)):
+            for number, record in enumerate(json_lines(work, name)):
                 in_percent = _number(_at(of_part, [str(number)]))
                 yield OwnSample(
                     name.stem,
@@ -448,9 +478,42 @@ def _on_page(page: str, what: str) -> str | None:
     return html.unescape(found[1]) if found else None
 
 
+GARAKS_REPORT = "garak/garak_runs/results.report.jsonl"
+
+
+def _garak(work: Path) -> Iterator[OwnSample]:
+    """Garak writes an attempt (one prompt, several answers) when it is asked and again when its
+    detectors have looked at it; a detector says how surely an answer was a hit, 0 to 1."""
+    attempts: dict[str, Record] = {}
+    threshold = GARAKS_THRESHOLD
+    for name in sample_files(work, GARAKS_REPORT):
+        for record in json_lines(work, name):
+            if record.get("entry_type") == "attempt":
+                attempts[str(record.get("uuid"))] = record
+            elif record.get("entry_type") == "start_run setup":
+                threshold = _number(record.get("run.eval_threshold")) or threshold
+    for sample, attempt in attempts.items():
+        detected = attempt.get("detector_results")
+        found = detected if isinstance(detected, dict) and detected else {"detected": []}
+        outputs = attempt.get("outputs")
+        for place, output in enumerate(outputs if isinstance(outputs, list) else [None]):
+            hits = {each: _number(_at(scores, [str(place)])) for each, scores in found.items()}
+            yield OwnSample(
+                str(attempt.get("probe_classname")),
+                sample,
+                place,
+                _at_or_none(attempt, "prompt.turns.0.content.text"),
+                None,
+                _at_or_none(output, "text"),
+                None,
+                {each: None if hit is None else float(hit < threshold) for each, hit in hits.items()},
+            )
+
+
 OWN_READERS: dict[str, Callable[[Path], Iterator[OwnSample]]] = {
     "bfcl": _bfcl,
     "bigcode": _bigcode,
+    "garak": _garak,
     "ruler": _ruler,
     "scicode": _scicode,
     "simple_evals": _simple_evals,
