@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from answers import AZURE_JUDGE, GPT_4, JUDGE, USER, text_of
-from toy_data import execution, hle, math_500, profbench
+from toy_data import execution, generation, hle, math_500, profbench
 
 from rig.endpoint import Fault, ScriptedEndpoint
 from rig.pipeline import BEHIND_THE_GATEWAY, MODEL, Project
@@ -155,6 +155,11 @@ OF_A_HUB = [
         *("livecodebench", "codeexecution_v2", "pass@1", 4, 4, 8),
         {"n_samples": 2},
         pre_cmd=execution(),
+    ),
+    Case(
+        *("livecodebench", "codegeneration_release_v1", "pass@1", 4, 4, 8),
+        {"n_samples": 2},
+        pre_cmd=generation(),
     ),
 ]
 """Their data is on a hub: a few questions of the same form are in its place."""

@@ -83,6 +83,60 @@ def execution() -> str:
     return dataset("livecodebench/execution-v2", rows)
 
 
+LOADED_BY = """from dataclasses import dataclass
+import json
+import datasets
+
+@dataclass
+class Version(datasets.BuilderConfig):
+    version_tag: str = "release_v1"
+
+class Problems(datasets.GeneratorBasedBuilder):
+    BUILDER_CONFIG_CLASS = Version
+
+    def _info(self):
+        rows = [json.loads(line) for line in open("ROWS")]
+        return datasets.DatasetInfo(features=datasets.Features(
+            {name: datasets.Value("string") for name in rows[0]}))
+
+    def _split_generators(self, manager):
+        return [datasets.SplitGenerator(datasets.Split.TEST)]
+
+    def _generate_examples(self):
+        yield from enumerate(json.loads(line) for line in open("ROWS"))
+"""
+"""As LiveCodeBench's problems are loaded: by a script that knows versions (datasets before 4)."""
+
+
+def generation() -> str:
+    """Four problems of LiveCodeBench with a public and a hidden test each."""
+    rows = [
+        {
+            "question_title": f"add {number}",
+            "question_content": f"Write add_{number}, which adds {number}.",
+            "platform": "leetcode",
+            "question_id": str(number),
+            "contest_id": "weekly-1",
+            "contest_date": "2023-05-07T00:00:00",
+            "starter_code": f"def add_{number}(x):",
+            "difficulty": "easy",
+            "public_test_cases": tests(1, number),
+            "private_test_cases": tests(2, number),
+            "metadata": json.dumps({"func_name": f"add_{number}"}),
+        }
+        for number in range(4)
+    ]
+    name = "livecodebench/code_generation_lite"
+    script = LOADED_BY.replace("ROWS", f"{name}/test.jsonl")
+    return f"{dataset(name, rows)}\ncat > {name}/code_generation_lite.py <<'EOF'\n{script}EOF"
+
+
+def tests(given: int, more: int) -> str:
+    """What a program that adds `more` must return."""
+    test = {"input": str(given), "output": str(given + more), "testtype": "functional"}
+    return json.dumps([test])
+
+
 def dataset(name: str, rows: list[dict[str, Any]]) -> str:
     """Its split `test`."""
     lines = "\n".join(json.dumps(row) for row in rows)

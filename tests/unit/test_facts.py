@@ -415,11 +415,15 @@ def test_each_detector_of_a_garak_probe_has_its_rate_and_none_hides_another(tmp_
     """Its own results.yml had the last one's alone: 0 of a probe that passes in full."""
     hits = {"Dan": [0.0, 0.4], "Mitigation": [1.0, 1.0]}
     lines = [attempt("a", 1), attempt("a", 2, **hits)]
-    left(tmp_path, GARAKS_REPORT, [*lines, evaluated("d.Dan", 2, 2), evaluated("d.Mitigation", 0, 2)])
+    left(
+        tmp_path, GARAKS_REPORT, [*lines, evaluated("d.Dan", 2, 2), evaluated("d.Mitigation", 0, 2)]
+    )
 
     scores, told = own_scores(tmp_path, facts_of("garak").reader)
     samples = list(own_samples(tmp_path, facts_of("garak")))
-    found = judged(Results(scores, Coverage()), spec_of("garak", higher_is_better={"pass_rate": True}))
+    found = judged(
+        Results(scores, Coverage()), spec_of("garak", higher_is_better={"pass_rate": True})
+    )
 
     assert [(each.task, each.metric, each.value, each.n) for each in found.scores] == [
         ("dan.Dan", "d.Dan", 1.0, 2),

@@ -214,15 +214,16 @@ def hints(task: Task) -> Iterator[Problem]:
         if parameter(task, name) not in (None, only):
             yield Problem(
                 f"{task.where}: params.{name}",
-                f"'{task.benchmark.id}' is known to end without a result where it is not '{only}'",
+                f"'{task.benchmark.id}' ends without a result where it is not '{only}', when all "
+                "is paid for",
                 f"serve it under the name '{only}' as well",
-                warning=True,
+                warning=_may_be_mended(task),
             )
     if fetched := _fetched(task):
         yield Problem(
-            task.where,
+            f"{task.where}: params.{task.benchmark.facts['fetches']['parameter']}",
             f"'{task.benchmark.id}' fetches while it runs: {'; '.join(fetched)}",
-            f"where it cannot, choose others in params.{task.benchmark.facts['fetches']['parameter']}",
+            "where it cannot, choose others",
             warning=True,
         )
     data = task.benchmark.facts.get("data")
@@ -252,6 +253,11 @@ def hints(task: Task) -> Iterator[Problem]:
             "set execution.gateway to true: it keeps the answers of each repeat",
             warning=True,
         )
+
+
+def _may_be_mended(task: Task) -> bool:
+    """Whether another version of the harness is run than the facts are of, or a changed one."""
+    return bool(task.pre_cmd) or task.image != task.benchmark.definition.image
 
 
 def _fetched(task: Task) -> list[str]:

@@ -506,7 +506,10 @@ def _garak(work: Path) -> Iterator[OwnSample]:
                 None,
                 _at_or_none(output, "text"),
                 None,
-                {each: None if hit is None else float(hit < threshold) for each, hit in hits.items()},
+                {
+                    each: None if hit is None else float(hit < threshold)
+                    for each, hit in hits.items()
+                },
             )
 
 
