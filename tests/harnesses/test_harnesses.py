@@ -344,11 +344,30 @@ def check_it_counts_as_the_gateway_does(project: Project, case: Case) -> None:
     assert not [each for each in notes if "the gateway" in each]
 
 
+@pytest.mark.docker
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=f"{case.harness}.{case.task}") for case in ALL if case.fails]
+)
+def test_an_endpoint_that_is_dead_gives_no_score(
+    case: Case, tmp_path: Path, endpoint: ScriptedEndpoint, image_of: Callable[[str], str]
+) -> None:
+    project = project_of(case, image_of(case.harness), endpoint, tmp_path)
+    endpoint.fault = Fault("status", case.status if case.status != 500 else 503, model=MODEL)
+
+    assert project.snakemake("--retries", "0").code != 0
+
+    assert project.status(case.task)["state"] == "failed"
+    assert all(row["value"] is None for row in project.rows())
+
+
 JUDGED = [
     pytest.param("AA-LCR", JUDGE, "of 3 samples were scored", id="AA-LCR"),
     pytest.param("mtbench", GPT_4, "exit code 1", id="mtbench"),
     pytest.param("hle", AZURE_JUDGE, "of 6 samples", id="hle"),
     pytest.param("simple_evals", JUDGE, "exit code 1", id="simple_evals"),
+    pytest.param("safety_eval", JUDGE, "", id="safety_eval"),
+    pytest.param("tau2_bench", USER, "", id="tau2_bench"),
 ]
 
 
@@ -376,7 +395,8 @@ def test_a_judge_that_does_not_answer_gives_no_score(
     endpoint.fault = None
     project.snakemake("--retries", "0").check()
     check_what_is_published(project, case)
-    assert answers_of(endpoint) == case.asked
+    if case.asked is not None:
+        assert answers_of(endpoint) == case.asked
 
 
 @pytest.mark.docker

@@ -8,6 +8,7 @@ So two programs that are to get the same answers cost the server one, and the se
 nothing where its requests are those of the first.
 """
 
+import contextlib
 import json
 import threading
 import urllib.error
@@ -16,7 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from .waiting import PATIENCE
+LONGEST = 3600.0
+"""Seconds for one answer, on a processor that others use as well."""
 
 
 class Remembering:
@@ -60,7 +62,7 @@ class Remembering:
 
 def _ask(url: str, body: bytes | None = None) -> bytes:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+    with urllib.request.urlopen(request, timeout=LONGEST) as response:
         data: bytes = response.read()
         return data
 
@@ -90,8 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        with contextlib.suppress(ConnectionError):  # who asked has left; the answer is kept
+            self.end_headers()
+            self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:
         pass
