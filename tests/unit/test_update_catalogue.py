@@ -171,6 +171,8 @@ def test_what_nobody_knows_is_said_to_be_unknown(capsys: pytest.CaptureFixture[s
         "image=nvcr.io/nvidia/eval-factory/nemo-skills:26.03` reads them" in unknown
     )
     assert "variables       none\n" in shown(capsys, "garak.garak")
+    assert "misleading*     fetches while it runs: models" in shown(capsys, "garak.garak")
+    assert "extra.judge.model_id must be gpt-4" in shown(capsys, "mtbench.mtbench")
     assert "limit_samples: 1000" in shown(capsys, "codec.hle")
     assert "variables" not in shown(capsys, "demo_letters")
     row = json.loads(shown(capsys, "nemo_skills.ns_hle", as_json=True))

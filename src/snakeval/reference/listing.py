@@ -128,6 +128,10 @@ def _in_words(row: dict[str, Any], benchmark: Benchmark) -> dict[str, str]:
         shown["facts of"] = f"{version} (docs/harnesses.md)" if version else "none"
     for name, what in benchmark.facts.get("required", {}).items():
         shown[f"{name}"] = f"must be in params: {what}"
+    for name, only in benchmark.facts.get("must_be", {}).items():
+        shown[name] = f"must be {only}: with another it ends without a result"
+    for pattern, what in benchmark.facts.get("fetches", {}).get("what", {}).items():
+        shown[pattern] = f"fetches while it runs: {what}"
     variables, dataset = row["variables"], row["gated_dataset"]
     from_an_image = benchmark.definition.kind == "nemo"
     if from_an_image or variables is not None:
