@@ -250,7 +250,10 @@ class Keeper:
         if not self._asked_at:
             return ""
         key = job.settings.key_name or None
-        changed = job.stop.during(lambda: attempt.no_longer_served(self._asked_at, name, key))
+        try:
+            changed = job.stop.during(lambda: attempt.no_longer_served(self._asked_at, name, key))
+        except Stopped:
+            raise Failed(f"{self._why_stopped()} while the result was checked") from None
         if changed and not (self._gateway.is_there and _tells_names(job)):
             with _or_failed("the attempt could not be recorded"):
                 record.doubt(job.record, job.number)
