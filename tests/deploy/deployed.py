@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sys
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from rig.pipeline import HARNESSES, MODEL, Finished, Project
 
@@ -108,16 +105,6 @@ class Deployed(Project):
             return str(json.loads((self.server / "endpoint.json").read_text())["url"])
         except (OSError, ValueError):
             return ""
-
-    def leftovers(self) -> list[str]:
-        """Processes of this project: supervisors, servers, scripts."""
-        found = []
-        for each in psutil.process_iter(["cmdline", "status", "cwd"]):
-            words = " ".join(each.info["cmdline"] or [])
-            inside = str(self.folder) in words or each.info["cwd"] == str(self.folder)
-            if each.pid != os.getpid() and inside and each.info["status"] != "zombie":
-                found.append(words)
-        return found
 
     def file(self, name: str) -> Path:
         """A file that steers the scripted server."""

@@ -5,9 +5,7 @@ slow and cases are many, so cases share a run: each benchmark of it has a fault 
 run is started twice, with the faults and after they are gone.
 """
 
-import contextlib
 import json
-import os
 import re
 import subprocess
 import threading
@@ -23,6 +21,7 @@ from false_scores.endpoint import EndpointByTask
 from rig.endpoint import Fault, ScriptedEndpoint, answer_sums
 from rig.image import BENCHMARK, NEMO_IMAGE
 from rig.pipeline import BEHIND_THE_GATEWAY, Finished, Project
+from rig.small_disk import fill, small_disk
 from rig.waiting import PATIENCE, wait_until
 from snakeval.job import verify
 
@@ -571,47 +570,31 @@ def test_some_samples_without_an_answer_are_published_where_the_config_allows_it
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MB for the output folder."""
-    out = tmp_path / "out"
-    out.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(out)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
-        assert os.environ.get("CI") != "true", "CI needs to mount a small file system"
-        pytest.skip("no small file system can be mounted here")
-    try:
-        yield out
-    finally:
-        subprocess.run(["umount", "--lazy", str(out)], check=True)
+    with small_disk(tmp_path / "out", 16) as folder:
+        yield folder
 
 
-def fill(folder: Path) -> Path:
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return filler
-
-
-def test_a_full_disk_is_a_named_failure(small_disk: Path) -> None:
+def test_a_full_disk_is_a_named_failure(disk: Path) -> None:
     """Full when there is next to nothing left to write but the results."""
     answers = SIZE - 1
     with EndpointByTask() as endpoint:
-        project = Project(small_disk.parent, endpoint.chat_url)
+        project = Project(disk.parent, endpoint.chat_url)
         write(project, [lm_eval("sound")])
 
         def answer(prompt: str) -> str:
             if len(endpoint.answered["sound"]) >= answers:
-                fill(small_disk)
+                fill(disk)
             return answer_sums(prompt)
 
         endpoint.voices["sound"] = answer
         broken = look(project, project.snakemake("--retries", "0"), endpoint)
         assert_failed(broken, "sound", "the disk is full")
-        assert not list(small_disk.glob("*/sound/published/*"))
+        assert not list(disk.glob("*/sound/published/*"))
 
         endpoint.voices.clear()
-        (small_disk / "filler").unlink()
+        (disk / "ballast").unlink()
         mended = look(project, project.snakemake().check(), endpoint)
         assert_published(mended, "sound", undisturbed())
         # What was answered before is on disk, but for what was then in flight.

@@ -14,6 +14,7 @@ from interrupted import PARALLELISM, Evaluation
 from rig.endpoint import ScriptedEndpoint
 from rig.machine import TOOLS
 from rig.pipeline import ROOT
+from rig.small_disk import fill, small_disk
 from rig.waiting import PATIENCE
 from snakeval.config.load import load
 from snakeval.plan.make import make_run
@@ -96,36 +97,10 @@ def test_a_reader_that_went_away_ends_no_script(evaluation: Evaluation) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 12 MB as the output folder."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    folder = tmp_path / "out"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"no tmpfs here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def fill(folder: Path, leave: int = 0) -> Path:
-    """A file that takes all space but `leave` bytes."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 9, 1):
-            try:
-                while file.write(b"x" * size) == size:
-                    pass
-            except OSError:
-                continue
-        if leave:
-            file.truncate(max(0, file.tell() - leave))
-    return ballast
+    with small_disk(tmp_path / "out", 12) as folder:
+        yield folder
 
 
 def fill_and_continue(evaluation: Evaluation, leave: int) -> None:
@@ -148,7 +123,7 @@ def fill_and_continue(evaluation: Evaluation, leave: int) -> None:
 
 
 def test_a_disk_that_fills_up_ends_the_harness_while_answers_can_be_stored(
-    small_disk: Path, tmp_path: Path, endpoint: ScriptedEndpoint
+    disk: Path, tmp_path: Path, endpoint: ScriptedEndpoint
 ) -> None:
     evaluation = Evaluation.prepare(tmp_path, endpoint)
     endpoint.latency = 0.5
@@ -157,7 +132,7 @@ def test_a_disk_that_fills_up_ends_the_harness_while_answers_can_be_stored(
 
 
 def test_a_disk_that_is_full_at_once_costs_the_answers_of_two_seconds(
-    small_disk: Path, tmp_path: Path, endpoint: ScriptedEndpoint
+    disk: Path, tmp_path: Path, endpoint: ScriptedEndpoint
 ) -> None:
     evaluation = Evaluation.prepare(tmp_path, endpoint)
     endpoint.latency = 0.5
@@ -167,7 +142,7 @@ def test_a_disk_that_is_full_at_once_costs_the_answers_of_two_seconds(
 
 @pytest.mark.docker
 def test_a_container_on_a_full_disk_loses_no_answer(
-    small_disk: Path, tmp_path: Path, endpoint: ScriptedEndpoint, nemo_image: str
+    disk: Path, tmp_path: Path, endpoint: ScriptedEndpoint, nemo_image: str
 ) -> None:
     evaluation = Evaluation.prepare(tmp_path, endpoint, "docker")
     endpoint.latency = 0.5

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from rig.image import BENCHMARK, NEMO_IMAGE
@@ -219,6 +220,16 @@ class Project:
         return (self.folder / "snakemake.log").read_text(errors="replace")
 
     # --- what a start has left -------------------------------------------------------------------
+
+    def leftovers(self) -> list[str]:
+        """Processes of this project: scripts, harnesses, servers and their supervisors."""
+        found = []
+        for each in psutil.process_iter(["cmdline", "status", "cwd"]):
+            words = " ".join(each.info["cmdline"] or [])
+            inside = str(self.folder) in words or each.info["cwd"] == str(self.folder)
+            if each.pid != os.getpid() and inside and each.info["status"] != "zombie":
+                found.append(words)
+        return found
 
     @property
     def runs(self) -> list[Path]:
