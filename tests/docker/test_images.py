@@ -31,11 +31,19 @@ def pushed(docker_engine: DockerEngine, tmp_path: Path) -> Iterator[str]:
     ensure_base_image(docker_engine)
     with registry_or_skip(tmp_path) as host:
         image = f"{host}/team/own-eval:1"
-        docker_engine.docker("tag", BASE_IMAGE, image)
+        named(docker_engine, image)
         docker_engine.docker("push", image)
         docker_engine.docker("rmi", image)
         yield image
         forget(docker_engine, host)
+
+
+def named(engine: DockerEngine, image: str) -> None:
+    """The bare Debian as an image of its own: beside this name, others' tests have it by theirs,
+    and what a registry that ends has of an image is a name of that image."""
+    container = engine.docker("create", BASE_IMAGE, "true").strip()
+    engine.docker("commit", "--change", f"LABEL snakeval.name={image}", container, image)
+    engine.docker("rm", container)
 
 
 @contextlib.contextmanager
@@ -159,7 +167,7 @@ def test_a_registry_that_wants_a_login_is_named_and_the_callers_login_is_used(
     with registry_or_skip(tmp_path, login=True) as host:
         login = logged_in(tmp_path / "docker", host)
         image = f"{host}/team/own-eval:1"
-        docker_engine.docker("tag", BASE_IMAGE, image)
+        named(docker_engine, image)
         docker_engine.docker("--config", str(login), "push", image)
         docker_engine.docker("rmi", image)
         project = Project(tmp_path / "project", endpoint.chat_url)
@@ -205,7 +213,7 @@ def test_podman_uses_the_callers_login_and_the_mirror(
     with registry_or_skip(tmp_path, login=True) as host:
         login = logged_in(tmp_path / "docker", host)
         image = f"{host}/team/own-eval:1"
-        docker_engine.docker("tag", BASE_IMAGE, image)
+        named(docker_engine, image)
         docker_engine.docker("--config", str(login), "push", image)
         forget(docker_engine, host)
         plain_http = tmp_path / "registries.conf"

@@ -146,6 +146,7 @@ class Chaos:
             with contextlib.suppress(psutil.NoSuchProcess):
                 possible[name]()
             self.struck.append(name)
+            print(f'{time.monotonic():.0f} {name}', flush=True)
             self.endpoint.ration += PER_STRIKE
 
     def later(self, seconds: float, what: Callable[[], Any]) -> None:
