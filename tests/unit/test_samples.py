@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rig.checked import marked_at, publish_checked
+from snakeval.job.gateway.asked import prompt_key
+from snakeval.job.gateway.ledger import LEDGER
 from snakeval.plan.run import Run, Task
 from snakeval.results import samples
 from snakeval.results.sample_formats import Sample, read_samples
@@ -110,6 +112,22 @@ def test_samples_of_a_group_name_their_subtask(tmp_path: Path) -> None:
     found = list(read_samples("lm_eval", restored("lm_eval_group", tmp_path), None))
 
     assert {row.subtask for row in found} == {"sums", "sums_dup"}
+
+
+def test_tokens_come_from_the_gateways_ledger_where_it_tells_answers_apart(tmp_path: Path) -> None:
+    work, ledger = restored("lm_eval_limit", tmp_path), tmp_path / LEDGER
+    first, second, *_ = read_samples("lm_eval", work, None)
+    row = {"endpoint": "model", "outcome": "answered", "tokens": {"prompt": 7, "completion": 3}}
+    asked = [
+        {**row, "prompt": prompt_key([{"role": "user", "content": text}]).hex(), "occurrence": n}
+        for text, n in [(first.prompt, 0), (second.prompt, 0), (second.prompt, 1)]
+    ]
+    ledger.write_text("".join(json.dumps(each) + "\n" for each in asked))
+
+    one, other, *_ = read_samples("lm_eval", work, None, ledger=ledger)
+
+    assert (one.prompt_tokens, one.completion_tokens) == (7, 3)
+    assert (other.prompt_tokens, other.completion_tokens) == (None, None)
 
 
 def test_tokens_come_from_the_adapters_caches_in_a_nemo_image(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Single samples as the harnesses leave them: prompt, expected, answer, score, one reader per kind.
 
 lm_eval  samples_*.jsonl, a line per sample and filter (lm-eval 0.4.13; nvidia-lm-eval 26.3 in the
-         NeMo image). Tokens are known there only where the NeMo adapter has kept requests and
-         answers: the requests' messages are looked up in its caches.
+         NeMo image). Tokens are known there only where somebody has kept requests: the messages
+         are looked up in the gateway's ledger, or in the caches of the NeMo adapter.
 nemo     nemo-evaluator-per-sample-outputs/, records of the shape `SampleRecord` in NeMo Evaluator
          core 0.2.8; else the harness's own files, as its facts say; else lm-eval's files of the
          same work folder.
@@ -17,11 +17,14 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from snakeval.job import answer_cache, hostile
+from snakeval.job.gateway.accounts import ANSWERED
+from snakeval.job.gateway.asked import prompt_key
+from snakeval.job.gateway.ledger import MODEL, rows
 from snakeval.job.result_formats import CheckFailed, LmEval, find_lm_eval, has, shown
 from snakeval.job.result_formats.facts import Facts
 from snakeval.job.result_formats.model import NO_FACTS
@@ -60,18 +63,26 @@ class Sample(NamedTuple):
 
 
 def read_samples(
-    kind: str, work: Path, declared: str | None, facts: Facts = NO_FACTS
+    kind: str,
+    work: Path,
+    declared: str | None,
+    facts: Facts = NO_FACTS,
+    ledger: Path | None = None,
 ) -> Iterator[Sample]:
     """The samples of a work folder; none where the harness has written none.
 
     kind      format of the results: lm_eval, nemo or scores
     declared  file in the work folder that the harness declares (`samples`)
     facts     what is known of the harness: where it writes its own
+    ledger    the gateway's, if there was one
     Raises CheckFailed, while it is read, for a file that does not hold what it should.
     """
     if declared:
         return _declared(work, Path(declared))
-    return _nemo(work, facts) if kind == "nemo" else READERS[kind](work)
+    if kind not in ("nemo", "lm_eval"):  # `scores` has no samples but those that are declared
+        return iter(())
+    asked = _asked_tokens(ledger) if ledger else {}
+    return _nemo(work, facts, asked) if kind == "nemo" else _lm_eval(work, asked)
 
 
 def _lines(work: Path, name: Path) -> Iterator[dict[str, Any]]:
@@ -186,7 +197,7 @@ def _lm_eval_sample(
     filtered = record.get("filtered_resps")
     extracted = None if best is not None else _extracted(filtered)
     name = record.get("filter")
-    tokens = tokens_of.get(_request_key(messages), NO_TOKENS) if tokens_of else NO_TOKENS
+    tokens = tokens_of.get(prompt_key(messages), NO_TOKENS) if tokens_of else NO_TOKENS
     listed = record.get("metrics")
     names = [item for item in listed or metrics if item in record] or [None]
     for repeat, answer in enumerate(answers):
@@ -244,11 +255,6 @@ def _messages_in(context: str) -> list[dict[str, Any]] | None:
     return found if all(isinstance(item, dict) for item in found) else None
 
 
-def _request_key(messages_or_prompt: Any) -> bytes:
-    text = json.dumps(messages_or_prompt, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=12).digest()
-
-
 def _answers(resps: Any, requests: list[tuple[Any, Any]]) -> tuple[list[str | None], int | None]:
     """The model's answers, one per repeat, and the choice that it found likeliest.
 
@@ -291,10 +297,10 @@ def _extracted(filtered: Any) -> str | None:
 # ---------------------------------------------------------------- NeMo Evaluator
 
 
-def _nemo(work: Path, facts: Facts) -> Iterator[Sample]:
+def _nemo(work: Path, facts: Facts, asked: Mapping[bytes, Tokens]) -> Iterator[Sample]:
     files = _nemo_files(work)
     if not files and (facts.samples or facts.reader):
-        yield from _as_the_harness_has_them(work, facts)
+        yield from _as_the_harness_has_them(work, facts, asked)
         return
     for name in files:
         subtask = name.stem if len(files) > 1 else None
@@ -302,19 +308,21 @@ def _nemo(work: Path, facts: Facts) -> Iterator[Sample]:
         for record in records:
             yield _nemo_sample(record, subtask, name)
     if not files and find_lm_eval(work) is not None:
-        for sample in _lm_eval(work, _nemo_tokens(work)):
+        for sample in _lm_eval(work, {**_nemo_tokens(work), **asked}):
             # As the image names the score in its results.yml, and so as results.csv has it.
             named = sample.metric and sample.filter
             yield sample._replace(metric=f"{sample.metric}__{sample.filter}") if named else sample
 
 
-def _as_the_harness_has_them(work: Path, facts: Facts) -> Iterator[Sample]:
-    """The samples of a harness's own files; tokens where the adapter has kept the request."""
-    known = _nemo_tokens(work)
+def _as_the_harness_has_them(
+    work: Path, facts: Facts, by_gateway: Mapping[bytes, Tokens]
+) -> Iterator[Sample]:
+    """The samples of a harness's own files; tokens where somebody has kept the request."""
+    known = {**_nemo_tokens(work), **by_gateway}
     for own in own_samples(work, facts):
         prompt = _spoken(own.prompt)
         asked = [{"role": "user", "content": prompt}]
-        tokens = known.get(_request_key(asked), NO_TOKENS) if known else NO_TOKENS
+        tokens = known.get(prompt_key(asked), NO_TOKENS) if known else NO_TOKENS
         for metric, score in own.scores.items() or [(None, None)]:
             yield Sample(
                 own.part,
@@ -402,10 +410,27 @@ def _nemo_tokens(work: Path) -> dict[bytes, Tokens]:
         for key, value in answer_cache.rows(work, answer_cache.REQUESTS):
             if key in used:
                 body = _object(value)
-                found[_request_key(body.get("messages") or body.get("prompt"))] = used[key]
+                found[prompt_key(body.get("messages") or body.get("prompt"))] = used[key]
         return found
     except (OSError, ValueError, sqlite3.Error):
         return {}
+
+
+def _asked_tokens(ledger: Path) -> dict[bytes, Tokens]:
+    """Tokens by prompt, from the gateway's ledger. Which of several answers to one prompt a sample
+    got is not known."""
+    found: dict[bytes, Tokens] = {}
+    repeated = set()
+    for row in rows(ledger):
+        tokens = row.get("tokens")
+        if row.get("outcome") != ANSWERED or row.get("endpoint") != MODEL or "prompt" not in row:
+            continue
+        prompt = bytes.fromhex(row["prompt"])
+        if row.get("occurrence"):
+            repeated.add(prompt)
+        if isinstance(tokens, dict):
+            found[prompt] = _count(tokens.get("prompt")), _count(tokens.get("completion"))
+    return {prompt: tokens for prompt, tokens in found.items() if prompt not in repeated}
 
 
 def _object(body: bytes | str) -> dict[str, Any]:
@@ -449,14 +474,3 @@ def _declared(work: Path, name: Path) -> Iterator[Sample]:
                 _count(record.get("completion_tokens")),
                 _number(latency),
             )
-
-
-def _none(work: Path) -> Iterator[Sample]:
-    """The format `scores` has no samples but those that are declared."""
-    return iter(())
-
-
-READERS: dict[str, Callable[[Path], Iterator[Sample]]] = {
-    "lm_eval": _lm_eval,
-    "scores": _none,
-}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeval.errors import count
+from snakeval.job.gateway.ledger import LEDGER
 from snakeval.job.record import changed, completed
 from snakeval.job.result_formats import CheckFailed
 from snakeval.job.result_formats.facts import Facts
@@ -228,7 +229,8 @@ def _samples_of(task: Task) -> Iterator[Sample]:
     definition = task.benchmark.definition
     kind = KINDS.get(definition.kind, definition.format)
     facts = Facts.of(task.benchmark.facts)
-    yield from read_samples(kind, task.paths.work(task.digest), definition.samples, facts)
+    ledger = task.paths.record(task.digest) / LEDGER
+    yield from read_samples(kind, task.paths.work(task.digest), definition.samples, facts, ledger)
 
 
 def _next(task: Task, batches: Iterator[list[Sample]]) -> tuple[pa.Table, int] | None:

@@ -8,20 +8,22 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Asked(NamedTuple):
     """A request for an answer.
 
-    key    16 bytes: endpoint, path, model and body; equal requests have the same
-    model  the model that it asks for, '' where it names none
-    stream whether the answer is wanted piece by piece
+    key     16 bytes: endpoint, path, model and body; equal requests have the same
+    model   the model that it asks for, '' where it names none
+    stream  whether the answer is wanted piece by piece
+    prompt  `prompt_key` of what is said to the model; empty: nothing that is known here
     """
 
     key: bytes
     model: str
     stream: bool = False
+    prompt: bytes = b""
 
 
 def asked(endpoint: str, path: str, body: bytes) -> Asked:
@@ -36,7 +38,15 @@ def asked(endpoint: str, path: str, body: bytes) -> Asked:
     digest = hashlib.sha256(f"{endpoint}\n{path}\n".encode("utf-8", "surrogateescape"))
     digest.update(meant)
     is_stream = given.get("stream") is True
-    return Asked(digest.digest()[:16], model if isinstance(model, str) else "", is_stream)
+    said = given.get("messages") or given.get("prompt")
+    prompt = prompt_key(said) if said else b""
+    return Asked(digest.digest()[:16], model if isinstance(model, str) else "", is_stream, prompt)
+
+
+def prompt_key(messages_or_prompt: Any) -> bytes:
+    """8 bytes by which a sample finds what was asked for it."""
+    text = json.dumps(messages_or_prompt, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
 class Occurrences:

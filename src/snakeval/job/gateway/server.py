@@ -82,6 +82,8 @@ class Exchange:
         self.key, self.occurrence = what.key, occurrences.take(what.key)
         self.wants_stream = what.stream
         self.row.update(key=self.key.hex(), occurrence=self.occurrence, model=what.model[:LONGEST])
+        if what.prompt:
+            self.row["prompt"] = what.prompt.hex()
 
     def seconds(self) -> float:
         return round(time.monotonic() - self.began, 4)
