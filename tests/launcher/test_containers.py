@@ -40,7 +40,7 @@ def engine(docker_engine: DockerEngine) -> DockerEngine:
     return docker_engine
 
 
-def planned(folder: Path, url: str, extra_docker_args: str = "") -> Task:
+def planned(folder: Path, url: str, extra_docker_args: str = "", **more: object) -> Task:
     """A benchmark of an image that notes what its container has, and fails."""
     content = {
         "execution": {
@@ -50,6 +50,7 @@ def planned(folder: Path, url: str, extra_docker_args: str = "") -> Task:
         },
         "target": {"api_endpoint": {"url": url, "model_id": "test-model"}},
         "evaluation": {"tasks": [{"name": "mine.quiz", "container": BASE_IMAGE, "pre_cmd": NOTED}]},
+        **more,
     }
     (folder / "my.yaml").write_text(yaml.safe_dump(content))
     return make_run(load([folder / "my.yaml"], {}), CATALOGUE).tasks[0]
@@ -75,10 +76,13 @@ def noted(task: Task, engine: DockerEngine) -> list[str]:
     return [line.strip() for line in file.read_text().splitlines()]
 
 
+@pytest.mark.parametrize("gateway", [True, False])
 def test_it_starts_in_its_own_folder_and_has_as_much_shared_memory_as_with_the_launcher(
-    tmp_path: Path, engine: DockerEngine
+    tmp_path: Path, engine: DockerEngine, gateway: bool
 ) -> None:
-    found = noted(planned(tmp_path, "http://nobody.invalid/v1/chat/completions"), engine)
+    """And in the network that it has without the gateway."""
+    url = "http://nobody.invalid/v1/chat/completions"
+    found = noted(planned(tmp_path, url, gateway=gateway), engine)
     assert found[:4] == ["/", "102400M", "0", "0"]
 
 

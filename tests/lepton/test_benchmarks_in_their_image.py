@@ -8,6 +8,7 @@ import pytest
 from on_lepton import LeptonProject
 
 from rig.pipeline import nemo_sums
+from snakeval.job.gateway.ledger import LEDGER, rows
 
 pytestmark = pytest.mark.docker
 
@@ -20,9 +21,11 @@ def test_a_benchmark_runs_in_the_real_image_and_nothing_is_left(project: LeptonP
     # given the real evaluation image, and a key that is a secret of the workspace
     project.lepton.secrets["MODEL_KEY"] = "sk-very-secret"
     project.endpoint.required_key = "sk-very-secret"
+    shows = {"pre_cmd": 'env >"$SNAKEVAL_RESULTS/environment"'}
     project.write(
-        [benchmark(project)],
+        [benchmark(project) | shows],
         {"limit_samples": 10, "parallelism": 4},
+        gateway=True,
         execution=project.execution(),
         target={
             "api_endpoint": {
@@ -51,6 +54,11 @@ def test_a_benchmark_runs_in_the_real_image_and_nothing_is_left(project: LeptonP
     assert "sk-very-secret" not in ended.output
     files = [file for file in project.folder.rglob("*") if file.is_file()]
     assert not [file for file in files if b"sk-very-secret" in file.read_bytes()]
+    # and the harness had a token in its place: it asked through the gateway, in the job's own image
+    (environment,) = (file for file in files if file.name == "environment")
+    assert "MODEL_KEY=" in environment.read_text()
+    (ledger,) = (file for file in files if file.name == LEDGER)
+    assert [row["outcome"] for row in rows(ledger) if "key" in row] == ["answered"] * 10
     # and again: nothing to be done, on this machine too
     assert "Nothing to be done" in project.snakemake().check().output
 

@@ -5,8 +5,11 @@ import json
 import pytest
 from on_slurm import QUICK, ClusterProject
 
-from rig.pipeline import ROOT, SUMS, nemo_sums
+from rig.pipeline import MODEL, ROOT, SUMS, nemo_sums
 from rig.warm_snakemake import SNAKEMAKE
+from snakeval.job.gateway.ledger import LEDGER, rows
+
+KEY = "sk-the-real-key"
 
 
 def test_the_bare_command_runs_the_demo_on_the_cluster(project: ClusterProject) -> None:
@@ -31,7 +34,15 @@ def test_the_bare_command_runs_the_demo_on_the_cluster(project: ClusterProject) 
 @pytest.mark.docker
 def test_the_nemo_image_runs_in_docker_on_a_node(project: ClusterProject, nemo_image: str) -> None:
     # given a benchmark by the real image, and one by plain lm-eval without a container
-    project.write(tasks=[nemo_sums(), SUMS], params={"limit_samples": 10, "parallelism": 4})
+    project.environment["PAID_KEY"] = project.endpoint.required_key = KEY
+    shows = {"pre_cmd": 'env >"$SNAKEVAL_RESULTS/environment"'}
+    endpoint = {"url": project.url, "model_id": MODEL, "api_key_name": "PAID_KEY"}
+    project.write(
+        tasks=[nemo_sums() | shows, {**SUMS, **shows}],
+        params={"limit_samples": 10, "parallelism": 4},
+        target={"api_endpoint": endpoint},
+        gateway=True,
+    )
 
     project.snakemake().check()
 
@@ -41,6 +52,14 @@ def test_the_nemo_image_runs_in_docker_on_a_node(project: ClusterProject, nemo_i
     assert project.status("mmlu_instruct")["attempts"][0]["job"] == project.job("mmlu_instruct")
     assert set(project.endpoint.requests.values()) == {2}
     assert len(project.endpoint.requests) == 10
+    # and on its node the process was behind the gateway, which alone had the key
+    (ledger,) = project.task("snakeval_sums").glob(f"record/*/{LEDGER}")
+    assert [row["outcome"] for row in rows(ledger) if "key" in row] == ["answered"] * 10
+    (environment,) = project.task("snakeval_sums").glob("work/*/environment")
+    assert "PAID_KEY=" in environment.read_text() and KEY not in environment.read_text()
+    # but the container went without: this cluster's engine is in none of its nodes' networks
+    (environment,) = project.task("mmlu_instruct").glob("work/*/environment")
+    assert KEY in environment.read_text()
     # and the batch script names the very image that has run
     (pinned,) = json.loads((project.run_folder / "run.json").read_text())["images"].values()
     assert "sha256:" in pinned

@@ -23,8 +23,9 @@ from rig.pipeline import as_in_a_terminal
 from rig.waiting import PATIENCE, wait_until
 from snakeval.config.load import load
 from snakeval.job import lease, verify
+from snakeval.job.keeper import bridge
 from snakeval.job.keeper import hold as holding
-from snakeval.job.keeper.beside import Gateway
+from snakeval.job.keeper.beside import Gateway, byte_code_is_kept
 from snakeval.job.keeper.hold import Hold
 from snakeval.job.keeper.job import Failed, Job
 from snakeval.job.keeper.log_filter import LogFilter
@@ -389,7 +390,7 @@ def gateway(job: Job) -> Iterator[Gateway]:
     """Before an endpoint that nobody has; this process's limits are put back."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = Gateway(job)
-    found.begin({"model": job.settings.endpoint_url})
+    found.begin({"model": job.settings.endpoint_url}, lambda: ["127.0.0.1"])
     yield found
     found.end()
     resource.setrlimit(resource.RLIMIT_NOFILE, files)
@@ -434,6 +435,20 @@ def test_an_attempt_whose_gateway_breaks_is_failed(
     assert "failed: the gateway has ended (IndexError: broken)" in ended.stdout
 
 
+@pytest.mark.parametrize(("users", "is_kept"), [(None, True), ("1", False)])
+def test_byte_code_of_libraries_is_kept_though_none_comes_into_the_run_folder(
+    monkeypatch: pytest.MonkeyPatch, users: str | None, is_kept: bool
+) -> None:
+    """`run.sh` starts Python with -B; else each task of a new environment compiles aiohttp."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    if users:
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", users)
+    with byte_code_is_kept():
+        assert sys.dont_write_bytecode is not is_kept
+    assert sys.dont_write_bytecode
+
+
 def test_where_it_cannot_run_the_task_goes_without_and_says_so(
     job: Job, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -441,7 +456,7 @@ def test_where_it_cannot_run_the_task_goes_without_and_says_so(
     monkeypatch.delitem(sys.modules, "snakeval.job.gateway.service", raising=False)
     monkeypatch.delattr("snakeval.job.gateway.service", raising=False)
     gateway = Gateway(job)
-    gateway.begin({"model": job.settings.endpoint_url})
+    gateway.begin({"model": job.settings.endpoint_url}, lambda: ["127.0.0.1"])
     (line,) = capfd.readouterr().out.splitlines()
     assert f"no gateway: this Python ({sys.executable}) has no aiohttp: " in line
     assert gateway.address_for("model", "http://h/v1") == "http://h/v1"
@@ -460,3 +475,33 @@ def test_no_secret_reaches_the_log(tmp_path: Path) -> None:
     output.close()
     output.end(PATIENCE)
     assert (tmp_path / "log").read_text() == "the key is ***\nand so on"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [{"IPAM": {"Config": [{"Subnet": "127.0.0.0/8", "Gateway": "127.0.0.3"}]}}],  # Docker
+        [{"subnets": [{"gateway": "fd00::1"}, {"gateway": "127.0.0.3"}]}],  # netavark
+        [{"plugins": [{"ipam": {"ranges": [[{"gateway": "127.0.0.3"}]]}}]}],  # CNI
+    ],
+)
+def test_the_address_of_an_engines_bridge_is_read_as_each_engine_writes_it(
+    monkeypatch: pytest.MonkeyPatch, said: object
+) -> None:
+    monkeypatch.setattr(bridge, "said_by", lambda *words: json.dumps(said))
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert bridge.address_of("docker") == bridge.address_of("podman") == "127.0.0.3"
+
+
+@pytest.mark.parametrize("said", ["", "no such network", "[]", '[{"Gateway": "203.0.113.77"}]'])
+def test_an_engine_whose_bridge_is_not_on_this_machine_has_none(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(bridge, "said_by", lambda *words: said)
+    assert bridge.address_of("docker") == ""
+
+
+def test_a_rootless_podman_has_no_bridge_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "said_by", lambda *words: '[{"gateway": "127.0.0.3"}]')
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    assert bridge.address_of("podman") == ""

@@ -350,9 +350,13 @@ def logs(task_dir: Path, digest: str) -> list[Path]:
     return found
 
 
+FILLED = ("command.sh", "harness.sh", "run_config.yaml")
+"""Files of a record that may name addresses."""
+
+
 def fill(record_dir: Path, reference: str, url: str) -> None:
     """Puts a URL in place of a reference, in the files that the harness is given."""
-    for name in ("command.sh", "harness.sh", "run_config.yaml"):
+    for name in FILLED:
         path = record_dir / name
         if path.exists() and reference in (text := path.read_text(encoding="utf-8")):
             write_atomically(path, text.replace(reference, url))

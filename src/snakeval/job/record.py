@@ -116,6 +116,12 @@ def note_gateway(record: Path, attempt: int) -> None:
     _add_number(record / BEHIND, attempt)
 
 
+def forget_gateway(record: Path, attempt: int) -> None:
+    """The attempt goes without, after all. Raises OSError."""
+    kept = [number for number in _numbers(record / BEHIND) if number != attempt]
+    (record / BEHIND).write_text("".join(f"{number}\n" for number in kept), encoding="utf-8")
+
+
 def behind_gateway(record: Path) -> set[int]:
     """The attempts whose every request went through a gateway."""
     return set(_numbers(record / BEHIND))

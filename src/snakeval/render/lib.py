@@ -54,6 +54,7 @@ MODULES = (
     "keeper/apptainer",
     "keeper/batch",
     "keeper/beside",
+    "keeper/bridge",
     "keeper/by_hand",
     "keeper/commands",
     "keeper/engine",

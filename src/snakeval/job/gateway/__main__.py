@@ -52,7 +52,7 @@ def serve(options: argparse.Namespace) -> int:
         list(endpoints(options.endpoint)),
         options.patience or service.PATIENCE,
         options.max_in_flight,
-        options.bind,
+        (options.bind,),
         options.port,
         options.pace_folder,
     )

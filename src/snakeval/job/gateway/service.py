@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import resource
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -39,6 +42,9 @@ TOLD_EVERY = 1.0
 """Seconds between two looks at what has changed."""
 LAST_WORDS = 0.2
 """Seconds that a request has to end by itself when the gateway does: nobody waits for its reply."""
+IP_FREEBIND = 15
+"""Of Linux; Python has no name for it."""
+TRIES = 20
 LONGEST_END = 5.0
 """Seconds until who ends it goes on without it: a name may be being looked up."""
 
@@ -54,7 +60,8 @@ class Endpoint(NamedTuple):
 @dataclass(frozen=True)
 class Wanted:
     """record: the folder of the ledger. token: what the harness must show. patience: seconds that a
-    request may be held back. max_in_flight: see `Pace`. port 0: any that is free."""
+    request may be held back. max_in_flight: see `Pace`. port 0: any that is free, the same one at
+    each address of `bind`."""
 
     record: Path
     attempt: int
@@ -62,7 +69,7 @@ class Wanted:
     endpoints: Iterable[Endpoint]
     patience: float = PATIENCE
     max_in_flight: int | None = None
-    bind: str = LOOPBACK
+    bind: tuple[str, ...] = (LOOPBACK,)
     port: int = 0
     pace_folder: Path | None = None
 
@@ -142,8 +149,42 @@ async def _listening(gate: Gate, wanted: Wanted, ends: contextlib.AsyncExitStack
     )
     await runner.setup()
     ends.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, wanted.bind, wanted.port, backlog=4096).start()
-    return int(runner.addresses[0][1])
+    sockets = bound(wanted.bind, wanted.port)
+    for each in sockets:
+        await web.SockSite(runner, each, backlog=4096).start()
+    return int(sockets[0].getsockname()[1])
+
+
+def bound(addresses: Iterable[str], port: int) -> list[socket.socket]:
+    """A socket at each address, all with one port. Raises OSError where there is none."""
+    for _ in range(TRIES):
+        sockets: list[socket.socket] = []
+        try:
+            for address in addresses:
+                taken = sockets[0].getsockname()[1] if sockets else port
+                sockets.append(_bound(address, taken))
+        except OSError as error:
+            for each in sockets:
+                each.close()
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return sockets
+    raise OSError(errno.EADDRINUSE, f"no port is free at all of {', '.join(addresses)}")
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address != LOOPBACK and sys.platform == "linux":
+            # An engine may make its bridge with its first container.
+            made.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+        made.bind((address, port))
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def answers_of_others(

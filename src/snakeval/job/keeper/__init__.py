@@ -14,8 +14,8 @@
     log_filter    the harness's output, on its way into the log
     batch         what a job asks its batch system
     runtime       how a harness is started, stopped and swept: `engine` (docker, podman) with
-                  `images`, `ownership` and `commands`; `group`, of which `process`, `apptainer`
-                  and `pyxis` are; `runtimes` knows which is which
+                  `bridge`, `images`, `ownership` and `commands`; `group`, of which `process`,
+                  `apptainer` and `pyxis` are; `runtimes` knows which is which
 
 Standard library only, Python 3.9 or newer. Imports are few, and late where not every task needs
 them: each task pays for them once.

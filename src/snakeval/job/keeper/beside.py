@@ -3,18 +3,23 @@ gateway between harness and endpoints, a thread of this process (docs/gateway.md
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import read_text
+from ..record import forget_gateway
 from ..text import one_line
+from .bridge import IPV4
 from .job import Failed
 from .settings import has_own_network
 from .stop import BROKEN, UNPAID, Stopped
+from .surroundings import ask_directly
 from .variables import of_caller
 
 if TYPE_CHECKING:
@@ -50,6 +55,10 @@ class Gateway:
         self.ports: Mapping[str, int] = {}
         """By endpoint; empty: there is no gateway."""
         self._thread: InThread | None = None
+        self._ways: list[str] = []
+        """How the harness may reach it, the best one first; the first is tried now."""
+        self._hidden: dict[str, str] = {}
+        """What the harness would have in place of the token."""
         self.unpaid = ""
         """Why it has ended the attempt: its budget is used up; empty: it has not."""
         self.trouble = ""
@@ -59,11 +68,12 @@ class Gateway:
     def is_there(self) -> bool:
         return bool(self.ports)
 
-    def begin(self, endpoints: Mapping[str, str]) -> None:
+    def begin(self, endpoints: Mapping[str, str], ways: Callable[[], list[str]]) -> None:
         """Puts it before the endpoints. The keys stay with it: the harness gets a token of this
         task. Raises Stopped, and Failed where it is needed and cannot run.
 
         endpoints  the model's and those of servers beside it: names, and their addresses
+        ways       hosts at which the harness may reach this machine, the best one first
         """
         job = self._job
         if has_own_network(job.settings.runtime, job.settings.extra_args):
@@ -71,6 +81,7 @@ class Gateway:
             return
         self._token = os.urandom(16).hex()
         try:
+            self._ways = job.stop.during(ways)
             self.ports = job.stop.during(lambda: self._begun(endpoints))
         except Stopped:
             raise
@@ -80,9 +91,39 @@ class Gateway:
             self._go_without(one_line(f"{type(error).__name__}: {error}"))
         else:
             self._hide_keys()
+            self._take_way()
+
+    def _take_way(self) -> None:
+        way = self._ways[0]
+        self._job.way = way, self.ports["model"]
+        ask_directly(way)
+
+    def take_next_way(self) -> None:
+        """The harness has not reached it, and is to be started again. Raises Failed where it is
+        needed, and no way is left."""
+        host, _ = self._job.way or ("", 0)
+        self._ways.pop(0)
+        if self._ways:
+            self._take_way()
+            firewall = "is there a firewall? docs/gateway.md"
+            now = "in the host's network" if self._ways[0] == LOOPBACK else f"by {self._ways[0]}"
+            self._job.say(f"its container does not reach {host} ({firewall}); again, {now}")
+        else:
+            self._leave()
+            self._go_without(f"the container does not reach this machine at {host}")
+
+    def _leave(self) -> None:
+        """As if it had not been there."""
+        job = self._job
+        job.way, self.ports = None, {}
+        self.end()
+        job.variables.own.update(self._hidden)
+        forget_gateway(job.record, job.number)
 
     def _begun(self, endpoints: Mapping[str, str]) -> Mapping[str, int]:
         """Its ports. Raises what keeps it from listening."""
+        with byte_code_is_kept():
+            importlib.import_module("aiohttp.web")
         from ..gateway import service
 
         job, keys = self._job, self._keys()
@@ -93,6 +134,7 @@ class Gateway:
             [service.Endpoint(name, url, keys.get(name, "")) for name, url in endpoints.items()],
             job.settings.gateway_patience,
             job.settings.max_in_flight,
+            (LOOPBACK, *(way for way in self._ways if way != LOOPBACK and IPV4.fullmatch(way))),
         )
         log = job.paths.logs / f"gateway.{job.number}.log"
         self._thread = service.InThread(wanted, log, self._is_unpaid, self._is_broken)
@@ -137,6 +179,7 @@ class Gateway:
         settings, own = self._job.settings, self._job.variables.own
         beside = [each["key"] for each in settings.beside if each["is_hidden"]]
         hidden = [name for name in (*settings.gateway_keys, *beside) if name in own]
+        self._hidden = {name: own[name] for name in hidden}
         own.update(dict.fromkeys(hidden, self._token))
         if hidden:
             self._job.variables.secrets.append(self._token)
@@ -144,12 +187,13 @@ class Gateway:
     def address_for(self, name: str, url: str) -> str:
         """The address of an endpoint as the harness gets it: the gateway's, where there is one. Who
         has no key to give shows the token as the first folder of the path."""
-        if not self.is_there:
+        if self._job.way is None:
             return url
+        host, _ = self._job.way
         _, slash, path = url.partition("://")[2].partition("/")
         gives_key = name == "model" and bool(self._job.settings.gateway_keys)
         token = "" if gives_key else f"/{self._token}"
-        return f"http://{LOOPBACK}:{self.ports[name]}{token}{slash}{path}"
+        return f"http://{host}:{self.ports[name]}{token}{slash}{path}"
 
 
 def _started(
@@ -165,6 +209,18 @@ def _started(
             stderr=subprocess.STDOUT,
             env={**of_caller(os.environ), **safe, **environment},
         )
+
+
+@contextlib.contextmanager
+def byte_code_is_kept() -> Iterator[None]:
+    """`run.sh` keeps byte code out of the run folder. Without that of the environment's libraries
+    each task would compile them."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def _last_line(log: Path) -> str:

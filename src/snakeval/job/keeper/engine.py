@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import hostile
+from .. import attempt, hostile
 from ..endpoint import free_port
-from . import images, ownership
+from . import bridge, images, ownership
 from .commands import quietly, said_by
 from .runtime import GRACE, Launch
 from .settings import value_in
@@ -45,7 +45,10 @@ AT_LAST = 'exec "$@" </dev/null 3<&-'
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID")
 STEP = 0.2
 TOLD = re.compile(r"snakeval: (.*Hugging Face cache.*)")
-LOOPBACK = re.compile(r"(^|[/@])(localhost|127\.0\.0\.1|\[::1\])[:/]")
+LOOPBACK = re.compile(r"(^|[/@])(localhost|127\.0\.0\.1|\[::1\])[:/]", re.MULTILINE)
+HERE, DESKTOP = "127.0.0.1", "host.docker.internal"
+"""This machine, in its own network; and as Docker Desktop's containers, in a virtual machine, call
+it."""
 
 
 class Engine:
@@ -70,7 +73,22 @@ class Engine:
         if platform.system() != "Darwin":
             return url
         loopback = r"://(localhost|127\.0\.0\.1|\[::1\])([:/])"
-        return re.sub(loopback, r"://host.docker.internal\2", url)
+        return re.sub(loopback, rf"://{DESKTOP}\2", url)
+
+    def ways_here(self) -> list[str]:
+        """It stays in the network that it would have without a gateway, where it can."""
+        if platform.system() == "Darwin":
+            return [DESKTOP]
+        network = value_in(self.job.settings.extra_args, "--network", "--net")
+        if network == "host" or self._asks_this_machine([]):
+            return [HERE]
+        if address := bridge.address_of(self.engine):
+            return [address, HERE]
+        return [DESKTOP, HERE] if self.engine == "docker" else [HERE]
+
+    def has_reached(self, code: int) -> bool:
+        way = self.job.way
+        return not (way and code == bridge.UNREACHED and bridge.unreached(self.job.log, *way))
 
     def launch(self) -> Launch:
         """What the user has said in `extra_docker_args` is taken over, and nothing added to it: an
@@ -80,7 +98,7 @@ class Engine:
         container.words += confined(settings.extra_args)
         job.endpoint_url = self.seen_by_harness(job.endpoint_url)
         network = value_in(settings.extra_args, "--network", "--net")
-        if network is None and self._asks_this_machine():
+        if network is None and self._asks_this_machine([job.endpoint_url, *job.urls]):
             network = "host"
             container.words += ["--network", network]
         if network == "host":
@@ -97,19 +115,24 @@ class Engine:
         if self.cache and not since.exists():
             since.touch()
         run, task = job.run_dir.name, settings.task
-        text = f"{IN_CONTAINER}{job.variables.named()}\n{AT_LAST}"
+        look = bridge.look_at(*job.way) if job.way else ""
+        text = f"{look}{IN_CONTAINER}{job.variables.named()}\n{AT_LAST}"
         words = [self.engine, "run", "-i", "--init", "--rm", "--name", job.container]
         words += ["--label", f"snakeval.run={run}", "--label", f"snakeval.task={run}/{task}"]
         words += ["--label", f"snakeval.folder={job.folder}", *container.words]
         words += [*settings.extra_args, *shell, text, "sh", "/snakeval/record/command.sh"]
         return Launch(words, container.environment, has_lifeline=True)
 
-    def _asks_this_machine(self) -> bool:
-        """Whether an endpoint, or a proxy on the way to it, is at this machine's loopback
-        address."""
-        proxies = [value_of(self.job, name) for name in PROXIES]
-        asked = [self.job.endpoint_url, *self.job.urls, *proxies]
-        return any(LOOPBACK.search(f"{each}/") for each in asked)
+    def _asks_this_machine(self, urls: list[str]) -> bool:
+        """Whether an endpoint is at this machine's loopback address, or a proxy, or what else the
+        harness's variables and command name."""
+        job = self.job
+        proxies = [value_of(job, name) for name in PROXIES]
+        model = job.settings.endpoint_url  # in a run config, where a flag takes its place
+        texts = [job.texts.get(name, "") for name in attempt.FILLED]
+        texts = [text.replace(model, "") if model else text for text in texts]
+        named = [*urls, *proxies, *job.variables.own.values(), *texts]
+        return any(LOOPBACK.search(f"{each}/") for each in named)
 
     def start(self, launch: Launch, output: int) -> subprocess.Popen[bytes]:
         """In a session of its own: a Ctrl-C reaches it through this process only."""

@@ -25,6 +25,7 @@ class Job:
     begun_with   the caller's variables
     number       of the attempt; 0 before it has begun
     urls         addresses that the harness asks
+    way          host and port at which the harness reaches the gateway; None: there is none
     lifeline     only this process holds its writing end. However it dies, readers see the end
     """
 
@@ -52,6 +53,7 @@ class Job:
         self.image = settings.image
         self.endpoint_url = settings.endpoint_url
         self.urls: list[str] = []
+        self.way: tuple[str, int] | None = None
         self.number = 0
         self.log = self.paths.logs
         self._lifeline: tuple[int, int] | None = None

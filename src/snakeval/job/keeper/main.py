@@ -44,6 +44,9 @@ class Keeper:
         self._asked_at = ""
         self._deadline = ""
         self._batch_says = ""
+        self._endpoints: dict[str, str] = {}
+        self._told: set[str] = set()
+        """Variables with addresses that this has told the harness."""
         self._code = 0
 
     def run(self) -> int:
@@ -170,25 +173,38 @@ class Keeper:
             name, key = settings.endpoint_model, settings.key_name or None
             if why := job.stop.during(lambda: attempt.refused(self._asked_at, name, key)):
                 raise Failed(why)
+        self._endpoints = {"model": job.endpoint_url, **beside}
         if settings.gateway:
             given = {each["name"]: each["url"] for each in settings.beside}
-            self._gateway.begin({"model": job.endpoint_url, **beside, **given})
-        job.endpoint_url = self._gateway.address_for("model", job.endpoint_url)
-        for name, url in beside.items():
-            self.use_auxiliary(name, self._gateway.address_for(name, url))
-        for each in settings.beside:
+            self._gateway.begin({**self._endpoints, **given}, self._runtime.ways_here)
+        self._tell_addresses()
+
+    def _tell_addresses(self) -> None:
+        """The endpoints as the harness gets them: through the gateway, where there is one."""
+        job = self._job
+        job.urls = []
+        for name, url in self._endpoints.items():
+            url = self._gateway.address_for(name, url)
+            if name == "model":
+                job.endpoint_url = url
+            else:
+                self.use_auxiliary(name, url)
+        for each in job.settings.beside:
             url = self._gateway.address_for(each["name"], each["url"])
             self._fill(each["reference"], self._runtime.seen_by_harness(url))
 
     def use_auxiliary(self, name: str, url: str) -> None:
         """The endpoints of a server beside the model's (a judge): as variables of the harness, and
         in place of the references to them in its command and its config."""
-        job = self._job
+        job, own = self._job, self._job.variables.own
         for each in job.settings.auxiliary:
+            variable = each["variable"]
             if each["server"] != name:
                 continue
             seen = self._runtime.seen_by_harness(f"{url}/{each['path'].lstrip('/')}")
-            job.variables.own.setdefault(each["variable"], seen)
+            if variable not in own or variable in self._told:  # the user's own comes first
+                own[variable] = seen
+                self._told.add(variable)
             self._fill(each["reference"], seen)
 
     def _fill(self, reference: str, url: str) -> None:
@@ -198,6 +214,18 @@ class Keeper:
             attempt.fill(self._job.record, reference, url)
 
     def _run_harness(self) -> None:
+        """Again where it has not begun, since its container does not reach the gateway."""
+        self._start_and_wait()
+        while not self._job.stop.by and not self._runtime.has_reached(self._code):
+            self._gateway.take_next_way()
+            with _or_failed("the run config cannot be written"):
+                write_files(self._job)
+                self._job.log.write_bytes(b"")  # what it said is no cause of anything
+            self._tell_addresses()
+            self._start_and_wait()
+        self._gateway.end()
+
+    def _start_and_wait(self) -> None:
         job = self._job
         self._runtime.sweep()
         with _or_failed("the harness cannot be started"):
@@ -222,7 +250,6 @@ class Keeper:
                 job.stop.ended(harness, GRACE)
         self._code = exit_code(harness.poll() or 0)
         self._runtime.after()
-        self._gateway.end()
         output.end(GRACE)
 
     def _check(self) -> None:

@@ -29,6 +29,13 @@ class Runtime(Protocol):
     def seen_by_harness(self, url: str) -> str:
         """An address of this machine as the harness knows it."""
 
+    def ways_here(self) -> list[str]:
+        """Names or addresses by which the harness may reach what listens on this machine, the best
+        one first."""
+
+    def has_reached(self, code: int) -> bool:
+        """Whether the harness, which has ended with this exit code, could reach it by `job.way`."""
+
     def launch(self) -> Launch:
         """What starts the harness. Raises Failed."""
 

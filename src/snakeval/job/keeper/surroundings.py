@@ -36,16 +36,22 @@ def take(job: Job) -> None:
             direct += ",::1"
         if platform.system() == "Darwin":
             direct += ",host.docker.internal"
-        upper = without_proxy(
-            environment.get("NO_PROXY") or environment.get("no_proxy", ""), direct
-        )
-        lower = without_proxy(environment.get("no_proxy") or upper, direct)
-        environment["NO_PROXY"], environment["no_proxy"] = upper, lower
+        ask_directly(direct)
     # Each library reads another of these; one that is set is meant for all of them.
     bundles = [environment[name] for name in CA_VARIABLES if os.path.isfile(_ca(name))]
     for name in CA_VARIABLES:
         if bundles and not environment.get(name):
             environment[name] = bundles[0]
+
+
+def ask_directly(hosts: str) -> None:
+    """These are asked through no proxy, where there is one."""
+    environment = os.environ
+    if not any(environment.get(name) for name in PROXIES):
+        return
+    upper = without_proxy(environment.get("NO_PROXY") or environment.get("no_proxy", ""), hosts)
+    lower = without_proxy(environment.get("no_proxy") or upper, hosts)
+    environment["NO_PROXY"], environment["no_proxy"] = upper, lower
 
 
 def _ca(name: str) -> str:
