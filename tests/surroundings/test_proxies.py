@@ -33,8 +33,8 @@ def test_an_endpoint_elsewhere_is_asked_through_the_proxy(
     project.snakemake(*RETRIES).check()
 
     assert endpoint.answers.total() == 3
-    # The start's check, run.sh's check, three questions.
-    assert proxy.asked == {"model.test": 5}
+    # The start's check, run.sh's two, before and after the harness, three questions.
+    assert proxy.asked == {"model.test": 6}
 
 
 def test_an_endpoint_on_this_machine_is_never_asked_through_the_proxy(
