@@ -253,20 +253,43 @@ class SlurmCluster:
         (self.folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         if self.accounting:
             self._start_accounting(dbd_port)
-        self._launch("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
+        self._start_controller()
         for node in NODES:
-            # unshare keeps the process: a name and a view of the files of its own.
-            inside = (
-                f"hostname {node} && mount --bind {self.folder}/hosts /etc/hosts && "
-                f"mount --bind {self.folder}/resolv.conf /etc/resolv.conf && "
-                f"mount -t tmpfs none {self.login_only} && "
-                f"exec slurmd -D -N {node} -f {self.folder}/slurm.conf"
-            )
-            self._launch(
-                *("nsenter", f"--net=/run/netns/{self._namespace(node)}", "unshare"),
-                *("--uts", "--mount", "--propagation", "private", "sh", "-c", inside),
-            )
+            self._start_node(node)
         self._wait_for(self._all_idle, "slurmctld", "slurmd-m1", "slurmd-m2")
+
+    def _start_controller(self) -> None:
+        self._launch("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
+
+    def _start_node(self, node: str) -> None:
+        # unshare keeps the process: a name and a view of the files of its own.
+        inside = (
+            f"hostname {node} && mount --bind {self.folder}/hosts /etc/hosts && "
+            f"mount --bind {self.folder}/resolv.conf /etc/resolv.conf && "
+            f"mount -t tmpfs none {self.login_only} && "
+            f"exec slurmd -D -N {node} -f {self.folder}/slurm.conf"
+        )
+        self._launch(
+            *("nsenter", f"--net=/run/netns/{self._namespace(node)}", "unshare"),
+            *("--uts", "--mount", "--propagation", "private", "sh", "-c", inside),
+        )
+
+    def living(self, *daemons: str) -> list[str]:
+        """Those of `slurmctld`, `slurmd-m1`, ... that run."""
+        found = []
+        for daemon in daemons:
+            with contextlib.suppress(psutil.Error, OSError, ValueError):
+                if psutil.Process(self.pid_of(daemon)).status() != psutil.STATUS_ZOMBIE:
+                    found.append(daemon)
+        return found
+
+    def kill(self, daemon: str) -> Callable[[], None]:
+        """Kills `slurmctld` or a node's `slurmd-m1`; what is returned starts it again. Jobs live
+        on meanwhile, as they do on a cluster."""
+        os.kill(self.pid_of(daemon), signal.SIGKILL)
+        if daemon == "slurmctld":
+            return self._start_controller
+        return lambda: self._start_node(daemon.removeprefix("slurmd-"))
 
     def _start_accounting(self, port: int) -> None:
         mysql, data = _free_port(), self.folder / "mysql"
