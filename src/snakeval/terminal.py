@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -27,3 +28,16 @@ class Terminal(Console):
     def say(self, line: str, style: str = "") -> None:
         """A sentence, not broken into lines."""
         self.print(line, soft_wrap=True, style=style)
+
+
+def clipped(text: str, width: int) -> str:
+    """The beginning of a text, in `width` columns: a wide character takes two of them."""
+    return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)) + "…"
+
+
+def middle(text: str, width: int) -> str:
+    """A name that is too long loses its middle: its end tells it from others."""
+    if cell_len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{set_cell_size(text, head)}…{set_cell_size(text[::-1], width - 1 - head)[::-1]}"

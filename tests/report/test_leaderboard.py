@@ -27,6 +27,7 @@ from snakeval.report.page import write_report
 from snakeval.results.samples import write_samples
 from snakeval.results.steps import step_of
 
+LONG = "long" * 50
 EVIL = '</script><img src=x onerror="window.owned=1">'
 
 
@@ -336,9 +337,10 @@ def browser() -> Iterator[Browser]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("board")
     tasks = {f"benchmark_with_a_long_name_{at}": answers(0.3 + at / 20, 40) for at in range(12)}
+    labels = {"benchmark_with_a_long_name_0": LONG}
     runs = [
-        run(folder, "zeta-step-1", tasks),
-        run(folder, "zeta-step-2", {**tasks, "only_here": answers(0.5, 40)}),
+        run(folder, "zeta-step-1", tasks, labels=labels),
+        run(folder, "zeta-step-2", {**tasks, "only_here": answers(0.5, 40)}, labels=labels),
         run(folder, f"evil{EVIL}", {"only_here": None}, failed={"only_here": EVIL}),
     ]
     show(runs, folder)
@@ -359,6 +361,15 @@ def test_page_opens_without_errors_and_fits_the_screen(
     assert opened.value("document.documentElement.scrollWidth") <= width
     assert opened.value("window.owned") is None
     assert EVIL in opened.value("document.body.textContent")
+
+
+def test_name_of_any_length_keeps_the_table_in_sight(browser: Browser, page: Path) -> None:
+    """A label of 200 letters took twenty lines of the table's head, here and in the terminal."""
+    opened = browser.open(page, width=1280)
+
+    assert opened.value("document.querySelector('#board thead').offsetHeight") < 200
+    button = opened.value("document.querySelector('#board thead [title^=long]').title")
+    assert button.startswith(LONG), "the whole name is one look away"
 
 
 def test_page_sorts_by_number_with_missing_scores_last(browser: Browser, page: Path) -> None:

@@ -90,6 +90,18 @@ def test_page_opens_without_errors_and_fits_the_screen(
     )
 
 
+def test_page_with_a_name_of_any_length_is_as_wide_as_the_screen(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """The choice of a benchmark was as wide as its longest name."""
+    run = built_run(tmp_path, "run", {"quiz": many(3)}, labels={"quiz": "long" * 50})
+    write_report(run)
+
+    page = opened(browser, run)
+
+    assert page.value("document.documentElement.scrollWidth") <= 1280
+
+
 def test_failed_and_missing_are_at_the_top_with_their_causes(browser: Browser, run: Run) -> None:
     page = opened(browser, run, 390)
 

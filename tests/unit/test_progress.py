@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from rich.cells import cell_len
+from rich.text import Text
 
 from snakeval.job import attempt
 from snakeval.job.gateway.ledger import MODEL
@@ -36,9 +38,10 @@ LINES = [
 
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
-    shown = progress_view.block(LINES, width, 40, 192).plain.splitlines()
+    lines = [*LINES, replace(RUNNING, name="准确率_" + "字" * 40)]
+    shown = progress_view.block(lines, width, 40, 192).plain.splitlines()
 
-    assert len(shown) == len(LINES)  # all but what is finished, and the sums
+    assert len(shown) == len(lines)  # all but what is finished, and the sums
     assert all(cell_len(line) <= width for line in shown)
 
 
@@ -218,6 +221,26 @@ def test_live_block_loses_no_line_and_gives_the_terminal_back() -> None:
     assert "and its errors" in said
     assert "5 of 10" in said
     assert said.rstrip().endswith("after True")
+
+
+def test_block_leaves_nothing_behind_in_a_window_that_became_narrower() -> None:
+    ours, its = pty.openpty()
+    try:
+        board = screen.Board(its)
+        termios.tcsetwinsize(its, (24, 120))
+        board.show("x" * 119 + "\n" + screen.coloured(Text("字" * 50, style="cyan"), 120))
+        termios.tcsetwinsize(its, (24, 80))
+        board.show("narrow\n")
+        board.show("")
+        said = b""
+        while said.count(b"\x1b[J") < 2:
+            said += os.read(ours, 65536)
+    finally:
+        os.close(ours)
+        os.close(its)
+
+    # the terminal has folded 119 and 100 columns into two lines each
+    assert said.endswith(b"\x1b[4A\x1b[Jnarrow\r\n\x1b[1A\x1b[J")
 
 
 def test_progress_is_off_where_it_is_said_so() -> None:

@@ -10,10 +10,13 @@ from rich.text import Text
 
 from snakeval.across.board import ABSENT, Board, Cell, Column, Row
 from snakeval.compare.statistics import Interval
-from snakeval.terminal import Terminal
+from snakeval.terminal import Terminal, middle
 
 CELL = 15
 """Columns of the screen that a benchmark takes at least."""
+
+LONGEST_NAME = 60
+"""Columns of the screen that a name takes in all its lines; the files have the whole one."""
 
 MARKS = {"best": "*", "partial": "~"}
 
@@ -43,11 +46,11 @@ def _table(board: Board, columns: Sequence[Column], number: int, label: int) -> 
             table.add_column(board.suite.title, justify="right", no_wrap=True)
         table.add_column("average", justify="right", no_wrap=True)
     for column in columns:
-        heading = f"{column.name}\n{column.metric}"
+        heading = f"{middle(column.name, LONGEST_NAME)}\n{column.metric}"
         heading += " (lower is better)" if column.better == "lower" else ""
         table.add_column(heading, justify="right", min_width=CELL - 3, overflow="fold")
     for row in board.rows:
-        cells: list[Text | str] = [row.label]
+        cells: list[Text | str] = [middle(row.label, 2 * LONGEST_NAME)]
         if not number:
             if board.suite:
                 cells.append(_number(row.suite, row.suite_interval))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from rich.cells import set_cell_size
 from rich.text import Text
 
 from snakeval.job.text import one_line
 from snakeval.results.costs import money
 from snakeval.run_folder.records import STATES
 from snakeval.runs.progress import AT_REST, Line
+from snakeval.terminal import clipped, middle
 
 LONGEST_NAME, SHORTEST_BAR, LONGEST_BAR = 34, 8, 30
 FIGURES = 40
@@ -34,8 +36,7 @@ def block(lines: Sequence[Line], width: int, height: int, elapsed: float) -> Tex
 def row(line: Line, width: int) -> Text:
     """A benchmark on one line: name, bar, figures, or what it waits for."""
     wide = min(LONGEST_NAME, max(12, width - FIGURES - SHORTEST_BAR - 2))
-    name = f"{middle(one_line(line.name), wide):<{wide}} "
-    text = Text(name)
+    text = Text(set_cell_size(middle(one_line(line.name), wide), wide) + " ")
     if line.state == "running" and not line.waits_for:
         room = min(LONGEST_BAR, width - wide - FIGURES - 2)
         if room >= SHORTEST_BAR:
@@ -44,7 +45,7 @@ def row(line: Line, width: int) -> Text:
         said = figures(line)
     else:
         said = line.waits_for or f"{line.state}: {one_line(line.cause)}".rstrip(": ")
-    text.append(clipped(said, width - len(text.plain)), style=COLOURS.get(line.state, "dim"))
+    text.append(clipped(said, width - text.cell_len), style=COLOURS.get(line.state, "dim"))
     return text
 
 
@@ -117,15 +118,3 @@ def plain_line(lines: Sequence[Line], elapsed: float) -> str:
     more = f" and {len(active) - 3} more" if len(active) > 3 else ""
     shown = one_line(", ".join(active[:3]) + more)
     return f"{summary(lines, elapsed)}{f' | {shown}' if shown else ''}"
-
-
-def clipped(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
-
-
-def middle(text: str, width: int) -> str:
-    """A name that is too long loses its middle: its end tells it from others."""
-    if len(text) <= width:
-        return text
-    head = (width - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"

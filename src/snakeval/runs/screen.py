@@ -172,7 +172,10 @@ class Board:
     @property
     def size(self) -> tuple[int, int]:
         """Columns and lines."""
-        columns, lines = os.get_terminal_size(self._terminal)
+        try:
+            columns, lines = os.get_terminal_size(self._terminal)
+        except OSError:  # the terminal was closed
+            columns, lines = 0, 0
         return columns or 80, lines or 24
 
     def show(self, text: str) -> None:
@@ -187,8 +190,13 @@ class Board:
             self._write(self._erased() + text + self._shown.encode())
 
     def _erased(self) -> bytes:
-        lines = self._shown.count("\n")
-        return b"\x1b[%dA\x1b[J" % lines if lines else b""
+        """Up over the block. A window that became narrower has folded its lines, as all but the
+        oldest terminals do."""
+        if not self._shown:
+            return b""
+        columns = self.size[0]
+        widths = [Text.from_ansi(line).cell_len for line in self._shown.splitlines()]
+        return b"\x1b[%dA\x1b[J" % sum(max(1, -(-width // columns)) for width in widths)
 
     def _write(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # the terminal was closed
