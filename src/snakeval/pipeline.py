@@ -6,6 +6,7 @@ and only the main process reads the config at all. Jobs need nothing but their w
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import uuid
@@ -33,6 +34,9 @@ Wildcards = Any
 
 AT_ONCE = 4
 """Benchmarks at once where no profile and no `--cores` says it: as `profiles/local` has it."""
+
+COLLECT_AFTER = 50_000
+"""New objects between two looks for garbage; Python's own number is 700, for small programs."""
 
 NAMES_A_RUN = {"run", "runs", "base", "candidate"}
 """Keys of `--config` that name finished runs: no config is read then."""
@@ -69,7 +73,9 @@ class Pipeline:
                 talk = Shorter(lambda: snakemake.targets(workflow), self._nothing_to_do)
                 snakemake.filter_log(talk)
                 snakemake.limit_cores(workflow, AT_ONCE)
+            gc.set_threshold(COLLECT_AFTER)
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
+            gc.freeze()  # the plan stays to the end: thousands of tasks are not looked at again
             for name, cap in self._caps.limits.items() if self.runs else ():
                 snakemake.limit_resource(workflow, name, cap)
             snakemake.settle_default_resources(workflow, self._defaults)

@@ -33,6 +33,8 @@ def forced(run: Run) -> list[Task]:
 
 def servers_needed(run: Run, tasks: Collection[Task]) -> list[tuple[Server, list[Task]]]:
     """The servers that pending ones among these tasks need, the model's first, each with them."""
+    if not run.servers:
+        return []  # a look at every task's folder would tell nothing
     pending = [task for task in run.tasks if task in tasks and is_pending(run, task)]
     users = {name: [task for task in pending if name in task.servers] for name in run.servers}
     return [(run.servers[name], tasks) for name, tasks in users.items() if tasks]

@@ -70,7 +70,7 @@ class Forecast:
 
 def tell(runs: Iterable[Run], pending: Iterable[Task]) -> Iterator[tuple[str, bool]]:
     """Lines for the person who starts it, and whether each is a warning."""
-    asked = list(pending)
+    asked = set(pending)
     for run in runs:
         tasks = [task for task in run.tasks if task in asked]
         if not tasks:
