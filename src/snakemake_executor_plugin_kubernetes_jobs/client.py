@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,7 +59,7 @@ class Kubernetes:
         answer was lost."""
         how = {"dryRun": "All"} if dry_run else {}
         try:
-            self._call("POST", self._jobs(), {"fieldValidation": "Strict", **how}, body)
+            self.call("POST", self._jobs(), {"fieldValidation": "Strict", **how}, body)
         except Conflict:
             if not self._is_there(body["metadata"]):
                 raise
@@ -69,7 +70,7 @@ class Kubernetes:
         return str(body["metadata"]["name"])
 
     def _is_there(self, metadata: Mapping[str, Any]) -> bool:
-        job = self._call("GET", self._jobs(metadata["name"]))
+        job = self.call("GET", self._jobs(metadata["name"]))
         labels = (job.get("metadata") or {}).get("labels") or {}
         return bool(labels.get(ATTEMPT) == metadata["labels"].get(ATTEMPT))
 
@@ -79,28 +80,28 @@ class Kubernetes:
 
     def look(self, job: str) -> Seen:
         """How a job is; its pods are asked for only where it does not say so itself."""
-        answer = self._call("GET", self._jobs(job))
+        answer = self.call("GET", self._jobs(job))
         alone = understood(lambda: seen(answer, []))
         if alone.phase in (Phase.RUNNING, Phase.COMPLETED, Phase.ENDING):
             return alone
-        pods = self._pods({ATTEMPT: job})
+        pods = self.pods({ATTEMPT: job})
         found = understood(lambda: seen(answer, pods))
         if found.phase is Phase.WAITING and not found.reason:
             return Seen(found.phase, self._event_of(job))
         return found
 
     def find(self, labels: Mapping[str, str]) -> list[Found]:
-        answer = self._call("GET", self._jobs(), {"labelSelector": selector(labels)})
+        answer = self.call("GET", self._jobs(), {"labelSelector": selector(labels)})
         return understood(lambda: [_found(each) for each in answer["items"]])
 
     def stop(self, job: str) -> None:
         """The job stays, on its way out, until its pods have ended: TERM, and their grace."""
-        self._call("DELETE", self._jobs(job), {"propagationPolicy": "Foreground"})
+        self.call("DELETE", self._jobs(job), {"propagationPolicy": "Foreground"})
 
     delete = stop
 
     def log(self, job: str) -> str:
-        pods = self._pods({ATTEMPT: job})
+        pods = self.pods({ATTEMPT: job})
         names = understood(
             lambda: [
                 pod["metadata"]["name"]
@@ -116,17 +117,35 @@ class Kubernetes:
         except (Missing, Rejected):  # not started, or gone already
             return ""
 
+    def follow(self, pod: str, ended: threading.Event) -> Iterator[str]:
+        """A pod's log as it comes, until its container ends. Raises ServiceError."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        answer: Any = self._asked("GET", path, {"follow": "true"}, timeout=None)
+        try:
+            for chunk in answer.stream(8192):
+                if ended.is_set():
+                    break
+                yield bytes(chunk).decode(errors="replace")
+        finally:
+            answer.close()
+
+    def pods(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Pods with these labels, ended ones too."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        answer = self.call("GET", path, {"labelSelector": selector(labels)})
+        return understood(lambda: list(answer["items"]))
+
     # --- what jobs refer to ----------------------------------------------------------------------
 
     def secret_keys(self, name: str) -> set[str]:
         """Keys of a Secret; their values are let go of at once."""
-        answer = self._call("GET", f"/api/v1/namespaces/{self.namespace}/secrets/{name}")
+        answer = self.call("GET", f"/api/v1/namespaces/{self.namespace}/secrets/{name}")
         return set(understood(lambda: (answer.get("data") or {}).keys()))
 
     def has_claim(self, name: str) -> bool:
         path = f"/api/v1/namespaces/{self.namespace}/persistentvolumeclaims/{name}"
         try:
-            self._call("GET", path)
+            self.call("GET", path)
         except Missing:
             return False
         return True
@@ -137,51 +156,53 @@ class Kubernetes:
         path = f"/apis/batch/v1/namespaces/{self.namespace}/jobs"
         return f"{path}/{name}" if name else path
 
-    def _pods(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        path = f"/api/v1/namespaces/{self.namespace}/pods"
-        answer = self._call("GET", path, {"labelSelector": selector(labels)})
-        return understood(lambda: list(answer["items"]))
-
     def _event_of(self, job: str) -> str:
         """Why a job has no pod: a quota, say, told by an event only."""
         path = f"/api/v1/namespaces/{self.namespace}/events"
         wanted = f"involvedObject.kind=Job,involvedObject.name={job},type=Warning"
         try:
-            answer = self._call("GET", path, {"fieldSelector": wanted})
+            answer = self.call("GET", path, {"fieldSelector": wanted})
         except Denied:
             return ""
         events = understood(lambda: list(answer["items"]))
         last = events[-1] if events else {}
         return ": ".join(str(last[key]) for key in ("reason", "message") if last.get(key))
 
-    def _call(
+    def call(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None
     ) -> Any:
+        """An answer of the API server, read. Raises ServiceError."""
         text = self._text(method, path, query, body)
         return understood(lambda: json.loads(text))
 
     def _text(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None
     ) -> str:
-        answer: Any = asked(
-            lambda: (
-                self._api.call_api(
-                    path,
-                    method,
-                    query_params=list((query or {}).items()),
-                    header_params={
-                        "Accept": "application/json",
-                        "Content-Type": "application/json",
-                    },
-                    body=body,
-                    auth_settings=["BearerToken"],
-                    _preload_content=False,
-                    _return_http_data_only=True,
-                    _request_timeout=self._timeout,
-                ).data
+        answer = self._asked(method, path, query, body, self._timeout)
+        return asked(lambda: bytes(answer.data)).decode(errors="replace")
+
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        timeout: float | None = TIMEOUT,
+    ) -> Any:
+        """The answer, of which nothing is read. Raises ServiceError."""
+        return asked(
+            lambda: self._api.call_api(
+                path,
+                method,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": "application/json", "Content-Type": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _return_http_data_only=True,
+                _request_timeout=timeout,
             )
         )
-        return bytes(answer).decode(errors="replace")
 
 
 def connected(context: str = "") -> tuple[Any, str]:
@@ -277,4 +298,4 @@ def _line(text: object) -> str:
     return " ".join(str(text).split())[:300]
 
 
-__all__ = ["Full", "Kubernetes", "asked", "connected", "in_words", "selector"]
+__all__ = ["Full", "Kubernetes", "asked", "connected", "in_words", "selector", "understood"]

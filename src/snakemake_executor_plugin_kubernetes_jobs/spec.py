@@ -141,9 +141,9 @@ def body(
     container = {
         "name": CONTAINER,
         "image": wanted.image,
-        "command": [_as_it_stands(word) for word in command],
-        "env": [_variable(variable) for variable in wanted.variables],
-        "volumeMounts": [_mount(mount, claims) for mount in wanted.mounts],
+        "command": [as_it_stands(word) for word in command],
+        "env": [variable_of(variable) for variable in wanted.variables],
+        "volumeMounts": [mount_of(mount, claims) for mount in wanted.mounts],
         "resources": {"requests": requests, "limits": memory},
     }
     pod = {
@@ -184,22 +184,22 @@ def body(
     }
 
 
-def _variable(variable: Variable) -> dict[str, Any]:
+def variable_of(variable: Variable) -> dict[str, Any]:
     if variable.secret:
         name, key = secret_of(variable)
         return {
             "name": variable.name,
             "valueFrom": {"secretKeyRef": {"name": name, "key": key}},
         }
-    return {"name": variable.name, "value": _as_it_stands(variable.text or "")}
+    return {"name": variable.name, "value": as_it_stands(variable.text or "")}
 
 
-def _as_it_stands(text: str) -> str:
+def as_it_stands(text: str) -> str:
     """Kubernetes puts variables in the place of `$(NAME)`, and `$` in the place of `$$`."""
     return text.replace("$", "$$")
 
 
-def _mount(mount: Mount, claims: list[str]) -> dict[str, str]:
+def mount_of(mount: Mount, claims: list[str]) -> dict[str, str]:
     folder = mount.path.strip("/")
     found = {"name": f"volume-{claims.index(mount.source)}", "mountPath": mount.at}
     return found | ({"subPath": folder} if folder else {})

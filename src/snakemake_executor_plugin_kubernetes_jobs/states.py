@@ -51,10 +51,10 @@ def seen(job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> Seen:
         return Seen(Phase.FAILED, _joined([_said(failed), *map(_end_of, pods)]))
     if suspended := conditions.get("Suspended"):
         return Seen(Phase.WAITING, _said(suspended) or "Suspended")
-    living = [pod for pod in pods if not _ended(pod)]
+    living = [pod for pod in pods if not ended(pod)]
     if any(_runs(pod) for pod in living) or (not pods and status.get("ready")):
         return Seen(Phase.RUNNING)
-    waiting = [found for found in map(_waiting_of, living) if found]
+    waiting = [found for found in map(waiting_of, living) if found]
     if waiting:
         word, message = waiting[-1]
         return Seen(
@@ -63,7 +63,7 @@ def seen(job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> Seen:
     return Seen(Phase.WAITING)
 
 
-def _ended(pod: Mapping[str, Any]) -> bool:
+def ended(pod: Mapping[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
@@ -71,7 +71,7 @@ def _runs(pod: Mapping[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase") == "Running"
 
 
-def _waiting_of(pod: Mapping[str, Any]) -> tuple[str, str] | None:
+def waiting_of(pod: Mapping[str, Any]) -> tuple[str, str] | None:
     """Why a pod is not at work yet: a word and a message."""
     status = pod.get("status") or {}
     for container in status.get("containerStatuses") or []:

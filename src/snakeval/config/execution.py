@@ -526,6 +526,20 @@ class KubernetesVolume(Section):
     )
 
 
+class KubernetesServer(Section):
+    """The pods of a model's server."""
+
+    cpus: Positive | None = Field(None, description="CPUs that it requests (ours).")
+    mem_mb: Positive | None = Field(None, description="Memory in MB that it requests (ours).")
+    gpu_resource: Written = Field(
+        "nvidia.com/gpu", description="What the cluster calls a GPU (ours)."
+    )
+    pod: Annotated[dict[str, Any], SeveralLines(), BeforeValidator(empty_if_null)] = Field(
+        default_factory=dict,
+        description="Further fields of its pod's spec, in place of those of `pod` (ours).",
+    )
+
+
 class KubernetesExecution(Execution):
     """A Kubernetes cluster (ours; the launcher has none)."""
 
@@ -564,6 +578,9 @@ class KubernetesExecution(Execution):
         default_factory=dict,
         description="Further fields of the pods' spec in Kubernetes' own words: nodeSelector, "
         "tolerations, serviceAccountName, securityContext (ours).",
+    )
+    server: Annotated[KubernetesServer, BeforeValidator(empty_if_null)] = Field(
+        default_factory=KubernetesServer, description="What a model's server gets (ours)."
     )
 
 

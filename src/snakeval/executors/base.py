@@ -111,6 +111,11 @@ class Servers(ABC):
         """Whether they use this machine's GPUs."""
         return False
 
+    @property
+    def has_variables(self) -> bool:
+        """Whether variables of this machine reach a server from elsewhere, set here or not."""
+        return False
+
     def check(self, run: Run, server: Server, runtime: str) -> Iterable[Problem]:
         """What keeps a server from coming up; told before anything starts."""
         return ()

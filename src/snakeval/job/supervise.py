@@ -132,7 +132,7 @@ class Supervisor:
             if code is not None:
                 return False
             url = url or self.server.base_url()
-            if url and answers(url + self.options.health, self.options.key):
+            if url and self.is_healthy(url):
                 if self.server.is_own_listener():
                     break
                 port = self.server.port
@@ -171,10 +171,18 @@ class Supervisor:
         )
         return True
 
+    def is_healthy(self, url: str | None) -> bool:
+        """Where this machine may not reach the server, it has an address while it is healthy."""
+        if url is None or self.options.health_is_told:
+            return url is not None
+        return answers(url + self.options.health, self.options.key)
+
     def check_name(self, url: str) -> None:
         """Another model's scores under this one's name would be false. Raises Ended."""
-        if self.options.any_model or (self.options.key and not os.environ.get(self.options.key)):
-            return  # nobody wants it, or only the benchmarks have the token: they ask with it
+        unreached = self.options.health_is_told
+        unknown = self.options.key and not os.environ.get(self.options.key)
+        if self.options.any_model or unreached or unknown:
+            return  # nobody wants it, or only the benchmarks reach it, or have the token: they ask
         served = self.listed_models(url + self.options.models_under)
         if self.options.model not in served:
             raise Ended(
@@ -245,8 +253,7 @@ class Supervisor:
             return False
         self.looked = time.monotonic()
         self.server.cut_log()
-        url = self.server.base_url()
-        healthy = url is not None and answers(url + self.options.health, self.options.key)
+        healthy = self.is_healthy(self.server.base_url())
         self.failed_looks = 0 if healthy else self.failed_looks + 1
         return self.failed_looks >= FAILED_LOOKS
 
@@ -404,6 +411,11 @@ def parser() -> argparse.ArgumentParser:
     outer.add_argument("--port", type=int, default=0)
     outer.add_argument("--fixed-port", action="store_true")
     outer.add_argument("--own-network", action="store_true", help="not behind an engine's port")
+    outer.add_argument(
+        "--health-is-told",
+        action="store_true",
+        help="`server.sh address` has one while the server is healthy; it is not asked from here",
+    )
     outer.add_argument("--image", default="")
     outer.add_argument("--key", default=None)
     outer.add_argument(

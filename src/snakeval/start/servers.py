@@ -29,7 +29,7 @@ def against(start: ThisStart) -> Iterable[Problem]:
                 "target.api_endpoint",
             )
             continue
-        yield from _of(run, server, start.makes)
+        yield from _of(run, server, start.makes, servers.has_variables)
         yield from servers.check(run, server, runtime)
         if server.image and runtime in start.runtimes and not start.executor.elsewhere:
             mirror = run.config.execution.image_mirror
@@ -59,7 +59,9 @@ def _named(needed: NeededServer) -> str:
     return f"'{needed.server.name}' of run {needed.run.paths.id}"
 
 
-def _of(run: Run, server: Server, makes: Callable[[Path], bool]) -> Iterable[Problem]:
+def _of(
+    run: Run, server: Server, makes: Callable[[Path], bool], has_variables: bool
+) -> Iterable[Problem]:
     def place(*keys: str) -> str:
         return run.place(*server.keys, *keys)
 
@@ -98,7 +100,7 @@ def _of(run: Run, server: Server, makes: Callable[[Path], bool]) -> Iterable[Pro
             yield Problem(
                 place(), f"the folder {folder} (mounted at {target}) does not exist", "correct it"
             )
-    for name, source in server.env_vars.items():
+    for name, source in () if has_variables else server.env_vars.items():
         variable = source.wanted_here
         if variable and variable not in os.environ:
             yield Problem(

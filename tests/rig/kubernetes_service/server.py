@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 from ..docker_engine import DockerEngine
 from ..lepton_service.faults import Faults
 from ..lepton_service.wire import Refused
+from .deployments import Deployments
 from .jobs import Cluster, Job
-from .types import checked_job
+from .types import checked, checked_job
 
 REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound"}
 REASONS |= {409: "AlreadyExists", 422: "Invalid", 429: "TooManyRequests"}
@@ -39,6 +40,8 @@ class KubernetesService:
     ) -> None:
         self.namespace, self.token = namespace, token
         self.cluster = Cluster(claims, engine)
+        self.deployments = Deployments(namespace, self.cluster.secrets)
+        self.cluster.machine.hosts = self.deployments.names
         self.faults = Faults()
         self.calls: list[tuple[str, str]] = []
         self.bodies: list[bytes] = []
@@ -57,6 +60,7 @@ class KubernetesService:
         self._server.shutdown()
         self._server.server_close()
         self.cluster.close()
+        self.deployments.close()
         self._folder.cleanup()
 
     def _config(self) -> dict[str, Any]:
@@ -86,7 +90,8 @@ class KubernetesService:
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
         """Raises Refused."""
         match = re.fullmatch(
-            r"/(?:apis/batch/v1|api/v1)/namespaces/([^/]+)/(\w+)(?:/([^/]+))?(/log)?", path
+            r"/(?:apis/batch/v1|apis/apps/v1|api/v1)/namespaces/([^/]+)/(\w+)(?:/([^/]+))?(/log)?",
+            path,
         )
         if not match:
             raise Refused(404, "the server could not find the requested resource")
@@ -116,6 +121,8 @@ class KubernetesService:
         if method == "DELETE" and kind == "jobs" and name:
             self.cluster.delete(self._job(name), query.get("propagationPolicy") == "Foreground")
             return {"kind": "Status", "status": "Success"}
+        if kind in ("deployments", "services"):
+            return self._of_server(method, kind, name, query, body)
         if method != "GET":
             raise Refused(405, "the server does not allow this method on the requested resource")
         if kind == "jobs":
@@ -136,6 +143,19 @@ class KubernetesService:
             return {"kind": "PersistentVolumeClaim", "metadata": {"name": name}}
         raise Refused(404, f'{kind} "{name}" not found')
 
+    def _of_server(
+        self, method: str, kind: str, name: str | None, query: dict[str, str], body: bytes
+    ) -> Any:
+        if method == "POST" and name is None:
+            strict = query.get("fieldValidation") == "Strict"
+            content = checked(json.loads(body), f"V1{kind[:-1].title()}", strict)
+            return self.deployments.create(kind, content)
+        if name and method == "DELETE":
+            return self.deployments.delete(kind, name)
+        if name and method == "GET":
+            return self.deployments.get(kind, name)
+        raise Refused(405, "the server does not allow this method on the requested resource")
+
     def _job(self, name: str) -> Job:
         job = self.cluster.all.get(name)
         if job is None:
@@ -153,9 +173,12 @@ class KubernetesService:
     def _pods(self, query: dict[str, str]) -> list[Any]:
         with self.cluster.lock:
             jobs = [job for job in self.cluster.all.values() if _chosen(job, query)]
-        return [pod.shown for job in jobs for pod in list(job.pods)]
+        found = [pod.shown for job in jobs for pod in list(job.pods)]
+        return found + self.deployments.pods(query)
 
     def _log(self, name: str) -> bytes:
+        if (found := self.deployments.log(name)) is not None:
+            return found
         for job in list(self.cluster.all.values()):
             for pod in job.pods:
                 if pod.name == name and pod.workload:

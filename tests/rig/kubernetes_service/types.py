@@ -28,18 +28,38 @@ class Body:
 def checked_job(content: dict[str, Any], strict: bool) -> dict[str, Any]:
     """A Job as the server takes it. Raises Refused: 400 for fields that no type has, 422 for what
     is missing or wrong."""
-    unknown = list(_unknown(content, "V1Job", ""))
-    if strict and unknown:
-        fields = ", ".join(f'unknown field "{each}"' for each in unknown)
-        raise Refused(400, f"strict decoding error: {fields}")
-    try:
-        client.ApiClient().deserialize(Body(content), "V1Job")
-    except ValueError as error:
-        raise Refused(422, f"Job.batch is invalid: {error}") from None
+    _check_fields(content, "V1Job", strict)
     name = content["metadata"]["name"]
     if wrong := list(_wrong(content)):
         raise Refused(422, f'Job.batch "{name}" is invalid: {"; ".join(wrong)}')
     return content
+
+
+def checked(content: dict[str, Any], kind: str, strict: bool) -> dict[str, Any]:
+    """A Deployment or a Service as the server takes it. Raises Refused."""
+    _check_fields(content, kind, strict)
+    name = content["metadata"]["name"]
+    if not NAME.fullmatch(name):
+        raise Refused(422, f'{kind} "{name}" is invalid: metadata.name: Invalid value')
+    if kind == "V1Deployment":
+        wanted = content["spec"]["selector"]["matchLabels"]
+        labels = content["spec"]["template"]["metadata"]["labels"]
+        if not wanted.items() <= labels.items():
+            raise Refused(
+                422, f'Deployment.apps "{name}" is invalid: spec.template.metadata.labels'
+            )
+    return content
+
+
+def _check_fields(content: dict[str, Any], kind: str, strict: bool) -> None:
+    unknown = list(_unknown(content, kind, ""))
+    if strict and unknown:
+        fields = ", ".join(f'unknown field "{each}"' for each in unknown)
+        raise Refused(400, f"strict decoding error: {fields}")
+    try:
+        client.ApiClient().deserialize(Body(content), kind)
+    except ValueError as error:
+        raise Refused(422, f"{kind[2:]} is invalid: {error}") from None
 
 
 def _unknown(content: Any, kind: str, place: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class Machine:
     secrets: dict[str, str]
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     running: list[Workload] = field(default_factory=list)
+    hosts: Callable[[], Iterable[str]] = tuple
+    """Names that containers find at this machine."""
 
     def mounts(self, wanted: Sequence[Mount]) -> list[tuple[Path, str]]:
         """Folders of this machine and where a container sees them. Raises Refused."""
@@ -85,6 +87,7 @@ class Workload:
         variables: dict[str, str],
     ) -> None:
         self._engine = machine.engine
+        hosts = [word for name in machine.hosts() for word in ("--add-host", f"{name}:127.0.0.1")]
         self._container = f"lepton-rig-{machine.name}-{uuid.uuid4().hex[:8]}"
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 # as long as the workload
         self._lock = threading.Lock()
@@ -96,7 +99,7 @@ class Workload:
             words = [
                 *("docker", "--host", self._engine.host, "run", "--rm", "--init"),
                 *("--name", self._container, "--label", LABEL, "--network", "host"),
-                *(*names, *volumes),
+                *(*names, *volumes, *hosts),
                 *(("--entrypoint", command[0]) if command else ()),
                 *(image, *command[1:]),
             ]

@@ -1,8 +1,8 @@
 """Everything that knows Kubernetes on the side of the controller.
 
 The executor plugin (`snakemake_executor_plugin_kubernetes_jobs`) knows no benchmarks; what it is
-told about them is in `hooks`. Its own, too: `places`, the namespaces that a run was ever in. A
-model's server is not brought up here.
+told about them is in `hooks`. Its own, too: `places`, the namespaces that a run was ever in, and
+`endpoint` and `endpoint_spec` for the Deployment that a model's server is.
 """
 
 from __future__ import annotations
@@ -55,3 +55,9 @@ class Executor(base.Executor):
         from snakeval.executors.kubernetes import jobs
 
         return jobs.stop(run, wanted)
+
+    @property
+    def servers(self) -> base.Servers:
+        from snakeval.executors.kubernetes.server import Servers
+
+        return Servers()

@@ -22,7 +22,6 @@ import contextlib
 import json
 import os
 import secrets
-import signal
 import sys
 import threading
 import time
@@ -32,12 +31,12 @@ from typing import Any
 
 from snakemake_executor_plugin_lepton.client import Conflict, Denied, Missing, ServiceError, asked
 from snakeval.config.lepton import OWN_TOKEN
+from snakeval.executors.hosted_life import HostedServer, live, serve
 from snakeval.executors.lepton import calls as lepton_calls
 from snakeval.executors.lepton.calls import GivenUp, connect, family_of, in_words, patiently
 from snakeval.executors.lepton.endpoint_spec import MARK
 from snakeval.executors.lepton.tokens import own_token
 from snakeval.job.files import write_atomically
-from snakeval.job.text import plain
 
 POLL = float(os.environ.get("SNAKEVAL_LEPTON_POLL", "5"))
 """Seconds between two looks at the endpoint; the variable is for tests."""
@@ -87,15 +86,14 @@ def url_of(endpoint: Any) -> str:
 # --- one endpoint -----------------------------------------------------------------------------
 
 
-class Endpoint:
-    """The endpoint of a deployment, at most one at a time."""
+class Endpoint(HostedServer):
+    """The endpoint of a deployment."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.wanted: dict[str, Any] = json.loads(
             (folder / "endpoint_spec.json").read_text(encoding="utf-8")
         )
-        self.ended = threading.Event()
         self.client = connect()
         self.api: Any = None
         self.name = ""
@@ -108,12 +106,11 @@ class Endpoint:
         return self.folder / "lepton.json"
 
     @property
-    def address(self) -> Path:
-        return self.folder / "address"
+    def reached(self) -> bool:
+        return self.api is not None
 
-    def say(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            print(plain(f"{time.strftime('%H:%M:%S')} {text}"), flush=True)
+    def in_words(self, trouble: Exception) -> str:
+        return in_words(trouble)
 
     def noted(self) -> list[str]:
         """The name of the endpoint that was noted last."""
@@ -123,6 +120,12 @@ class Endpoint:
             return []
 
     # --- creation
+
+    def come_up(self) -> None:
+        self.api = family_of(self.client, self.ended)
+        self.sweep()  # what a host that crashed has left
+        self.make_secrets()
+        self.create()
 
     def token(self, variable: str) -> str:
         """The value of a token. One of our own needs no place to be kept at: whoever has the
@@ -226,7 +229,7 @@ class Endpoint:
             try:
                 found = self.look(patience=0.0)
             except GivenUp as trouble:
-                last = self._tell(str(trouble), last)
+                last = self.tell(str(trouble), last)
                 self.ended.wait(POLL)
                 continue
             except ServiceError as error:
@@ -236,7 +239,7 @@ class Endpoint:
                 patient = isinstance(error, Denied) and refused < REFUSED_PATIENCE
                 if not was_ready and not patient:
                     raise GivenUp(in_words(error)) from error
-                last = self._tell(in_words(error), last)
+                last = self.tell(in_words(error), last)
                 self.renew()
                 self.ended.wait(POLL)
                 continue
@@ -248,7 +251,7 @@ class Endpoint:
                 self.ended.wait(POLL)
                 continue
             phase = phase_of(found)
-            last = self._tell(f"{self.name}: {phase}{self.detail(phase)}", last)
+            last = self.tell(f"{self.name}: {phase}{self.detail(phase)}", last)
             self.follow(followed)
             meaning = verdict(phase, was_ready, scales)
             doubtful_since = (doubtful_since or time.monotonic()) if meaning == "doubtful" else 0.0
@@ -268,11 +271,6 @@ class Endpoint:
         with contextlib.suppress(ServiceError):
             self.client = connect()
             self.api = family_of(self.client, self.ended)
-
-    def _tell(self, text: str, last: str) -> str:
-        if text != last:
-            self.say(text)
-        return text
 
     def detail(self, phase: str) -> str:
         """Why it is not ready, as far as the service says so (the newer API does not)."""
@@ -382,44 +380,6 @@ class Endpoint:
         self.note.unlink(missing_ok=True)
 
 
-def serve(endpoint: Endpoint) -> int:
-    """Creates the endpoint and keeps it until stdin ends, or a signal says so."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: endpoint.ended.set())
-    threading.Thread(target=_until_eof, args=(endpoint.ended,), daemon=True).start()
-    failed = live(endpoint)
-    if failed:
-        endpoint.say(failed)
-    return 1 if failed else 0
-
-
-def live(endpoint: Endpoint) -> str:
-    """An endpoint from its creation to its deletion; why it failed, or nothing."""
-    failed = ""
-    try:
-        endpoint.api = family_of(endpoint.client, endpoint.ended)
-        endpoint.sweep()  # what a host that crashed has left
-        endpoint.make_secrets()
-        endpoint.create()
-        endpoint.watch()
-    except Exception as trouble:
-        failed = "" if endpoint.ended.is_set() else in_words(trouble)
-    endpoint.ended.set()
-    if endpoint.api is not None:
-        try:
-            endpoint.sweep()
-        except Exception as trouble:
-            failed = "; ".join(filter(None, [failed, in_words(trouble)]))
-    return failed
-
-
-def _until_eof(ended: threading.Event) -> None:
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    ended.set()
-
-
 def sweep(endpoint: Endpoint) -> int:
     """Deletes what an earlier `serve` has left."""
     try:
@@ -446,6 +406,8 @@ def main() -> int:
         return 1
     return serve(endpoint) if arguments.command == "serve" else sweep(endpoint)
 
+
+__all__ = ["Endpoint", "live", "main", "serve"]
 
 if __name__ == "__main__":
     sys.exit(main())
