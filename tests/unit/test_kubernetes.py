@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rig.kubernetes_service.types import checked_job
+from rig.kubernetes_service.types import checked, checked_job
 from snakemake_executor_plugin_kubernetes_jobs import client, spec
 from snakemake_executor_plugin_kubernetes_jobs import executor as module
 from snakemake_executor_plugin_kubernetes_jobs.hooks import Hooks
@@ -31,8 +31,10 @@ from snakemake_executor_plugin_lepton.states import Phase
 from snakemake_executor_plugin_lepton.storage import Unusable
 from snakemake_executor_plugin_lepton.watch import Watch
 from snakeval.executors.kubernetes import checks
+from snakeval.executors.kubernetes.endpoint_spec import content_of
 from snakeval.executors.kubernetes.places import Place, note_place, places_of
 from snakeval.executors.kubernetes.resources import resources_of
+from snakeval.executors.kubernetes.server import Servers
 from snakeval.plan.make import plan
 from snakeval.run_folder.layout import RunPaths
 
@@ -347,3 +349,81 @@ def test_a_run_remembers_every_namespace_that_its_jobs_were_in(tmp_path: Path) -
     for place in (Place("", "evals"), Place("big", "evals"), Place("", "evals")):
         note_place(run, place)
     assert places_of(run) == [Place("", "evals"), Place("big", "evals")]
+
+
+# --- a model's server -----------------------------------------------------------------------------
+
+
+def server_of(
+    folder: Path, deployment: dict[str, Any], **execution: Any
+) -> tuple[Any, Any, list[str]]:
+    """A run, its server, and what keeps that from coming up."""
+    content = {
+        "execution": {
+            "type": "kubernetes",
+            "output_dir": str(folder),
+            "volumes": [{"claim": "shared", "mount_path": str(folder)}],
+            **execution,
+        },
+        "deployment": {"served_model_name": "m", **deployment},
+        "evaluation": {"tasks": [{"name": "lm-evaluation-harness.ifeval"}]},
+    }
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(content))
+    found = plan([file], {}, ROOT / "config" / "catalogue")
+    run = found[0] if isinstance(found, tuple) else found
+    server = run.servers["model"]
+    return run, server, [str(each) for each in Servers().check(run, server, "image")]
+
+
+def test_a_server_is_what_the_clients_own_types_know(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    run, server, problems = server_of(
+        tmp_path,
+        {
+            "type": "vllm",
+            "image": "vllm/vllm-openai:v0.11.0",
+            "checkpoint_path": str(tmp_path / "weights"),
+            "tensor_parallel_size": 2,
+            "env_vars": {"HF_TOKEN": "host:MY_TOKEN", "PLAIN": "lit:$(HOME)"},
+        },
+        secret="keys",
+        server={"cpus": 8, "mem_mb": 64000, "pod": {"nodeSelector": {"pool": "gpu"}}},
+    )
+    assert problems == []
+    content = content_of(run, server, run.config.execution, server.image)
+    checked(content["deployment"], "V1Deployment", strict=True)
+    checked(content["service"], "V1Service", strict=True)
+    pod = content["deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["nodeSelector"] == {"pool": "gpu"}
+    assert container["resources"] == {
+        "requests": {"cpu": "8", "memory": "64000M"},
+        "limits": {"nvidia.com/gpu": "2"},
+    }
+    assert {"name": "PLAIN", "value": "$$(HOME)"} in container["env"]
+    reference = {"secretKeyRef": {"name": "keys", "key": "MY_TOKEN"}}
+    assert {"name": "HF_TOKEN", "valueFrom": reference} in container["env"]
+    mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
+    assert mounts["/checkpoint"]["subPath"] == "weights" and mounts["/checkpoint"]["readOnly"]
+    assert str(tmp_path) in mounts and "/dev/shm" in mounts
+    assert content["service"]["spec"]["ports"][0]["port"] == 8000
+
+
+def test_what_no_pod_can_be_is_told_all_at_once_with_its_place(tmp_path: Path) -> None:
+    elsewhere = tmp_path.parent
+    _, _, problems = server_of(
+        tmp_path,
+        {
+            "type": "generic",
+            "image": "i:1",
+            "command": "serve",
+            "gpus": "all",
+            "checkpoint_path": str(elsewhere),
+            "env_vars": {"TOKEN": "host:TOKEN"},
+        },
+    )
+    told = "\n".join(problems)
+    assert "deployment.gpus: Kubernetes gives a number of GPUs" in told
+    assert f"{elsewhere} (mounted at /checkpoint) is on no volume" in told
+    assert "deployment.env_vars: values stay on this machine, and the server needs TOKEN" in told

@@ -1,7 +1,8 @@
 """Where benchmarks and models' servers run: each executor behind the same interface.
 
 `base` is the interface, `registry` the executors that there are, `profile` what Snakemake's profile
-says of all jobs alike, `login` a cluster's login node, seen from elsewhere. Each executor is a
+says of all jobs alike, `login` a cluster's login node, seen from elsewhere,
+`hosted_life` the life of a server that a service runs. Each executor is a
 folder with the same files, as far as it needs them:
 
 __init__    the executor itself, which imports nothing heavy until it is asked
