@@ -56,7 +56,7 @@ case ${1:-} in
         serve
         ;;
     address) address ;;
-    sweep) sweep ;;
+    sweep) sweep "${2:-}" ;;
     *)
         sed -n 's/^#   //p' "$here/server.sh" >&2
         exit 2

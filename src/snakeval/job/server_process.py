@@ -108,10 +108,13 @@ class ServerProcess:
         if killed:
             self._say(f"{killed} more processes of the server were ended")
 
-    def sweep(self) -> None:
-        """Removes what an engine, or a service, still has of it."""
+    def sweep(self, *when: str) -> None:
+        """Removes what an engine, or a service, still has of it.
+
+        when  `before-start`: what there is may be taken over instead
+        """
         swept = subprocess.run(
-            ["bash", str(self._paths.script), "sweep"],
+            ["bash", str(self._paths.script), "sweep", *when],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

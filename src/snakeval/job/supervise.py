@@ -295,7 +295,7 @@ class Supervisor:
         if self.options.reach == "nodes":
             self.server.host = self.reachable()
         self.check_tasks(self.users.now())  # a requeued job may come back too late
-        self.server.sweep()
+        self.server.sweep("before-start")
         self.server.end_what_is_left()
         while True:
             self.life["loads"] += 1

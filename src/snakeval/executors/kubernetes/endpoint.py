@@ -1,6 +1,7 @@
 """The life of a model's server on Kubernetes: a Deployment behind a Service.
 
-    python -m snakeval.executors.kubernetes.endpoint FOLDER    as `server.sh serve` starts it
+    python -m snakeval.executors.kubernetes.endpoint serve FOLDER    creates, watches, deletes it
+    python -m snakeval.executors.kubernetes.endpoint sweep FOLDER    deletes what was left over
 
 FOLDER is the deployment's. In it:
 
@@ -72,6 +73,7 @@ class Endpoint(HostedServer):
         self.name = str(self.wanted["deployment"]["metadata"]["name"])
         self.cluster: Kubernetes = connected(place or place_of(folder, self.wanted))
         self._followed: set[str] = set()
+        self._crashed_before = 0
 
     @property
     def reached(self) -> bool:
@@ -117,6 +119,8 @@ class Endpoint(HostedServer):
         found = self._ask(lambda: self._get("deployment"), f"asking for {self.name}", self.ended)
         if found and _is_the_one(found, self.wanted["deployment"]):
             self.say(f"the Deployment {self.name} is there from an earlier start and taken over")
+            pods = self._ask(lambda: self.cluster.pods({LABEL: self.name}), "asking for its pods")
+            self._crashed_before = state_of(found, pods)[2]
         elif found:
             self.say(f"the Deployment {self.name} is of an earlier config; it is replaced")
             self.sweep()
@@ -151,6 +155,7 @@ class Endpoint(HostedServer):
             try:
                 found = self._get("deployment")
                 pods = self.cluster.pods({LABEL: self.name}) if found else []
+                state, stuck, crashed = understood(lambda: state_of(found or {}, pods))  # noqa: B023
             except Unreachable as trouble:  # nothing is known, and nothing concluded
                 last = self.tell(in_words(trouble), last)
                 self.ended.wait(max(POLL, trouble.wait))
@@ -168,7 +173,6 @@ class Endpoint(HostedServer):
             if missed >= GONE:
                 raise GivenUp(f"the Deployment {self.name} is gone: somebody has deleted it")
             if found is not None:
-                state, stuck, crashed = understood(lambda: state_of(found, pods))  # noqa: B023
                 last = self.tell(f"{self.name}: {state}", last)
                 self._follow(pods)
                 is_ready = state == "ready"
@@ -177,7 +181,7 @@ class Endpoint(HostedServer):
                 stuck_since = (stuck_since or time.monotonic()) if stuck else 0.0
                 if stuck and time.monotonic() - stuck_since > STUCK_PATIENCE:
                     raise GivenUp(f"could not be started: {state}")
-                if crashed >= CRASHES and not was_ready:
+                if crashed - self._crashed_before >= CRASHES and not was_ready:
                     raise GivenUp(f"ended {crashed} times before it was ready: {state}")
             self.ended.wait(POLL)
 
@@ -290,13 +294,18 @@ def place_as_dict(endpoint: Endpoint) -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("command", choices=("serve", "sweep"))
     parser.add_argument("folder", type=Path, help="the deployment's")
+    arguments = parser.parse_args()
     try:
-        endpoint = Endpoint(parser.parse_args().folder)
+        endpoint = Endpoint(arguments.folder)
+        if arguments.command == "serve":
+            return serve(endpoint)
+        endpoint.sweep()
     except ServiceError as trouble:
         print(trouble)
         return 1
-    return serve(endpoint)
+    return 0
 
 
 if __name__ == "__main__":

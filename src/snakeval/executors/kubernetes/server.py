@@ -112,8 +112,8 @@ class Servers(local.Servers):
 
     def take_down(self, paths: ServerPaths, when: str = "now") -> bool:
         """Asks for its end and waits for it; whether it is deleted."""
-        if state.supervisor_of(paths):
-            return state.ask_to_end(paths, when, DOWN) and not name_of(paths)
+        if state.supervisor_of(paths) and not state.ask_to_end(paths, when, DOWN):
+            return False
         return sweep(paths)
 
     def where(self, paths: ServerPaths) -> str:

@@ -4,12 +4,17 @@
 
 supervision=(--health-is-told)
 
+endpoint() { PYTHONSAFEPATH='' "$python" -B -m snakeval.executors.kubernetes.endpoint "$@"; }
+
 serve() {
     server_command >"$here/endpoint_spec.json" || exit 1
-    PYTHONSAFEPATH='' exec "$python" -B -m snakeval.executors.kubernetes.endpoint "$here"
+    endpoint serve "$here"
 }
 
 address() { cat "$here/address" 2>/dev/null; }
 
-# A Deployment that a dead start has left is taken over by `serve`; `kill` deletes it.
-sweep() { rm -f "$here/address"; }
+# What a dead start has left, `serve` takes over.
+sweep() {
+    rm -f "$here/address"
+    [ "${1:-}" = before-start ] || [ ! -e "$here/kubernetes.json" ] || endpoint sweep "$here"
+}
