@@ -65,14 +65,22 @@ def _show_sweep(runs: Runs) -> None:
         snakemake.log().warning(f"no leaderboard: {failed}")
 
 
-def show_again_at_exit(runs: Runs) -> None:
-    """The tables of runs that were finished before, when Snakemake has said its last word."""
+def show_again_at_exit(runs: Runs, runtime: str) -> None:
+    """The tables of runs that were finished before, when Snakemake has said its last word, and
+    which of their images are others by now.
+
+    runtime  of the profile
+    """
+    from snakeval.start.fresh_images import Look
+
+    look = Look(runs, runtime)
 
     def show_again() -> None:
         from snakeval.results.tables import print_table, rows
 
         for run in runs:
             print_table(run, rows(run))
+        look.tell(snakemake.log().warning)
 
     atexit.register(show_again)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from snakeval import closing
 from snakeval.cli.arguments import Arguments
 from snakeval.errors import InputError
-from snakeval.executors.profile import of_all_jobs
+from snakeval.executors.profile import Profile, of_all_jobs
 from snakeval.run_folder.layout import from_here
 from snakeval.start import snakemake_internals as snakemake
 from snakeval.start.as_module import of_module
@@ -55,6 +55,7 @@ class Pipeline:
         self._holds: list[Hold] = []
         self._said = module.said if module else snakemake.command_line(workflow)
         self._warned = False
+        self._knows_images = False
         self._prepared = False
         self._end_progress: Callable[[], None] = lambda: None
         self._shows_again = False
@@ -118,6 +119,7 @@ class Pipeline:
         """The output of every task of this start."""
         from snakeval.plan.pending import forced
 
+        self._plan_fresh_images()
         for run in self.runs:
             if again := [str(task.paths.published(task.digest)) for task in forced(run)]:
                 snakemake.force(self._workflow, [*again, str(run.paths.tables_stamp(run.members))])
@@ -125,6 +127,21 @@ class Pipeline:
         return [
             str(task.paths.published(task.digest)) for run in self.runs for task in run.selected
         ]
+
+    def _plan_fresh_images(self) -> None:
+        """`update_images=true`: what it changes is planned again, as `fresh=` would."""
+        if self._knows_images or not any(run.update_images for run in self.runs):
+            return
+        self._knows_images = True
+        from snakeval.start import fresh_images
+
+        dry, log = snakemake.is_dry_run(self._workflow), snakemake.log()
+        plugin = snakemake.executor_plugin(self._workflow)
+        may_bring = not dry and plugin is not None and plugin.common_settings.local_exec
+        self.runs = fresh_images.planned_again(
+            self.runs, self._runtime, may_bring, log.info, log.warning
+        )
+        self.__dict__.pop("_by_folder", None)
 
     def tables(self, _: Wildcards = None) -> list[str]:
         """The tables of every run of this start."""
@@ -210,6 +227,11 @@ class Pipeline:
     @cached_property
     def _defaults(self) -> dict[str, int | str]:
         return of_all_jobs(snakemake.default_resources(self._workflow))
+
+    @property
+    def _runtime(self) -> str:
+        """The container runtime of the profile."""
+        return Profile(self._defaults).runtime
 
     # --- what jobs ask of Snakemake --------------------------------------------------------------
 
@@ -300,7 +322,7 @@ class Pipeline:
         """Everything was finished before: the tables are shown all the same."""
         if self.runs and not (snakemake.is_dry_run(self._workflow) or self._shows_again):
             self._shows_again = True
-            closing.show_again_at_exit(self.runs)
+            closing.show_again_at_exit(self.runs, self._runtime)
 
     def _warn_in_dry_run(self) -> None:
         """A dry run warns about what a real start would refuse."""

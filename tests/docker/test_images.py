@@ -106,11 +106,7 @@ def test_an_image_is_pulled_once_and_pinned_by_its_digest(
     assert {row["image"] for row in project.rows()} == {reference}
 
     # Another image under the same tag changes nothing for this run, not even with a new benchmark.
-    stopped = docker_engine.docker("create", BASE_IMAGE, "true").strip()
-    other = docker_engine.docker("commit", "-m", "other", stopped).strip()
-    docker_engine.docker("rm", stopped)
-    docker_engine.docker("tag", other, pushed)
-    docker_engine.docker("push", pushed)
+    move_tag(docker_engine, pushed)
     project.write(
         tasks=[{"name": f"own.{name}"} for name in ("one", "two", "three")],
         harnesses={
@@ -126,6 +122,49 @@ def test_an_image_is_pulled_once_and_pinned_by_its_digest(
     # Only asking for it moves the run to what the tag means now.
     project.snakemake("--config", "update_images=true", "fresh=three").check()
     assert pinned(project)[pushed] != reference
+
+
+def test_a_tag_that_moves_is_told_and_what_it_changes_is_evaluated_again_on_request(
+    pushed: str, endpoint: ScriptedEndpoint, tmp_path: Path, docker_engine: DockerEngine
+) -> None:
+    # given a run that is finished in two images, one of which is another one by now, and not here
+    kept = f"{pushed}-kept"
+    docker_engine.docker("tag", BASE_IMAGE, kept)
+    docker_engine.docker("push", kept)
+    project = Project(tmp_path / "project", endpoint.chat_url)
+    harnesses = {"own": own(pushed)["harnesses"]["own"], "kept": own(kept)["harnesses"]["own"]}
+    project.write(tasks=[{"name": "own.one"}, {"name": "kept.two"}], harnesses=harnesses)
+    project.snakemake().check()
+    begun = pinned(project)[pushed]
+    move_tag(docker_engine, pushed)
+    docker_engine.docker("tag", begun, pushed)
+    # when it is started again, then that is told, with what to do, and nothing runs
+    told = project.snakemake().check()
+    assert f"image {pushed} is another one by now in its registry" in told.output
+    assert "update_images=true takes the new one, and evaluates one again" in told.output
+    assert f"image {kept}" not in told.output
+    assert pinned(project)[pushed] == begun
+    # and asking for it plans what it changes, in a dry run too, and only that
+    ask = ("--config", "update_images=true")
+    dry = project.snakemake("-n", *ask).check()
+    assert "to be evaluated: one" in dry.output
+    assert "two" not in dry.output.partition("to be evaluated:")[2].splitlines()[0]
+    project.snakemake(*ask).check()
+    made = {row["task"]: row["image"] for row in project.rows()}
+    assert made["one"] == pinned(project)[pushed] != begun
+    assert made["two"] == pinned(project)[kept]
+    # and once: it is what the tag means now
+    assert project.snakemake("-n", *ask).check().planned == 0
+    assert "by now" not in project.snakemake().check().output
+
+
+def move_tag(engine: DockerEngine, image: str) -> None:
+    """Another image under the same name, in the registry and here."""
+    stopped = engine.docker("create", BASE_IMAGE, "true").strip()
+    other = engine.docker("commit", "-m", "other", stopped).strip()
+    engine.docker("rm", stopped)
+    engine.docker("tag", other, image)
+    engine.docker("push", image)
 
 
 def test_an_image_that_cannot_be_pulled_is_told_before_anything_starts(

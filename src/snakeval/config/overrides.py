@@ -28,7 +28,8 @@ RESERVED = {
     "replay_from": "a run, or a digest of a spec, whose stored answers are scored anew: what it "
     "has costs nothing, what it has not is asked",
     "new_run": "true: begin a fresh run folder",
-    "update_images": "true: resolve image tags again",
+    "update_images": "true: resolve image tags again, and evaluate again what was finished in "
+    "another image than they mean now",
     "controller": "job: on Slurm the pipeline itself runs as a job, too",
     "harness": "a harness that `ls_tasks` is narrowed to",
     "match": "text that names listed by `ls_tasks` contain",

@@ -31,7 +31,8 @@ from snakeval.results.samples import members
 from snakeval.results.totals import asked, known_from_samples, seconds, so_far, totals
 from snakeval.run_folder import servers
 from snakeval.run_folder.layout import RunPaths
-from snakeval.run_folder.records import TaskState, task_state
+from snakeval.run_folder.records import TaskState, image_of_result, task_state
+from snakeval.runtime.images import is_pinned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,8 +165,16 @@ def _base(run: Run, task: Task, images: dict[str, str]) -> dict[str, Any]:
         "harness": task.benchmark.harness,
         "task": task.name,
         "label": task.label,
-        "image": images.get(task.image, task.image) if task.image else None,
+        "image": _image(task, images),
     }
+
+
+def _image(task: Task, images: dict[str, str]) -> str | None:
+    """What its result was made in; the run may have gone on to another one since."""
+    if not task.image:
+        return None
+    made = image_of_result(task.paths, task.digest) or ""
+    return made if is_pinned(made) else images.get(task.image, task.image)
 
 
 def _unreadable(run: Run, task: Task, images: dict[str, str], cause: str) -> Shown:

@@ -110,6 +110,15 @@ def task_state(
     )
 
 
+def image_of_result(paths: TaskPaths, digest: str) -> str | None:
+    """The image that the finished result of a spec was made in; None: in none, or nobody has
+    written it down."""
+    for told in reversed(attempt.read(paths.dir)["attempts"]):
+        if told.get("digest") == digest and told.get("state") == "published":
+            return str(told.get("image") or "") or None
+    return None
+
+
 def _in_the_queue(job: Job) -> tuple[str, str | None]:
     """State and cause of a task that has a live job, and that no script works on."""
     if job.waiting:

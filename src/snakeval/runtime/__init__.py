@@ -38,6 +38,11 @@ class Runtime(Protocol):
         """
         ...
 
+    def latest(self, image: str, mirror: str | None = None) -> str | None:
+        """A reference to what a name means in its registry now (or its mirror), or the id of what
+        was built here under it; None: nobody here can say. Nothing is brought here."""
+        ...
+
     def here(self, image: str) -> str | None:
         """The id of the image that a name or a pinned reference means on this machine now; None:
         of none, or nobody here can say. No registry is asked."""

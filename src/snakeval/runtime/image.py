@@ -30,6 +30,10 @@ class InImage:
         """Nobody here can say the digest."""
         return image
 
+    def latest(self, image: str, mirror: str | None = None) -> str | None:
+        """Nobody here can say."""
+        return None
+
     def here(self, image: str) -> str | None:
         """Nobody here can say."""
         return None

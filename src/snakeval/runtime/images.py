@@ -26,6 +26,11 @@ def repository_of(image: str) -> str:
     return name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
 
 
+def is_pinned(reference: str) -> bool:
+    """Whether it will always mean the same image: `name@sha256:...`, or an engine's own id."""
+    return reference.startswith("sha256:") or "@sha256:" in reference
+
+
 def digest_of(image: str, digests: Sequence[str]) -> str | None:
     """The digest under the image's own repository, else under any: one image may have several."""
     own = [digest for digest in digests if digest.partition("@")[0] == repository_of(image)]

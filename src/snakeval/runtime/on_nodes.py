@@ -42,6 +42,10 @@ class OnNodes:
         """The image as it is written: only an engine can say its digest."""
         return reference(image, image, mirror)
 
+    def latest(self, image: str, mirror: str | None = None) -> str | None:
+        """Nobody here can say."""
+        return None
+
     def here(self, image: str) -> str | None:
         """Nobody here can say."""
         return None

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from snakeval.errors import InputError, Problem
 from snakeval.plan.run import Task
-from snakeval.runtime.images import digest_of, mirrored, why_not
+from snakeval.runtime.images import digest_of, mirrored, repository_of, why_not
 from snakeval.runtime.progress import run_with_progress
 
 
@@ -65,6 +65,22 @@ class Podman:
             what = "is not on this machine, whose jobs run elsewhere: they take it as it is written"
             raise InputError([Problem("podman", f"{image} {what}")])
         return _pinned(image, here.stdout)
+
+    def latest(self, image: str, mirror: str | None = None) -> str | None:
+        """Asked through `skopeo`, which has podman's logins and registries: podman itself asks a
+        registry only to pull. Without it nobody here can say."""
+        here = _podman("image", "inspect", image) if shutil.which("podman") else None
+        if here and here.returncode == 0 and "@" not in _pinned(image, here.stdout):
+            return _pinned(image, here.stdout)  # built here
+        if shutil.which("skopeo") is None:
+            return None
+        name = mirrored(image, mirror)
+        asked = ["skopeo", "inspect", "--no-tags", "--format", "{{.Digest}}", f"docker://{name}"]
+        said = subprocess.run(
+            asked, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+        digest = said.stdout.strip()
+        return f"{repository_of(name)}@{digest}" if digest.startswith("sha256:") else None
 
     def here(self, image: str) -> str | None:
         """The id of the image that a name means in this engine now."""

@@ -39,6 +39,7 @@ from snakeval.runtime import BringsImages, archives
 from snakeval.runtime.on_nodes import reference
 from snakeval.runtime.probe import cannot_write
 from snakeval.start import checks
+from snakeval.start.fresh_images import Look
 from snakeval.start.own_copy import copied
 from snakeval.start.this_start import Log, NeededServer, ThisStart
 
@@ -54,6 +55,7 @@ def begin(start: ThisStart, found: Sequence[Problem] = (), keeps_files: bool = F
     Returns the holds on the runs. Raises InputError; nothing is left behind then but a lock that
     is given back.
     """
+    look = Look(start.runs, start.profile.runtime, start.pending, start.runtimes)
     warnings = [str(problem) for problem in _refused_or_told(start, found)]
     holds: list[Hold] = []
     pin = _pinning(start)
@@ -68,6 +70,7 @@ def begin(start: ThisStart, found: Sequence[Problem] = (), keeps_files: bool = F
         for run in start.runs:
             copies = copied(run, start.log) if keeps_files else {}
             _write_run(start, run, pin, warnings, copies)
+        look.tell(start.log.warning)
     except BaseException:
         for hold in holds:
             hold.release()
@@ -308,25 +311,9 @@ def _pin(start: ThisStart, run: Run, images: dict[str, str], pin: Pin) -> None:
             continue
         if images.get(image) != pinned:
             start.log.info(f"image {image} is {pinned} for this run")
-        elif not again:
-            _tell_of_fresh(start, runtime, image, pinned)
         images[image] = pinned
     if found:
         raise InputError(found)
-
-
-def _tell_of_fresh(start: ThisStart, runtime: str, image: str, pinned: str) -> None:
-    """A name that means another image on this machine by now than the one that a run began with:
-    it was built or pulled again."""
-    engine = start.runtimes[runtime]
-    named, begun = engine.here(image), engine.here(pinned)
-    if named and begun and named != begun:
-        start.log.warning(
-            f"image {image} is another one by now ({named[:19]}); this run goes on with the one "
-            f"that it began with ({begun[:19]}). What is not finished takes the new one with "
-            "--config update_images=true; finished benchmarks also want fresh=<task>, or "
-            "new_run=true"
-        )
 
 
 def _images_wanted(start: ThisStart, run: Run) -> set[tuple[str, str]]:
