@@ -20,6 +20,30 @@ def told(tmp_path: Path, text: str, exit_code: int = 1) -> causes.Cause:
     return causes.of_harness(exit_code, read_log(log), "m")
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "evidence", "text", "cause"),
+    [
+        (137, causes.AT_ITS_LIMIT, "", "it ran out of memory"),
+        (137, causes.OF_THE_MACHINE, "", "while this machine was out of memory"),
+        # What a harness has printed is no evidence, of one or the other.
+        (137, causes.BY_SOMEBODY, "MemoryError", "somebody has killed it"),
+        (137, causes.NOT_SAID, "MemoryError", "out of memory, or from outside"),
+        # A process of it was killed, and it says so itself.
+        (1, causes.AT_ITS_LIMIT, "CalledProcessError: died with <Signals.SIGKILL: 9>.", "memory"),
+        (1, causes.AT_ITS_LIMIT, "ValueError: no such thing", "no such thing"),
+        (1, causes.BY_SOMEBODY, "ValueError: no such thing", "no such thing"),
+    ],
+)
+def test_who_has_killed_a_harness_is_told_by_evidence(
+    tmp_path: Path, exit_code: int, evidence: str, text: str, cause: str
+) -> None:
+    log = tmp_path / "evaluate.1.log"
+    log.write_text(text)
+    found = causes.of_harness(exit_code, read_log(log), "m", evidence)
+    assert cause in found.sentence
+    assert not found.lasting
+
+
 LASTING = [
     ("ValueError: Tasks not found: gsm8kk", "no task gsm8kk"),
     ("KeyError: \"Unknown task 'mmlu_prox'\"", "no task mmlu_prox"),

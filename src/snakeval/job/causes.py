@@ -26,9 +26,25 @@ LONGEST = 300
 EXIT_CODES = {
     124: "the time limit was reached",
     130: "it was interrupted (SIGINT)",
-    137: "it was killed (SIGKILL: out of memory, or from outside)",
+    137: "it was killed (SIGKILL: out of memory, or from outside)",  # where nobody can say more
     143: "it was told to stop (SIGTERM)",
 }
+
+AT_ITS_LIMIT, OF_THE_MACHINE, BY_SOMEBODY, NOT_SAID = "limit", "machine", "somebody", ""
+"""Evidence of who has killed a harness (`keeper/killed.py`)."""
+
+MORE = "give it more, or lower `parallelism`"
+KILLED = {
+    AT_ITS_LIMIT: f"it ran out of memory: the kernel has killed it at its limit; {MORE}",
+    OF_THE_MACHINE: "it was killed (SIGKILL) while this machine was out of memory, and the kernel "
+    f"ended processes: {MORE}",
+    BY_SOMEBODY: "somebody has killed it (SIGKILL): there was no lack of memory",
+}
+SIGKILLED = 137
+CHILD_KILLED = re.compile(
+    r"SIGKILL|\bKilled\b|signal 9\b|(?:code|status|returned)\W{1,3}(?:-9|137)\b"
+)
+"""In the last lines of a harness whose own process was killed."""
 
 NOT_STARTED = 125
 """Of `docker run` and `podman run` themselves."""
@@ -191,7 +207,7 @@ KNOWN = (
     _known(
         r"(?i)CUDA out of memory|OutOfMemoryError|MemoryError|cannot allocate memory|std::bad_alloc"
         r"|oom[-_ ]?kill|OOMKilled",
-        "it ran out of memory: give it more, or lower `parallelism`",
+        f"it ran out of memory: {MORE}",
         lasting=False,
     ),
     _known(r"(?i)due to time limit", "the job's time limit was reached", lasting=False),
@@ -231,11 +247,18 @@ WRAPPED = re.compile(
 """Of a program that has started another one: that one's words stand before."""
 
 
-def of_harness(exit_code: int, log: Log, model_id: str | None) -> Cause:
-    """The cause of an attempt whose harness ended with an exit code other than 0."""
+def of_harness(exit_code: int, log: Log, model_id: str | None, killed_by: str = NOT_SAID) -> Cause:
+    """The cause of an attempt whose harness ended with an exit code other than 0.
+
+    killed_by  evidence, where there is some
+    """
+    lines = list(log.tail)
+    if exit_code == SIGKILLED and killed_by in KILLED:
+        return Cause(KILLED[killed_by])
     if exit_code in EXIT_CODES:
         return Cause(EXIT_CODES[exit_code])
-    lines = list(log.tail)
+    if killed_by == AT_ITS_LIMIT and any(map(CHILD_KILLED.search, lines[-30:])):
+        return Cause(KILLED[killed_by])
     if found := by_name(lines):
         return found
     if told := reason(log, model_id):

@@ -85,6 +85,7 @@ def check(
     forgotten: float = 0.0,
     asked: Mapping[str, Account] | None = None,
     is_whole: bool = False,
+    killed_by: str = causes.NOT_SAID,
 ) -> Results:
     """Everything that must hold before a result is published; raises CheckFailed.
 
@@ -92,13 +93,14 @@ def check(
     forgotten  since when poisoned answers are forgotten, seconds since 1970
     asked      what the gateway knows of each endpoint, where there was one
     is_whole   whether it has seen all that the harness knows
+    killed_by  evidence of who has killed the harness (`causes.KILLED`)
     """
     work_dir, wanted = Path(work_dir), Spec.of(spec)
     log = _read_logs(list(logs), forgotten)
     _tell_unreached(log, asked or {})
     if wanted.format == "nemo":
         _check_markers(work_dir)
-    _check_exit(exit_code, log, wanted)
+    _check_exit(exit_code, log, wanted, killed_by)
     check_repeats(wanted.repeats, wanted, "the benchmark")
     try:
         results = read_results(work_dir, wanted, log)
@@ -216,12 +218,12 @@ def _said(work_dir: Path, marker: str) -> str:
         return ""
 
 
-def _check_exit(exit_code: int, log: Log, spec: Spec) -> None:
+def _check_exit(exit_code: int, log: Log, spec: Spec, killed_by: str) -> None:
     if exit_code == 0:
         return
     if log.disk_full:
         raise CheckFailed(DISK_FULL_CAUSE)
-    cause = causes.of_harness(exit_code, log, spec.model_id)
+    cause = causes.of_harness(exit_code, log, spec.model_id, killed_by)
     raise CheckFailed(
         f"the harness ended with exit code {exit_code}: {cause.sentence}{_see(log)}", cause.lasting
     )
@@ -315,6 +317,7 @@ def judge(
     logs: list[Path],
     has_gateway: bool = False,
     changed: str = "",
+    killed_by: str = causes.NOT_SAID,
 ) -> tuple[str | None, dict[str, Any]]:
     """The cause of a failure or None, and what check.json is to say. Nothing unexpected is a pass.
 
@@ -322,6 +325,7 @@ def judge(
 
     has_gateway  whether the harness was behind one, whose ledger is in the record
     changed      why the answers may be of another model than asked for; empty: no reason
+    killed_by    evidence of who has killed the harness (`causes.KILLED`)
     """
     try:
         spec = Spec.of(mapping(load_json(record_dir, record.SPEC)))
@@ -339,7 +343,7 @@ def judge(
             _check_one_model(spec, known)  # says how many answers are of another one
             raise CheckFailed(changed)
         with hostile.noting() as names:
-            results = check(work_dir, spec, exit_code, logs, forgotten, asked, is_whole)
+            results = check(work_dir, spec, exit_code, logs, forgotten, asked, is_whole, killed_by)
         files = record.fingerprints(work_dir, _kept(names))
         return None, {**content(None, results), "files": files, **_in_accounts(known)}
     except CheckFailed as failed:
@@ -385,9 +389,10 @@ def settle(
     logs: list[Path],
     has_gateway: bool = False,
     changed: str = "",
+    killed_by: str = causes.NOT_SAID,
 ) -> str | None:
     """Checks a work folder and writes check.json: None when its result holds, else the cause."""
-    cause, report = judge(work_dir, record_dir, exit_code, logs, has_gateway, changed)
+    cause, report = judge(work_dir, record_dir, exit_code, logs, has_gateway, changed, killed_by)
     try:
         text = json.dumps(report, indent=2) + "\n"
         write_atomically(record_dir / record.CHECK, text, durable=True)

@@ -62,6 +62,7 @@ MODULES = (
     "keeper/hold",
     "keeper/images",
     "keeper/job",
+    "keeper/killed",
     "keeper/log_filter",
     "keeper/main",
     "keeper/ownership",

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import attempt, hostile
+from ..causes import NOT_SAID
 from ..endpoint import free_port
 from . import bridge, images, ownership
 from .commands import quietly, said_by
+from .killed import seen_by_docker
 from .runtime import GRACE, Launch
 from .settings import value_in
 from .surroundings import PROXIES, furnish, value_of
@@ -23,6 +25,7 @@ from .variables import of_caller
 if TYPE_CHECKING:
     from .hold import Hold
     from .job import Job
+    from .killed import Counts
 
 IN_CONTAINER = """exec 3<&0
 (trap "" TERM INT HUP; read -r _ <&3; kill -TERM -1; sleep 5; kill -KILL -1) &
@@ -159,6 +162,13 @@ class Engine:
             quietly(self.engine, "rm", "-f", self.job.container)
         self.job.stop.ended(harness, 3.0)
         harness.kill()
+
+    def killed_by(self, counts: Counts, since: float) -> str:
+        """Docker has seen it. What the kernel has counted tells of an engine on this machine only,
+        and nothing of a limit: a container's cgroup is none of ours."""
+        seen = seen_by_docker(self.job.container, since) if self.engine == "docker" else NOT_SAID
+        is_here = os.environ.get("DOCKER_HOST", "unix:").startswith("unix:")
+        return seen or (counts.say() if is_here or self.engine != "docker" else NOT_SAID)
 
     def after(self) -> None:
         """Also when the client was killed and the container is still there; and its files become

@@ -15,6 +15,7 @@ from .runtime import GRACE, Launch
 if TYPE_CHECKING:
     from .hold import Hold
     from .job import Job
+    from .killed import Counts
 
 WATCHDOG = 'trap "" TERM INT HUP; read -r _; kill -TERM "-$1"; sleep 5; kill -KILL "-$1"'
 """Ends the group when the lifeline's writing end is gone."""
@@ -83,6 +84,10 @@ class Group:
                 break
             self.job.stop.pause(STEP)
         _signal(self.group, signal.SIGKILL)
+
+    def killed_by(self, counts: Counts, since: float) -> str:
+        """It is on this machine: the kernel has counted."""
+        return counts.say()
 
     def after(self) -> None:
         if self._watchdog is not None:

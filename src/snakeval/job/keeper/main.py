@@ -6,15 +6,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
 from .. import attempt, record
+from ..causes import NOT_SAID, NOT_STARTED
 from ..launch import begun_with
 from . import batch, surroundings
 from .beside import Gateway, demo_endpoint
 from .hold import DISK_FULL, Hold, has_room
 from .job import Failed, Job, exit_code
+from .killed import Counts
 from .log_filter import LogFilter
 from .prepared import begin_log, write_files
 from .runtime import GRACE, Runtime
@@ -48,6 +51,7 @@ class Keeper:
         self._told: set[str] = set()
         """Variables with addresses that this has told the harness."""
         self._code = 0
+        self._killed_by = NOT_SAID
 
     def run(self) -> int:
         """The exit code of `run.sh`."""
@@ -234,6 +238,7 @@ class Keeper:
         runtime = job.settings.runtime
         job.say(f"attempt {job.number} started ({runtime}); follow it with: tail -f {job.log}")
         job.stop.look()
+        counts, since = Counts(), time.time()
         with _or_failed("the harness cannot be started"):
             harness = self._runtime.start(launch, output.writes)
         output.close()
@@ -249,6 +254,8 @@ class Keeper:
                 self._runtime.stop(harness)
                 job.stop.ended(harness, GRACE)
         self._code = exit_code(harness.poll() or 0)
+        if self._code not in (0, NOT_STARTED) and not job.stop.by:
+            self._killed_by = self._runtime.killed_by(counts, since)
         self._runtime.after()
         output.end(GRACE)
 
@@ -259,7 +266,9 @@ class Keeper:
         job, digest = self._job, self._job.settings.digest
         logs = attempt.logs(job.here, digest)
         changed, is_behind = self._other_model(), self._gateway.is_there
-        cause = verify.settle(job.work, job.record, self._code, logs, is_behind, changed)
+        cause = verify.settle(
+            job.work, job.record, self._code, logs, is_behind, changed, self._killed_by
+        )
         if cause is None:
             return
         if job.stop.by:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from typing import NamedTuple, Optional, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Optional, Protocol
+
+if TYPE_CHECKING:
+    from .killed import Counts
 
 GRACE = 10.0
 """Seconds from TERM to KILL."""
@@ -47,6 +50,12 @@ class Runtime(Protocol):
 
     def stop(self, harness: subprocess.Popen[bytes]) -> None:
         """TERM, and KILL after `GRACE`; returns when nothing of it runs."""
+
+    def killed_by(self, counts: Counts, since: float) -> str:
+        """Evidence of who has killed it, where somebody has: a key of `causes.KILLED`; empty: none.
+
+        since  when it was started, in seconds since 1970; `counts` began then too
+        """
 
     def after(self) -> None:
         """Called when the harness has ended: nothing of it is left then."""
