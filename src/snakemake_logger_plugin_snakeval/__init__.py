@@ -7,6 +7,7 @@ A logger plugin is what Snakemake makes first: before it reads a config file or 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from logging import LogRecord
@@ -26,20 +27,44 @@ NOISE = (
 )
 """How lines begin that tell who waits nothing."""
 
-FLAGS = ("--configfile", "--configfiles")
+FILES = ("--configfile", "--configfiles")
+VALUES = ("--config", "-C")
+KEY = re.compile(r"[A-Za-z_][\w-]*\w")
+"""What Snakemake takes for a key."""
 
 
-def config_files(words: Sequence[str]) -> Iterator[Path]:
-    """The config files on a command line of Snakemake."""
+def words_after(flags: Sequence[str], words: Sequence[str]) -> Iterator[str]:
+    """The words that a flag takes on a command line of Snakemake, which takes all up to the next
+    flag."""
     takes = False
     for word in words:
         flag, equals, value = word.partition("=")
         if word.startswith("-"):
-            takes = flag in FLAGS and not equals
-            if flag in FLAGS and equals:
-                yield Path(value)
+            takes = flag in flags and not equals
+            if flag in flags and equals:
+                yield value
         elif takes:
-            yield Path(word)
+            yield word
+
+
+def config_files(words: Sequence[str]) -> Iterator[Path]:
+    """The config files on a command line of Snakemake."""
+    yield from map(Path, words_after(FILES, words))
+
+
+def faulty_values(words: Sequence[str]) -> Iterator[str]:
+    """Words after `--config` that Snakemake would end at in a traceback, a sentence each."""
+    for word in words_after(VALUES, words):
+        key, equals, value = word.partition("=")
+        if not equals:
+            is_file = word.endswith((".yaml", ".yml"))
+            fix = f"--configfile {word}" if is_file else f"--config {word}=..."
+            yield f"--config: '{word}' is not key=value\n    -> write {fix}"
+        elif "." in key:
+            yield f"--config: '{key}' is no single key\n    -> write --config 'set=[{key}={value}]'"
+        elif not KEY.fullmatch(key):
+            fix = "`snakemake show_config` and docs/configuration.md list them"
+            yield f"--config: there is no key '{key}'\n    -> {fix}"
 
 
 def mistakes(words: Sequence[str]) -> Iterator[str]:
@@ -47,6 +72,7 @@ def mistakes(words: Sequence[str]) -> Iterator[str]:
     from snakeval.config.read import read_mapping
     from snakeval.errors import InputError
 
+    yield from faulty_values(words)
     for file in config_files(words):
         try:
             read_mapping(file)

@@ -49,6 +49,11 @@ def test_every_verb_is_there_and_says_what_it_takes(capsys: pytest.CaptureFixtur
         (["run", "--config", "my.yaml", "-o", "limit_samples"], "is not key=value"),
         (["run", "--config", "tab.yaml"], "tab.yaml, line 2, column 1: is a tab"),
         (["status"], "there is no run yet"),
+        (["status", "--output-dir", "nowhere"], "nowhere: there is no such folder"),
+        (["run", "my.yaml"], "snakeval run --config my.yaml"),
+        (["run", "--config", "my.yaml", "--profile", "slrum"], "did you mean 'slurm'?"),
+        (["run", "--config", "my.yaml", "-o", "limit_sample=3"], "did you mean 'limit_samples'"),
+        (["export", "2026", "--dest", "mlfow"], "did you mean 'mlflow'?"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence_with_the_near_word(
@@ -101,6 +106,8 @@ def test_profile_is_the_one_that_the_config_asks_for(here: Path) -> None:
     Path("my.yaml").write_text(yaml.safe_dump(config))
 
     assert str(ROOT / "profiles" / "slurm") in _command()
+    Path("mine").mkdir()
+    Path("mine", "config.yaml").write_text("jobs: 1\n")
     assert "mine" in _command("--profile", "mine")
 
 
@@ -120,13 +127,15 @@ def _command(*words: str) -> list[str]:
 
 
 def test_overrides_arrive_as_they_were_typed() -> None:
-    values = as_values(["+a.b=x, y", 'c=say "1, 2"', "d=[1, 2]", "e=", "tasks=one,two", "e=5"])
+    values = as_values(
+        ["+a.b=x, y", 'a.c=say "1, 2"', "a.d=[1, 2]", "a.e=", "tasks=one,two", "a.e=5"]
+    )
 
     assert dict(parse_overrides(values).assignments) == {
         "a.b": "x, y",
-        "c": 'say "1, 2"',
-        "d": [1, 2],
-        "e": 5,
+        "a.c": 'say "1, 2"',
+        "a.d": [1, 2],
+        "a.e": 5,
     }
     assert parse_overrides(values).tasks == ("one", "two")
 

@@ -9,6 +9,7 @@ from quiz_project import quiz, row, write
 
 from rig.endpoint import ScriptedEndpoint
 from rig.pipeline import MODEL, Finished, Project
+from snakemake_logger_plugin_snakeval import faulty_values
 
 
 def told(ended: Finished) -> str:
@@ -230,7 +231,9 @@ def test_mistakes_that_snakemake_meets_first_are_told_in_our_words(project: Proj
     tab = project.run_warm(*_with(project, "tab.yaml")).refused()
     target = project.snakemake("--config", "run=zzz", "--", "statu").refused()
     task = project.snakemake("-n").check()
+    value = project.run_warm(*project.command("-n", "--config", "limit_samples")).refused()
 
+    assert "'limit_samples' is not key=value" in value.output
     assert "nothere.yaml: cannot be read: No such file or directory" in gone.output
     assert "tab.yaml, line 2, column 1: is a tab" in tab.output
     assert "there is no target 'statu': did you mean 'status'?" in target.output
@@ -246,6 +249,19 @@ def test_mistake_in_a_target_is_told_without_snakemakes_exceptions(project: Proj
     assert "there is no run 'zzz'" in told.output or "there is no run yet" in told.output
     assert "RuleException" not in told.output
     assert "CalledProcessError" not in told.output
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("limit_samples", "'limit_samples' is not key=value"),
+        ("my.yaml", "write --configfile my.yaml"),
+        ("target.api_endpoint.model_id=m", "'set=[target.api_endpoint.model_id=m]'"),
+        ("x=1", "there is no key 'x'"),
+    ],
+)
+def test_words_at_which_snakemake_would_end_in_a_traceback_are_told(word: str, told: str) -> None:
+    assert told in "".join(faulty_values(["snakemake", "-n", "--config", "a1=b", word, "--cores"]))
 
 
 def _with(project: Project, config: str) -> list[str]:

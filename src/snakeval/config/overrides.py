@@ -71,7 +71,7 @@ class Overrides:
 
 def parse_overrides(values: Mapping[str, Any]) -> Overrides:
     """Reads the mapping that Snakemake makes of `--config`. Raises InputError."""
-    sections = _sections()
+    sections = sections_of_config()
     problems = [_unknown(str(key)) for key in values if key not in RESERVED.keys() | sections]
     limit = values.get("limit_samples")
     if limit is not None and not (str(limit).isdecimal() and int(str(limit)) > 0):
@@ -134,7 +134,7 @@ def parse_overrides(values: Mapping[str, Any]) -> Overrides:
     )
 
 
-def _sections() -> set[str]:
+def sections_of_config() -> set[str]:
     """The top-level keys of a config file; `--config 'target={...}'` lays a value over one."""
     from snakeval.config.model import Config
 

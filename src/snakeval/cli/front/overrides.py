@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snakeval.config.overrides import RESERVED
-from snakeval.errors import InputError, Problem
+from snakeval.config.overrides import RESERVED, sections_of_config
+from snakeval.errors import InputError, Problem, nearest
 
 EXAMPLE = "write -o target.api_endpoint.model_id=m, or -o limit_samples=10"
 
@@ -20,6 +20,7 @@ def as_values(overrides: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     assignments: list[str] = []
     problems: list[Problem] = []
+    sections = sections_of_config() if overrides else set()
     for word in overrides:
         key, equals, value = word.lstrip("+").partition("=")
         if word.startswith("~"):
@@ -29,6 +30,9 @@ def as_values(overrides: Sequence[str]) -> dict[str, Any]:
             problems.append(Problem(f"-o {word.partition('=')[0]}", "is not key=value", EXAMPLE))
         elif key in RESERVED:
             values[key] = value
+        elif "." not in key and key not in sections:
+            fix = nearest(key, [*RESERVED, *sections])
+            problems.append(Problem(f"-o {key}", f"unknown key '{key}'", fix or EXAMPLE))
         else:
             assignments.append(f"{key}={_whole(value)}")
     if problems:

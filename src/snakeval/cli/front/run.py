@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakeval.cli.front.overrides import as_words
 from snakeval.cli.front.verb import ROOT, Parser, Verb, takes_config, values_of
-from snakeval.errors import InputError, Problem
+from snakeval.errors import InputError, Problem, nearest
 from snakeval.executors.registry import executor
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def main(given: argparse.Namespace) -> int:
     """Does not return where all is well: snakemake takes the place of this process. Where the
     config names a login node, and this machine is not on the cluster, it is started there."""
     if not given.config:
-        fix = "snakeval run --config my.yaml; the demo is `make demo`"
+        file = next((word for word in given.snakemake if word.endswith((".yaml", ".yml"))), "")
+        fix = f"snakeval run --config {file or 'my.yaml'}; the demo is `make demo`"
         raise InputError([Problem("run", "which config?", fix)])
     values = _values(given)
     config = _config(given.config, values)
@@ -110,8 +111,24 @@ def profile(name: str) -> str:
     """The path of a profile of ours from here; what is none of ours is Snakemake's to find."""
     own = ROOT / "profiles" / name
     if "/" in name or not own.is_dir():
+        _is_there(name)
         return name
     return str(own.relative_to(Path.cwd()) if Path.cwd() == ROOT else own)
+
+
+def _is_there(name: str) -> None:
+    """Raises InputError where Snakemake would find no profile of that name: here, or where profiles
+    of this user and of this machine are."""
+    from platformdirs import AppDirs
+
+    known = AppDirs("snakemake", "snakemake")
+    folders = [Path(name), Path(known.user_config_dir, name), Path(known.site_config_dir, name)]
+    if name == "none" or any(next(folder.glob("*.yaml"), None) for folder in folders):
+        return
+    own = sorted(folder.name for folder in (ROOT / "profiles").iterdir() if folder.is_dir())
+    fix = nearest(Path(name).name, [each for each in own if each != "default"])
+    what = f"there is no profile '{name}': no folder with a config.yaml"
+    raise InputError([Problem("--profile", what, fix)])
 
 
 RUN = Verb(arguments, main)

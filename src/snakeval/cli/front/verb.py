@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,8 @@ class Parser(argparse.ArgumentParser):
         options = [each for action in self._actions for each in action.option_strings]
         unknown = message.partition("unrecognized arguments: ")[2]
         fix = nearest(unknown.split("=")[0].split()[0], options) if unknown else ""
+        if choice := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            fix = nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
         known = (
             fix if fix.startswith("did you mean") else f"`{self.prog} --help` shows what it takes"
         )
@@ -93,6 +96,9 @@ def words_of_runs(given: argparse.Namespace) -> Iterator[list[str]]:
     Raises InputError where the config is wrong.
     """
     folders: list[Path] = list(given.output_dir)
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        what = "there is no such folder"
+        raise InputError([Problem(f"--output-dir {folder}", what) for folder in missing])
     words: list[str] = []
     if given.config:
         from snakeval.cli.entry import CATALOGUE
