@@ -44,6 +44,19 @@ def test_who_has_killed_a_harness_is_told_by_evidence(
     assert not found.lasting
 
 
+@pytest.mark.parametrize(
+    ("lines_after", "named", "lasting"), [(0, True, True), (12, True, False), (60, False, False)]
+)
+def test_what_a_program_has_said_that_a_harness_tried_does_not_end_it(
+    tmp_path: Path, lines_after: int, named: bool, lasting: bool
+) -> None:
+    of_program = f"{FRAMES}ModuleNotFoundError: No module named 'solution'\n"
+    went_on = "".join(f"sample {number} is scored\n" for number in range(lines_after))
+    found = told(tmp_path, of_program + went_on)
+    assert ("the Python package solution" in found.sentence) is named
+    assert found.lasting is lasting
+
+
 LASTING = [
     ("ValueError: Tasks not found: gsm8kk", "no task gsm8kk"),
     ("KeyError: \"Unknown task 'mmlu_prox'\"", "no task mmlu_prox"),

@@ -53,6 +53,8 @@ def test_every_verb_is_there_and_says_what_it_takes(capsys: pytest.CaptureFixtur
         (["run", "my.yaml"], "snakeval run --config my.yaml"),
         (["run", "--config", "my.yaml", "--profile", "slrum"], "did you mean 'slurm'?"),
         (["run", "--config", "my.yaml", "-o", "limit_sample=3"], "did you mean 'limit_samples'"),
+        (["kill"], "snakeval kill <id or its beginning>"),
+        (["status", "nope"], "run: there is no run 'nope'"),
         (["export", "2026", "--dest", "mlfow"], "did you mean 'mlflow'?"),
     ],
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,10 @@ KNOWN = (
 )
 """Looked for in this order in each telling line, the last line first."""
 
+AT_THE_END, WENT_ON = 8, 25
+"""Lines that may follow what ends a harness. After more, it may have been what a program said that
+the harness has tried, and another try is worth it; after many, the harness went on."""
+
 SOMETHING = "something that it needs"
 
 TRACEBACK = "Traceback (most recent call last)"
@@ -273,9 +277,13 @@ def by_name(lines: Sequence[str]) -> Cause | None:
     """The known cause that the end of a log tells; None: none of them."""
     for block in endings(lines):
         whole = "\n".join(block)
-        for line in filter(_tells, reversed(block)):
-            if found := _of_line(line, whole):
-                return found
+        after = 0
+        for line in reversed(block):
+            if after > WENT_ON:
+                break
+            if _tells(line) and (found := _of_line(line, whole)):
+                return found if after <= AT_THE_END else replace(found, lasting=False)
+            after += bool(line.strip())
         if not WRAPPED.search(whole):
             return None
     return None

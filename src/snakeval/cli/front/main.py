@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from snakeval import __version__
-from snakeval.cli.front.verb import MISUSED, Parser, Verb
+from snakeval.cli.front.verb import MISUSED, Parser, Verb, in_own_words
 from snakeval.errors import InputError, nearest
 
 
@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _do(words[0], words[1:])
     except InputError as error:
-        print("\n".join(str(problem) for problem in error.problems), file=sys.stderr)
+        told = "\n".join(str(problem) for problem in error.problems)
+        print(in_own_words(told), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -148,6 +148,23 @@ def asked_there(notes: Sequence[Note], verb: str, words: Sequence[str]) -> int:
 # --- doing it -------------------------------------------------------------------------------------
 
 
+WORDS = (
+    (r"^(\s*)--config (run|task|base|candidate|runs|suite|policy)(?=:)", r"\1\2"),
+    (r"name one with --config run=\.\.\., or give its config with --configfile",
+     "name one, or give its config with --config"),
+    (r"snakemake (status|logs|kill|report|export|samples|info) --config run=", r"snakeval \1 "),
+    (r"snakemake ls_(tasks|runs)\b", r"snakeval ls \1"),
+)  # fmt: skip
+"""What a sentence that was written for `snakemake` says, and how it is said here."""
+
+
+def in_own_words(sentences: str) -> str:
+    """A mistake, told to somebody who has typed `snakeval`."""
+    for theirs, ours in WORDS:
+        sentences = re.sub(theirs, ours, sentences, flags=re.MULTILINE)
+    return sentences
+
+
 def call(script: str, words: Sequence[str]) -> int:
     """Runs an entry point of `scripts/` in this process: the rules call the same one."""
     path = ROOT / "scripts" / f"{script}.py"
@@ -156,7 +173,7 @@ def call(script: str, words: Sequence[str]) -> int:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as ended:
         if isinstance(ended.code, str):
-            print(ended.code, file=sys.stderr)
+            print(in_own_words(ended.code), file=sys.stderr)
             return 1
         return int(ended.code or 0)
     return 0
