@@ -23,7 +23,7 @@ from rig.image import BENCHMARK, NEMO_IMAGE
 from rig.pipeline import BEHIND_THE_GATEWAY, Finished, Project
 from rig.small_disk import fill, small_disk
 from rig.waiting import PATIENCE, wait_until
-from snakeval.job import verify
+from snakeval.job.gateway.ledger import LEDGER, rows
 
 HERE = Path(__file__).parent / "false_scores"
 SIZE = 20
@@ -430,12 +430,12 @@ def signal_container(project: Project, task: str, name: str) -> None:
 
 def wait_until_answers_are_on_disk(project: Project, task: str) -> None:
     """All of them; what the harness then still does is to score and to write."""
-    spec: Row = {"format": "nemo", "cached": True}
 
     def on_disk() -> bool:
-        (work,) = (project.task(task) / "work").glob("*") if project.task(task).exists() else ("",)
-        assert not (work and (Path(work) / "results.yml").exists()), "too late"
-        return bool(work) and verify.progress(work, spec) == SIZE
+        assert not list((project.task(task) / "work").glob("*/results.yml")), "too late"
+        ledgers = (project.task(task) / "record").glob(f"*/{LEDGER}")
+        asked = [row for ledger in ledgers for row in rows(ledger) if "key" in row]
+        return [row["outcome"] for row in asked].count("answered") == SIZE
 
     wait_until(on_disk, every=0.02)
 
@@ -488,7 +488,8 @@ def test_repeats_that_the_cache_of_a_container_would_collapse_are_asked_again_an
     tmp_path: Path, endpoint: ScriptedEndpoint
 ) -> None:
     project = Project(tmp_path, endpoint.chat_url)
-    write(project, [nemo("sound", n_samples=4), lm_eval("sound")])
+    tasks = [nemo("sound", n_samples=4), lm_eval("sound")]
+    write(project, tasks, execution={"gateway": False})
     told = project.snakemake("-n").check()
     assert "asks each sample 4 times; so that the repeats do not get one answer" in told.output
     assert endpoint.requests.total() == 0

@@ -322,7 +322,7 @@ def test_the_script_names_what_the_gateway_needs(tmp_path: Path) -> None:
     said = settings_of(render(planned(tmp_path), "process", None))
     assert said["gateway"] is True and said["max_in_flight"] == 7
     assert said["gateway_keys"] == ["MY_KEY", "OPENAI_API_KEY"] and EMPTY in said["stale"]
-    off = planned(tmp_path, execution={"output_dir": str(tmp_path)})
+    off = planned(tmp_path, gateway=False)
     said = settings_of(render(off, "process", None))
     assert not said.get("gateway") and EMPTY not in said["stale"]
 
@@ -352,7 +352,11 @@ def settings_of(script: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("switches", "is_on"),
-    [({}, True), ({"gateway": False}, False), ({"gateway": True, "execution": {}}, True)],
+    [
+        ({}, True),
+        ({"gateway": False}, False),
+        ({"gateway": True, "execution": {"gateway": False}}, True),
+    ],
 )
 def test_the_switch_at_the_top_has_the_last_word(
     tmp_path: Path, switches: dict[str, Any], is_on: bool
@@ -361,5 +365,5 @@ def test_the_switch_at_the_top_has_the_last_word(
 
 
 def test_the_gateway_is_no_part_of_what_a_benchmark_is(tmp_path: Path) -> None:
-    off = planned(tmp_path, execution={"output_dir": str(tmp_path)})
+    off = planned(tmp_path, gateway=False)
     assert planned(tmp_path).digest == off.digest

@@ -25,7 +25,7 @@ EARLIER = "2026-11-01-10-00-00-0badcafe"
 def planned(folder: Path, **values: str) -> Run:
     endpoint = {"url": "http://h/v1/chat/completions", "model_id": "m"}
     content = {
-        "execution": {"output_dir": str(folder / "out")},
+        "execution": {"output_dir": str(folder / "out"), "gateway": False},
         "target": {"api_endpoint": endpoint},
         "evaluation": {"tasks": [{"name": "lm_eval.gsm8k"}, {"name": "lm_eval.ifeval"}]},
     }

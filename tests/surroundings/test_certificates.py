@@ -69,7 +69,7 @@ def test_a_certificate_that_the_harness_does_not_trust_is_the_cause(
     tmp_path: Path, endpoint: ScriptedEndpoint, front: TlsFront
 ) -> None:
     project = Project(tmp_path, url(front), {"SSL_CERT_FILE": str(front.authority)})
-    write(project, "SSL_CERT_FILE=/dev/null " + QUIZ)
+    write(project, "SSL_CERT_FILE=/dev/null " + QUIZ, gateway=False)
 
     project.snakemake(*RETRIES).refused()
 

@@ -58,7 +58,7 @@ def test_a_job_that_no_executor_can_give_the_run_to_is_refused(project: Project)
 
 
 def test_repeats_that_no_cache_can_answer_are_told(project: Project) -> None:
-    write(project, [quiz("gsm8k", n_samples=4)])
+    write(project, [quiz("gsm8k", n_samples=4)], gateway=False)
 
     message = project.snakemake("-n").check().output
 

@@ -191,7 +191,7 @@ class Execution(Section):
         None, description="Seconds to wait for a deployed server to be healthy."
     )
     gateway: bool = Field(
-        False,
+        True,
         description="A proxy of ours between each harness and its endpoint, which counts requests, "
         "keeps answers and hides the key: docs/gateway.md (ours).",
     )

@@ -250,7 +250,7 @@ def hints(task: Task) -> Iterator[Problem]:
             f"'{task.benchmark.id}' asks each sample {repeats(task)} times; so that the repeats do "
             "not get one answer, the adapter's cache gives no old answers, and an interrupted "
             "evaluation starts over",
-            "set execution.gateway to true: it keeps the answers of each repeat",
+            "leave out `gateway: false`: the gateway keeps the answers of each repeat",
             warning=True,
         )
 
