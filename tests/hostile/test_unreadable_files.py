@@ -104,7 +104,7 @@ def start(run: Run) -> None:
         (run,),
         dict.fromkeys(run.tasks, "process"),
         executor("local"),
-        Profile("local"),
+        Profile(),
         logging.getLogger("start"),
     )
     for hold in starting.begin(this):
