@@ -36,7 +36,7 @@ $(MODEL_VENV)/ready: requirements-demo-model.lock $(wildcard $(DEMO_MODEL)/*)
 	$(MODEL_VENV)/bin/python $(DEMO_MODEL)/prepare.py
 	touch $@
 
-PYTEST_ARGS ?= -n 3
+PYTEST_ARGS ?= -n 4
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

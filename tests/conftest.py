@@ -36,9 +36,9 @@ LONGEST_FIRST = (
 
 
 class OneClusterAtATime(LoadScopeScheduling):
-    """A few workers share the tests (`-n 3`), file by file; one has all that are on the cluster.
+    """A few workers share the tests (`-n 4`), file by file; one has all that are on the cluster.
 
-    Those wait most of the time, and there is one cluster. Three workers keep two processors busy.
+    Those wait most of the time, and there is one cluster. Four workers keep two processors busy.
     (xdist's own groups do nothing with pytest 9.)
     """
 
