@@ -34,6 +34,12 @@ def _umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     os.umask(before)
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start is noted in the user's list of runs: not in that of whoever runs the tests."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
 def planned(file_mode: Any, **sections: Any) -> Run:
     content = {
         "execution": {"output_dir": "out", "min_free_gb": 0, "file_mode": file_mode},
