@@ -69,7 +69,7 @@ def test_all_of_twelve_run_where_five_may_be_submitted_whatever_the_user_has_set
 ) -> None:
     # given a limit of jobs, and variables of the user's that ask for other things
     names = [f"t{number}" for number in range(12)]
-    execution = ON_SLURM | {"partition": "hidden", "walltime": "0:20:00"}
+    execution = ON_SLURM | {"partition": "hidden", "cluster": "rig", "walltime": "0:20:00"}
     project.write_benchmarks(dict.fromkeys(names, 2), execution=execution)
     project.environment |= THEIRS
     limit = ("sacctmgr", "--immediate", "modify", "user", "root", "set")
@@ -88,6 +88,10 @@ def test_all_of_twelve_run_where_five_may_be_submitted_whatever_the_user_has_set
     for fact in (f"Account={ACCOUNT}", "Partition=hidden", "TimeLimit=00:20:00"):
         assert fact in shown
     assert "SBATCH_ACCOUNT, SBATCH_PARTITION" in ended
+    # and the script says which cluster it is for, so that later questions are about that one
+    (run,) = {path.parent for path in project.folder.glob("out/*/sbatch_t0.sh")}
+    assert "#SBATCH --clusters rig\n" in (run / "sbatch_t0.sh").read_text()
+    assert "12 published" in project.target("status").check().output
 
 
 def test_a_controller_that_is_away_fails_nothing_and_doubles_nothing(

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from snakeval.config.load import load
-from snakeval.executors.slurm import nodes, queue, resources, scripts
+from snakeval.executors.slurm import checks, nodes, queue, resources, scripts
 from snakeval.job import attempt, cancelled, slurm_calls, slurm_job
 from snakeval.plan.make import continued, make_run
 from snakeval.plan.run import Run
@@ -335,12 +335,72 @@ def test_jobs_belong_to_the_run_in_which_their_script_lies(tmp_path: Path, says:
 
 def test_what_squeue_has_forgotten_the_accounting_may_know(says: Any) -> None:
     says("squeue", "1|RUNNING|None|m1|1:00|a.b|/x/sbatch_a.sh")
-    says("sacct", "2|CANCELLED by 1000\n3|TIMEOUT\n4|COMPLETED+")
+    says("sacct", "2|CANCELLED by 1000|a\n3|TIMEOUT|b\n4|COMPLETED+|c")
     assert queue.states(["1", "2", "3", "4", "5"]) == {
         "1": "RUNNING",
         "2": "CANCELLED",
         "3": "TIMEOUT",
         "4": "COMPLETED",
+    }
+
+
+def test_a_question_is_about_the_cluster_that_a_script_names(
+    tmp_path: Path, says: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "slurm"
+    says("squeue", "")
+    (folder / "squeue").write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n')
+    monkeypatch.setenv("SLURM_CLUSTERS", "elsewhere")
+    monkeypatch.setenv(slurm_calls.CLUSTER, "of-the-start")
+    script = tmp_path / "sbatch_a.sh"
+    script.write_text("#!/bin/bash\n#SBATCH --clusters serial\n")
+    here = tmp_path / "sbatch_b.sh"
+    here.write_text("#!/bin/bash\n")
+    for each in (None, script, here):
+        with queue.about(each):
+            queue.jobs()
+    asked = [line.split()[0] for line in (tmp_path / "asked").read_text().splitlines()]
+    assert asked == ["--clusters=of-the-start", "--clusters=serial", "--all"]
+
+
+@pytest.mark.parametrize(
+    ("said", "flags", "nodes", "waits"),
+    [
+        ("Requested node configuration is not available", "", "idle\ndrained", True),
+        ("Requested node configuration is not available", "", "idle\nallocated", False),
+        ("Invalid time specified", "--reservation=r", "", True),
+        ("Invalid time specified", "", "", False),
+        ("Required node not available (down, drained or reserved)", "", "", True),
+        ("Invalid qos specification", "", "drained", False),
+    ],
+)
+def test_what_only_has_to_wait_keeps_no_start_from_beginning(
+    tmp_path: Path, says: Any, said: str, flags: str, nodes: str, waits: bool
+) -> None:
+    says("squeue", "")
+    says("sinfo", nodes)
+    file = tmp_path / "slurm" / "sbatch"
+    file.write_text(f"#!/bin/sh\necho 'sbatch: error: {said}' >&2; exit 1\n")
+    file.chmod(0o755)
+    problem = checks.refusal(["-p", "gpu", *flags.split()], "a")
+    assert problem and problem.warning is waits and said in problem.what
+
+
+def test_what_slurm_has_lost_with_its_state_was_cancelled_by_nobody(says: Any) -> None:
+    says("squeue", "")
+    says("sacct", "1|RUNNING|a\n2|CANCELLED|b\n3|CANCELLED by 0|c")
+    assert queue.states(["1", "2", "3"]) == {"3": "CANCELLED"}
+
+
+def test_after_a_loss_of_slurms_state_another_job_of_the_same_id_is_not_taken_for_ours(
+    says: Any,
+) -> None:
+    # given ids that were given anew: in the queue to a job of mine, in the accounting to whomever
+    says("squeue", "1|FAILED|None|m1|1:00|other|/x/other.sh")
+    says("sacct", "2|COMPLETED|somebody\n3|TIMEOUT|c.d")
+    ids = ["1", "2", "3"]
+    assert queue.states_among(queue.jobs(), ids, {"1": "a.b", "2": "b.c", "3": "c.d"}) == {
+        "3": "TIMEOUT"
     }
 
 

@@ -87,11 +87,22 @@ def test_a_live_job_is_followed(following: Following, state: str) -> None:
     assert not following.submitted and not following.failed
 
 
-def test_a_job_that_slurm_does_not_name_is_followed_for_a_while(following: Following) -> None:
+def test_a_job_that_slurm_has_lost_is_submitted_again_after_a_while(following: Following) -> None:
     assert following.sees(None) == "7"
     following.followed.seen -= FORGOTTEN_AFTER + 1
+    assert following.sees(None) == "8"
+    # nor is it a failure where it had begun
+    following.attempt("running")
+    following.followed.seen -= FORGOTTEN_AFTER + 1
+    assert following.sees(None) == "9"
+    assert not following.failed
+
+
+def test_a_lost_job_that_has_told_of_a_failure_has_failed(following: Following) -> None:
+    following.attempt("failed", cause="3 of 10 samples got no answer")
+    following.followed.seen -= FORGOTTEN_AFTER + 1
     assert following.sees(None) is None
-    assert "job 7 ended as FORGOTTEN" in following.failed
+    assert following.failed == "3 of 10 samples got no answer"
 
 
 @pytest.mark.parametrize("state", ["TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED"])
@@ -173,7 +184,7 @@ class Waiting:
         monkeypatch.setenv(queue.CONTROLLER_PATIENCE, "60")
         monkeypatch.setattr(self.executor, "_submit", self._submit)
         monkeypatch.setattr(queue, "jobs", lambda **_: self._jobs())
-        monkeypatch.setattr(queue, "states_among", lambda known, ids: {})
+        monkeypatch.setattr(queue, "states_among", lambda known, ids, names: {})
         self.is_silent = False
         self.followed = self.executor._place(following.job, following.followed)
 

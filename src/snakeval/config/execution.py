@@ -388,6 +388,12 @@ class SlurmExecution(Execution):
         "Benchmarks take the profile's where neither is written.",
     )
     cpu_partition: str | None = Field(None, description="Partition of jobs without a GPU.")
+    cluster: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="Slurm's name of the cluster, where several share one accounting "
+        "(`--clusters`); null: the one that this machine belongs to (ours).",
+    )
     num_nodes: Positive = Field(1, description="Nodes of the server, over all its instances.")
     num_instances: Positive = Field(
         1, description="Instances of the server, each on as many of the nodes."

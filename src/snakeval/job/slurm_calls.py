@@ -11,10 +11,12 @@ the command was heard.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 
 PATIENCE = 60.0
 """Seconds that a command may take; a busy controller answers late."""
@@ -29,6 +31,11 @@ KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
 SUBMITS = ("SBATCH_", "SALLOC_", "SLURM_CLUSTERS")
 """Those with which a person says where and how jobs run, and who is to be told that it is not so
 here."""
+
+CLUSTER = "SNAKEVAL_SLURM_CLUSTER"
+"""The variable with the name of the cluster that a start's commands are about; jobs are on it, and
+are not told."""
+_asked: ContextVar[str | None] = ContextVar("_asked", default=None)
 
 _NO_ANSWER = re.compile(
     r"unable to contact slurm|timed out|zero bytes were transmitted|connection (refused|reset)|"
@@ -79,6 +86,24 @@ def ignored(variables: Mapping[str, str]) -> list[str]:
     return sorted(name for name in variables if name.startswith(SUBMITS))
 
 
+@contextlib.contextmanager
+def about(cluster: str | None) -> Iterator[None]:
+    """Commands are about this cluster meanwhile; empty: the one that slurm.conf is of; None: that
+    of this start."""
+    token = _asked.set(cluster)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def with_cluster(command: Sequence[str]) -> list[str]:
+    """A command of Slurm's, about the cluster that is meant."""
+    asked = _asked.get()
+    cluster = os.environ.get(CLUSTER, "") if asked is None else asked
+    return [command[0], *([f"--clusters={cluster}"] if cluster else []), *command[1:]]
+
+
 def ask(
     command: Sequence[str],
     patience: float = PATIENCE,
@@ -93,7 +118,7 @@ def ask(
     """
     try:
         answer = subprocess.run(
-            list(command),
+            with_cluster(command),
             env={**clean(os.environ), **(variables or {})},
             input=script.encode(),
             capture_output=True,

@@ -77,7 +77,7 @@ class Executor(base.Executor):
     def has_ended(self, run: RunPaths, job: str) -> bool:
         from snakeval.executors.slurm import jobs
 
-        return jobs.has_ended(job)
+        return jobs.has_ended(run, job)
 
     @property
     def servers(self) -> base.Servers:

@@ -54,6 +54,8 @@ def no_sbatch(runs: Sequence[Run], files: Sequence[str]) -> Problem:
 
 WAITS = ("not available", "Required node")
 """Words of `sbatch --test-only` about a job that would only have to wait."""
+AWAY = ("blocked", "down", "drain", "fail", "inval", "maint", "reboot", "unk")
+"""Beginnings of the states of nodes that take no job now, as sinfo has them."""
 
 
 def flags(runs: Sequence[Run]) -> list[Problem]:
@@ -94,20 +96,54 @@ def refusal(words: Sequence[str], what: str) -> Problem | None:
     """What Slurm says to a job that asks for this, without submitting it. Raises NoAnswer."""
     try:
         slurm_calls.ask(["sbatch", "--test-only", *words, "--wrap", "true"])
-    except (slurm_calls.Refused, slurm_calls.Full) as error:
-        waits = any(word in str(error) for word in WAITS) and "configuration" not in str(error)
-        full = isinstance(error, slurm_calls.Full)
+    except slurm_calls.Full as error:
+        said = f"Slurm takes no more jobs now: {_words(error)}"
+        return Problem(f"sbatch ({what})", said, "jobs are submitted as room comes", warning=True)
+    except slurm_calls.Refused as error:
+        said = _words(error)
+        if why := _only_waits(said, words):
+            said = f"the job will wait: {said}"
+            return Problem(f"sbatch ({what})", said, why, warning=True)
         return Problem(
             f"sbatch ({what})",
-            f"Slurm {'takes no more jobs now' if full else 'refuses the job'}: "
-            f"{str(error).removeprefix('sbatch: ')}",
-            "jobs are submitted as room comes"
-            if full
-            else f"correct execution (account, partition, walltime, ...) or the profile; asked "
-            f"for: {shlex.join(words)}",
-            warning=waits or full,
+            f"Slurm refuses the job: {said}",
+            "correct execution (account, partition, walltime, ...) or the profile; asked for: "
+            + shlex.join(words),
         )
     return None
+
+
+def _words(error: Exception) -> str:
+    return str(error).removeprefix("sbatch: ")
+
+
+def _only_waits(said: str, words: Sequence[str]) -> str:
+    """What a job waits for to which `--test-only` says no, and which sbatch takes nevertheless;
+    empty: it is refused. Raises NoAnswer.
+
+    Of nodes that are away Slurm says the same as of nodes that do not exist.
+    """
+    if "configuration is not available" in said:
+        away = _nodes_away(words)
+        return f"for nodes: {away} are away now (`sinfo -R` says why)" if away else ""
+    if "Invalid time" in said and any(word.startswith("--reservation") for word in words):
+        return "for its reservation to begin, if that is still to come"
+    return "Slurm starts it when it can" if any(word in said for word in WAITS) else ""
+
+
+def _nodes_away(words: Sequence[str]) -> int:
+    """How many nodes of the job's partition take no job now. Raises NoAnswer."""
+    command = ["sinfo", "--all", "--noheader", "--Node", "--format=%T"]
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in ("-p", "--partition"):
+            command.append(f"--partition={following}")
+        elif word.startswith("--partition="):
+            command.append(word)
+    try:
+        states = slurm_calls.ask(command).split()
+    except (slurm_calls.Refused, slurm_calls.Full):
+        return 0
+    return sum(state.startswith(AWAY) for state in states)
 
 
 def silent(error: Exception) -> Problem:

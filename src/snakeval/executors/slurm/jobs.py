@@ -23,19 +23,20 @@ def was_used(run: RunPaths) -> bool:
 
 def live_jobs(run: RunPaths) -> dict[str, Job]:
     """The live jobs of a run by task; one query. Raises QueryFailed."""
-    known = queue.jobs_of(run, queue.jobs())
+    with queue.about_run(run):
+        known = queue.jobs_of(run, queue.jobs())
     return {task: _in_general(jobs[-1]) for task, jobs in known.items() if jobs[-1].live}
 
 
 def _in_general(job: queue.Job) -> Job:
-    waiting = job.state == "PENDING"
-    return Job(job.id, waiting, job.reason, job.nodes, elapsed(job.elapsed))
+    return Job(job.id, job.waiting, job.reason, job.nodes, elapsed(job.elapsed))
 
 
-def has_ended(job: str) -> bool:
-    """Whether Slurm knows a job as ended."""
+def has_ended(run: RunPaths, job: str) -> bool:
+    """Whether Slurm knows a job of a run as ended."""
     try:
-        return queue.states([job]).get(job) in queue.ENDED
+        with queue.about_run(run):
+            return queue.states([job]).get(job) in queue.ENDED
     except queue.QueryFailed:
         return False
 
@@ -56,6 +57,11 @@ def stop(run: RunPaths, wanted: Callable[[str], bool]) -> Stopped:
 
     Raises QueryFailed.
     """
+    with queue.about_run(run):
+        return _stop(run, wanted)
+
+
+def _stop(run: RunPaths, wanted: Callable[[str], bool]) -> Stopped:
     ended: dict[str, str] = {}
     deadline = time.monotonic() + PATIENCE
     refused: str | None = None

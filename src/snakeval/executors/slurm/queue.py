@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -38,6 +39,10 @@ ENDED = {
     "TIMEOUT",
 }
 """States from which a job does not come back by itself."""
+
+AT_WORK = {"COMPLETING", "RESIZING", "RUNNING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"}
+"""States of a live job that has nodes; in others it waits (PENDING, CONFIGURING, REQUEUE_HOLD,
+SPECIAL_EXIT, RESV_DEL_HOLD, ...)."""
 
 _FIELDS = "%i|%T|%r|%N|%M|%j|%o"
 
@@ -95,6 +100,10 @@ class Job:
         return self.state not in ENDED
 
     @property
+    def waiting(self) -> bool:
+        return self.live and self.state not in AT_WORK
+
+    @property
     def digest(self) -> str:
         """The spec that the job was submitted for: the jobs' names end in it."""
         return self.name.rpartition(".")[2]
@@ -123,6 +132,24 @@ def jobs(*, ended: bool = False) -> list[Job]:
             number, state, reason, nodes, elapsed, name, script = parts
             found.append(Job(number, state, reason, nodes, elapsed, name, Path(script.strip())))
     return found
+
+
+def about(script: Path | None) -> AbstractContextManager[None]:
+    """Slurm is asked meanwhile about the cluster that a batch script is for; None, or one that is
+    not there: about that of this start."""
+    try:
+        text = script.read_text(encoding="utf-8", errors="replace") if script else None
+    except OSError:
+        text = None
+    if text is None:
+        return slurm_calls.about(None)
+    found = re.search(r"^#SBATCH --clusters[= ](\S+)", text, re.MULTILINE)
+    return slurm_calls.about(found.group(1) if found else "")
+
+
+def about_run(run: RunPaths) -> AbstractContextManager[None]:
+    """As `about`, by any of a run's scripts."""
+    return about(next(run.dir.glob("sbatch_*.sh"), None))
 
 
 def jobs_of(run: RunPaths, known: Iterable[Job]) -> dict[str, list[Job]]:
@@ -154,25 +181,41 @@ def states(ids: Sequence[str]) -> dict[str, str]:
     return states_among(jobs(ended=True), ids)
 
 
-def states_among(known: Iterable[Job], ids: Sequence[str]) -> dict[str, str]:
+def states_among(
+    known: Iterable[Job], ids: Sequence[str], names: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """As `states`, of jobs that squeue has shown already.
 
+    names  of jobs, by id: where Slurm has lost its state it counts from one again, and another job
+           may have such an id now
     A job that neither knows is left out; one that only an accounting that does not answer may know
     is UNKNOWN.
     """
-    wanted = set(ids)
-    found = {job.id: job.state for job in known if job.id in wanted}
-    forgotten = sorted(wanted - set(found))
-    return found | _accounted(forgotten) if forgotten and shutil.which("sacct") else found
+    wanted, names = set(ids), names or {}
+    shown = {job.id: job for job in known if job.id in wanted}
+    found = {
+        number: job.state
+        for number, job in shown.items()
+        if names.get(number, job.name) == job.name
+    }
+    forgotten = sorted(wanted - set(shown))
+    if forgotten and shutil.which("sacct"):
+        return found | _accounted(forgotten, names)
+    return found
 
 
 UNKNOWN = "UNKNOWN"
 """The state of a job about which nobody can be asked now."""
 
 
-def _accounted(ids: Sequence[str]) -> dict[str, str]:
-    """States of ended jobs as the accounting has them."""
-    columns = "--format=JobIDRaw,State"
+def _accounted(ids: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """States of ended jobs as the accounting has them.
+
+    Left out is what Slurm has lost with its own state: what the accounting has as live and the
+    queue does not have, and what it calls cancelled by nobody (seen with 22.05; a person's scancel
+    is `CANCELLED by 1000`).
+    """
+    columns = "--format=JobIDRaw,State,JobName"
     command = ["sacct", "-X", "--noheader", "--parsable2", columns, "--jobs=" + ",".join(ids)]
     try:
         answer = slurm_calls.ask(command, PATIENCE)
@@ -180,8 +223,14 @@ def _accounted(ids: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(ids, UNKNOWN)
     except slurm_calls.Failed:  # a cluster without accounting
         return {}
-    lines = (line.partition("|") for line in answer.splitlines())
-    return {job: state.split()[0].rstrip("+") for job, _, state in lines if state}
+    found = {}
+    for line in answer.splitlines():
+        job, _, rest = line.partition("|")
+        said, _, name = rest.partition("|")
+        state = (said.split() or [""])[0].rstrip("+")
+        if state in ENDED and said != "CANCELLED" and names.get(job, name) == name:
+            found[job] = state
+    return found
 
 
 def steps(job: str) -> list[tuple[str, str]]:

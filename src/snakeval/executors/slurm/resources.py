@@ -24,6 +24,8 @@ OWNED = {
     "account": "execution.account",
     "array": None,
     "chdir": None,
+    "cluster": "execution.cluster",
+    "clusters": "execution.cluster",
     "comment": "execution.sbatch_comment",
     "error": None,
     "export": None,
@@ -73,6 +75,7 @@ def resources_of(run: Run, task: Task) -> dict[str, Resource]:
         written = "partition" in execution.model_fields_set
         walltime = written_walltime(run)
         found = {
+            "clusters": execution.cluster,
             "slurm_account": execution.account,
             "slurm_partition": execution.cpu_partition or (execution.partition if written else ""),
             "runtime": _minutes(walltime) if walltime else None,

@@ -102,7 +102,7 @@ def controller_script(
     kept = [
         words
         for words in described[0]
-        if words[0].partition("=")[0] in ("-A", "-p", "--qos", "--reservation")
+        if words[0].partition("=")[0] in ("-A", "-p", "--clusters", "--qos", "--reservation")
     ]
     if own.partition:
         kept = [words for words in kept if words[0] != "-p"] + [["-p", own.partition]]

@@ -121,6 +121,10 @@ class Servers(base.Servers):
 
     def take_down(self, paths: ServerPaths, when: str = "now") -> bool:
         """Asks the supervisor for the end; a job that has none, or does not heed, is cancelled."""
+        with queue.about(paths.batch_script):
+            return self._take_down(paths, when)
+
+    def _take_down(self, paths: ServerPaths, when: str) -> bool:
         if when == "unused" and state.users_of(paths):
             return state.ask_to_end(paths, when, DOWN)
         if state.supervisor_of(paths):
@@ -136,7 +140,8 @@ class Servers(base.Servers):
 
     def where(self, paths: ServerPaths) -> str:
         """The server's job and its node, or why it waits."""
-        return _whereabouts(paths)
+        with queue.about(paths.batch_script):
+            return _whereabouts(paths)
 
 
 def submit(paths: ServerPaths, tell: Callable[[str], None] = print) -> str:
@@ -189,7 +194,7 @@ def _whereabouts(paths: ServerPaths) -> str:
         if owner:
             return f"job {owner.job} on {owner.host}"
         return f"unknown: Slurm does not answer ({error})" if noted(paths.job) else ""
-    if job and job.state == "PENDING":
+    if job and job.waiting:
         return f"job {job.id} is in the queue: {job.reason}"
     if job:
         return f"job {job.id} on {job.nodes}, {job.state.lower()} for {job.elapsed}"
@@ -263,7 +268,7 @@ def _comes_up(paths: ServerPaths) -> bool:
         if job is None and not state.supervisor_of(paths):
             return False
         said = _whereabouts(paths)
-        if job and job.state == "PENDING" and said != seen:
+        if job and job.waiting and said != seen:
             seen = said
             print(f"{paths.dir.name}: {said}", flush=True)
 

@@ -30,9 +30,11 @@ def described(run: Run, server: Server, defaults: Mapping[str, int | str]) -> li
         defaults.get(name) for name in ("slurm_account", "slurm_partition", "runtime")
     )
     limit = written_walltime(run) or (int(runtime) * 60 if isinstance(runtime, int) else None)
+    cluster = defaults.get("clusters")
     comment, shape, extra = None, [], dict[str, object]()
     if isinstance(execution, SlurmExecution):
         account = execution.account or account
+        cluster = execution.cluster or cluster
         if "partition" in execution.model_fields_set or not partition:
             partition = execution.partition
         comment = execution.sbatch_comment
@@ -46,6 +48,7 @@ def described(run: Run, server: Server, defaults: Mapping[str, int | str]) -> li
         shape.append(f"--gres={gres}")
     return [
         ["--job-name", f"server.{server.name}.{run.paths.id}"],
+        *([["--clusters", str(cluster)]] if cluster else []),
         *([["-A", str(account)]] if account else []),
         *([["-p", str(partition)]] if partition else []),
         *([["-t", notation(limit)]] if limit else []),

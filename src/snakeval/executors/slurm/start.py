@@ -16,6 +16,7 @@ from snakeval.executors.slurm.resources import controller_patience
 from snakeval.executors.slurm.server_job import described
 from snakeval.executors.slurm.submission import Followed, Submission, command_words
 from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
+from snakeval.job import slurm_calls
 from snakeval.job.files import mapping_in, read_json
 from snakeval.plan.code import ROOT, code_digest
 from snakeval.plan.pending import runtime_of
@@ -35,12 +36,17 @@ class Start(base.Start):
         self._executor: Submission = planned.plugin
         self._executor.follow(self._followed, planned.start)
         os.environ[queue.CONTROLLER_PATIENCE] = str(max(map(controller_patience, self._runs)))
+        self._clusters = {str(job.resources.get("clusters") or "") for job in self._jobs.values()}
+        os.environ[slurm_calls.CLUSTER] = min(self._clusters, default="")
 
     def check(self) -> list[Problem]:
         """What keeps these jobs from being submitted, in Slurm's own words."""
         if shutil.which("sbatch") is None:
             files = self._executor.workflow.config_settings.configfiles
             return [checks.no_sbatch(self._runs, [str(file) for file in files])]
+        if len(self._clusters) > 1:
+            what = f"one start is about one cluster, and several are named: {self._named_clusters}"
+            return [Problem("execution.cluster", what, "a start, and a config, for each")]
         try:
             refused = queue.until_answered(self._refusals, self._executor.logger.warning)
         except NoAnswer as error:
@@ -48,6 +54,10 @@ class Start(base.Start):
         planned = [(each.run, each.task) for each in self._followed.values()]
         told = remarks(planned, self._defaults.get("runtime"))
         return [*checks.flags(self._runs), *refused, *told, *_other_code()]
+
+    @property
+    def _named_clusters(self) -> str:
+        return ", ".join(sorted(name or "this machine's own" for name in self._clusters))
 
     def _refusals(self) -> list[Problem]:
         """What Slurm says to the jobs. Raises NoAnswer."""
@@ -145,7 +155,7 @@ class Start(base.Start):
             job.id: f"{task.label}: job {job.id} waited for an earlier spec; it is withdrawn"
             for task in run.tasks
             for job in of_tasks.get(task.name, ())
-            if job.state == "PENDING" and job.digest != task.digest
+            if job.waiting and job.digest != task.digest
         }
         if not old:
             return

@@ -15,7 +15,7 @@ from snakeval.executors.slurm import queue, scripts
 from snakeval.executors.slurm import server as slurm
 from snakeval.executors.slurm.resources import NAME
 from snakeval.executors.slurm.submit import Refused
-from snakeval.job import slurm_job
+from snakeval.job import slurm_calls, slurm_job
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import ServerPaths
@@ -88,7 +88,8 @@ def command(run: Run, task: Task, job: str, attempt: int) -> list[str]:
     execution = run.config.execution
     seen = isinstance(execution, SlurmExecution) and execution.evaluation_gpu_visible
     return [
-        *("srun", f"--jobid={job}", "--overlap", "--nodes=1", "--ntasks=1", "--relative=0"),
+        *slurm_calls.with_cluster(["srun"]),
+        *(f"--jobid={job}", "--overlap", "--nodes=1", "--ntasks=1", "--relative=0"),
         *(f"--job-name={scripts.name_of(task)}", "--unbuffered", "--mem=0"),
         *(() if seen else ("--gres=none",)),
         *("bash", str(task.paths.script.absolute()), task.digest, str(attempt)),

@@ -45,6 +45,8 @@ from snakeval.plan.run import Run, Task
 from snakeval.run_folder.jobs import note
 from snakeval.run_folder.layout import ServerPaths
 
+FORGOTTEN = "FORGOTTEN"
+"""The state of a job that Slurm does not know any more, whoever has forgotten it."""
 FORGOTTEN_AFTER = 120.0
 """Seconds without a word of Slurm about a job after which the run folder decides."""
 LOOKS = 2
@@ -199,6 +201,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
                 raise
             else:
                 followed.known.add(slurm_id)
+                followed.seen = time.monotonic()
                 return slurm_id
         self._note(followed, "", waits=self.contact.held)
         return ""
@@ -263,8 +266,12 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             return []
         try:
             known = queue.jobs(ended=True)
-            submitted = [str(info.external_jobid) for info in ours if info.external_jobid]
-            states = queue.states_among(known, submitted)
+            names = {
+                str(info.external_jobid): scripts.name_of(self.followed[_output(info)].task)
+                for info in ours
+                if info.external_jobid
+            }
+            states = queue.states_among(known, list(names), names)
         except queue.QueryFailed as error:
             self.contact.failed(error)
             return self._without_an_answer(ours)
@@ -363,8 +370,8 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         if state is not None or holder_of(followed.task.paths.lease):
             followed.seen = time.monotonic()
         elif time.monotonic() - followed.seen > FORGOTTEN_AFTER:
-            state = "FORGOTTEN"  # the run folder decides
-        if state is None or (state != "FORGOTTEN" and state not in queue.ENDED):
+            state = FORGOTTEN  # the run folder decides
+        if state is None or (state != FORGOTTEN and state not in queue.ENDED):
             return info
         if followed.complete or state == "COMPLETED":
             self._publish(followed)
@@ -423,15 +430,22 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         """A job has ended without a result."""
         record = attempt.read(followed.task.paths.dir)
         last = slurm_job.last_of(record, str(info.external_jobid))
-        if state in BY_SLURM or (state != "CANCELLED" and last.get("state") == "interrupted"):
+        lost = state == FORGOTTEN and last.get("state") in (None, "running")
+        if (
+            state in BY_SLURM
+            or lost
+            or (state != "CANCELLED" and last.get("state") == "interrupted")
+        ):
             # Slurm knows better than the script, to which every end is a TERM.
             slurm_job.correct(followed.task.paths.dir, str(info.external_jobid), "interrupted")
             followed.in_vain = 0 if last else followed.in_vain + 1
             refused = "the start is being stopped" if self.stopping else self._refused(followed)
             if not refused:
+                ended = f"was ended by {BY_SLURM.get(state, 'Slurm')}"
                 self.logger.info(
-                    f"{followed.task.label}: job {info.external_jobid} was ended by "
-                    f"{BY_SLURM.get(state, 'Slurm')}; another one continues it"
+                    f"{followed.task.label}: job {info.external_jobid} "
+                    f"{'is not known to Slurm any more' if lost else ended}; another one "
+                    "continues it"
                 )
                 return self._placed(info)
             self._failed(info, refused)

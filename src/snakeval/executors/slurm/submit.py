@@ -27,5 +27,6 @@ def sbatch(
     variables  for the job
     """
     told = {FOLDER: str(folder.absolute())} if folder else {}
+    told[slurm_calls.CLUSTER] = ""  # a job is where it is
     said = slurm_calls.ask(command, script=script, variables={**told, **(variables or {})})
     return said.strip().splitlines()[-1].partition(";")[0]
