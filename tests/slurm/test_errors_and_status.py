@@ -70,11 +70,12 @@ def test_what_the_nodes_do_not_see_is_told_before_anything_is_submitted(
     out = project.cluster.login_only / "out"
     project.write_benchmarks({"unseen": 2}, execution={"output_dir": str(out)})
     # and a runtime that no node has
-    image = {"kind": "command", "command": "true", "image": "some/image:1", "tasks": {"one": None}}
+    tasks = {"lacking": None}
+    image = {"kind": "command", "command": "true", "image": "some/image:1", "tasks": tasks}
     other = ClusterProject(
         project.folder / "other", project.url, cluster=project.cluster, endpoint=project.endpoint
     )
-    other.write([{"name": "own.one"}], harnesses={**HARNESSES, "own": image})
+    other.write([{"name": "own.lacking"}], harnesses={**HARNESSES, "own": image})
     without(other, "docker")
 
     command = project.command()
@@ -87,7 +88,7 @@ def test_what_the_nodes_do_not_see_is_told_before_anything_is_submitted(
     assert f"{hidden}/bin/python is not seen by the nodes" in refused.output
     assert "2 problems; nothing was started" in refused.output
     assert "docker is missing on the nodes (looked at on m" in lacking.refused().output
-    assert not project.submitted_names("unseen.", "one.")
+    assert not project.submitted_names("unseen.", "lacking.")
 
 
 def test_on_a_full_cluster_the_jobs_themselves_tell_what_is_missing(
