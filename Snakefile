@@ -42,6 +42,7 @@ localrules:
     status,
     logs,
     ls_runs,
+    fetch,
     kill,
     clean,
     prefetch,

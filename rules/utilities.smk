@@ -37,6 +37,16 @@ rule ls_runs:
         " 2> >(tee {log:q} >&2)"
 
 
+rule fetch:
+    log:
+        ".snakemake/log/fetch.log",
+    params:
+        runs=PIPELINE.arguments.runs,
+    shell:
+        '"$SNAKEVAL_PYTHON" "$SNAKEVAL_ROOT/scripts/fetch.py" {params.runs}'
+        " 2> >(tee {log:q} >&2)"
+
+
 rule kill:
     log:
         ".snakemake/log/kill.log",

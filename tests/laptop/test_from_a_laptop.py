@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from rig.built_runs import built_run, records
 from rig.laptop import Laptop
 from rig.pipeline import ROOT
 from rig.ssh_server import HOST
+from snakeval.executors.login import Login
+from snakeval.remote.notes import Note
 
 CONFIG = {
     "name": "${oc.env:MODEL_FAMILY,small}-models",
@@ -147,3 +150,35 @@ def test_verbs_are_about_the_run_on_the_login_node(written: Laptop) -> None:
     assert f"results/remote/{run.name}" in said
     assert (here / "results" / "results.csv").exists() and (here / "sums" / "logs").is_dir()
     assert not (here / "sums" / "work").exists()
+
+
+def test_results_on_the_login_node_are_compared_there_and_brought_by_snakemakes_words(
+    written: Laptop,
+) -> None:
+    # given two runs there, and the notes of their starts here
+    scores = {"before": [1, 1, 0, 1] * 5, "after": [1, 1, 1, 1] * 5}
+    runs = [built_run(written.there, name, {"sums": records(scores[name])}) for name in scores]
+    login = Login(HOST, str(written.there), str(ROOT))
+    notes = written.here / "results"
+    for run in runs:
+        folder = str(run.paths.dir)
+        Note(run.paths.id, login, folder, (), {}, notes).write()
+    before, after = (run.paths.id[-8:] for run in runs)
+    # when they are decided about from here, by a policy that is nowhere else
+    (written.here / "strict.yaml").write_text(
+        "description: Mine.\nothers: {max_drop: 0.01, level: critical}\n"
+    )
+    decided = written.snakeval("gate", before, after, "--policy", "strict.yaml")
+    # then it is that policy's verdict, with its exit code
+    assert "strict.yaml" in decided.output and "GO" in decided.output, decided.output
+    assert decided.code == 0
+    assert runs[0].paths.id in written.snakeval("ls", "runs").check().output
+    # when Snakemake is asked about one, then it says what to type
+    snakemake = str(ROOT / ".venv" / "bin" / "snakemake")
+    words = (snakemake, "-s", str(ROOT / "Snakefile"), "--cores", "1")
+    said = written.run(*words, "status", "--config", f"run={after}").refused().output
+    assert f"{runs[1].paths.id}: is on {HOST}" in said
+    assert f"`snakeval status {runs[1].paths.id}` asks there" in said
+    # and brings it
+    written.run(*words, "fetch", "--config", f"run={after}").check()
+    assert (notes / "remote" / runs[1].paths.id / "results" / "results.csv").exists()

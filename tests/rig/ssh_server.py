@@ -99,7 +99,7 @@ KbdInteractiveAuthentication no
         real = shutil.which("ssh")
         ssh.write_text(f'#!/bin/sh\nexec {real} -F "{self.folder}/ssh_config" "$@"\n')
         ssh.chmod(ssh.stat().st_mode | stat.S_IXUSR)
-        for program in ("rsync", "git", "which", "bash", "sh"):
+        for program in ("rsync", "git", "which", "bash", "sh", "tee"):
             if found := shutil.which(program):
                 (folder / program).symlink_to(found)
 

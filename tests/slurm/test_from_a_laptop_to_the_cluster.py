@@ -56,3 +56,31 @@ def test_a_run_is_started_asked_about_and_fetched_from_a_laptop(
     assert kept.startswith("record/definitions/") and (run / kept / "ask.py").exists()
     brought = [path for path in laptop.there.rglob("*") if path.is_file()]
     assert not [path for path in brought if "of-the-laptop" in path.read_text(errors="replace")]
+
+
+@pytest.mark.long
+def test_a_sweep_from_a_laptop_is_driven_by_one_job_and_each_run_is_known_here(
+    laptop: Laptop, project: ClusterProject
+) -> None:
+    # given a config of two models
+    content = project.write_benchmarks({"sums": 2}, execution={})
+    del content["execution"], content["target"]["api_endpoint"]["model_id"]
+    content["harnesses"]["own"]["files"] = "mine"
+    content["models"] = [
+        {"name": name, "target": {"api_endpoint": {"model_id": name}}} for name in ("one", "two")
+    ]
+    project.endpoint.models = ["one", "two"]
+    laptop.write(content, output_dir="results")
+    (project.folder / "files").rename(laptop.here / "mine")
+    # when it is started there, and ends
+    said = laptop.snakeval("run", "--config", "my.yaml", "--", *QUICK).check().output
+    runs = sorted(folder.name for folder in (laptop.there / "results").glob("20*"))
+    assert len(runs) == 2 and all(f"run {run} is on login" in said for run in runs)
+    project.cluster.wait(lambda: not project.cluster.jobs())
+    # then both are asked about and brought by the config's name
+    status = laptop.snakeval("status", "--config", "my.yaml").check().output
+    assert status.count("published") >= 2
+    laptop.snakeval("fetch", "--config", "my.yaml").check()
+    for run in runs:
+        table = laptop.here / "results" / "remote" / run / "results" / "results.csv"
+        assert "sums" in table.read_text()

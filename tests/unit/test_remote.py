@@ -1,6 +1,7 @@
 """Starts from elsewhere: what is brought, what is told, which run is meant; and what a run that is
 given to a job keeps."""
 
+import re
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from snakeval.cli.front import main as front
 from snakeval.cli.front.verb import elsewhere
 from snakeval.config.load import load, merged
 from snakeval.errors import InputError
@@ -17,7 +19,7 @@ from snakeval.executors.slurm import scripts
 from snakeval.executors.slurm import start as slurm_start
 from snakeval.plan.code import code_digest
 from snakeval.plan.make import continued, plan
-from snakeval.remote import begin, notes
+from snakeval.remote import begin, notes, verbs
 from snakeval.remote.parcel import parcel_of
 from snakeval.remote.ssh import Connection, Said
 from snakeval.start.begin import resolved_text
@@ -184,6 +186,83 @@ def test_runs_here_and_there_are_not_asked_about_in_one_go(here: Path) -> None:
         elsewhere(given)
     given.run = ["aaaa"]
     assert [note.run[-8:] for note in elsewhere(given)] == ["aaaa1111"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["status", "aaaa", "-w"], "status A --output-dir /there --watch"),
+        (["info", "aaaa"], "info A --output-dir /there"),
+        (["report", "aaaa"], "report A --output-dir /there"),
+        (["samples"], "samples B --output-dir /there"),
+        (["export", "aaaa", "--dest", "mlflow"], "export A --output-dir /there --dest mlflow"),
+        (["clean", "aaaa", "--yes"], "clean A --output-dir /there --yes"),
+        (["compare", "aaaa", "bbbb"], "compare A B --output-dir /there"),
+        (["gate", "aaaa", "bbbb", "--policy", "mine/strict.yaml"], 
+         "gate A B --output-dir /there --policy configs/strict-*/strict.yaml"),
+        (["leaderboard", "aaaa", "bbbb", "--columns", "x*"], 
+         "leaderboard A B --output-dir /there --columns 'x*'"),
+    ],
+)  # fmt: skip
+def test_a_verb_about_runs_on_a_login_node_is_said_there(
+    here: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    # given two runs there, and a policy here
+    a, b = "2026-11-27-00-00-00-aaaa1111", "2026-11-27-00-00-01-bbbb2222"
+    for run in (a, b):
+        notes.Note(run, LOGIN, f"/there/{run}", (), {}, Path("results")).write()
+    (here / "mine" / "strict.yaml").write_text("description: x\n")
+    scripts: list[str] = []
+    monkeypatch.setattr(verbs.Connection, "__init__", lambda self, login: None)
+    monkeypatch.setattr(verbs.Connection, "bring", lambda self, sources, folder: None)
+    monkeypatch.setattr(verbs.Connection, "hand_over", lambda _, each: scripts.append(each) or 0)
+    # when somebody asks from here
+    assert front.main(words) == 0
+    # then the same words are said there
+    heard = re.sub(r"strict-\w{8}", "strict-*", scripts[0].partition("bin/snakeval ")[2])
+    assert heard == said.replace("A", a).replace("B", b)
+
+
+def test_two_runs_of_which_one_is_elsewhere_are_not_compared(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = "2026-11-27-00-00-00-aaaa1111"
+    notes.Note(there, LOGIN, f"/there/{there}", (), {}, Path("results")).write()
+    assert front.main(["gate", "cccc", "aaaa"]) == 1
+    said = capsys.readouterr().err
+    assert f"cccc: is on this machine, and {there} is on {LOGIN.target}" in said
+    # nor are runs of two login nodes
+    other = Login("other.example.org", "snakeval-runs")
+    notes.Note("2026-11-27-00-00-01-bbbb2222", other, "/x", (), {}, Path("results")).write()
+    assert front.main(["compare", "aaaa", "bbbb"]) == 1
+    # when it was brought here with all that is in it, it is a run of this machine
+    assert f"rsync -a {LOGIN.target}:/there/{there} results/" in said
+    (here / "results" / there).mkdir()
+    assert not elsewhere(Namespace(run=["aaaa"], config=[], output_dir=[], override=[]))
+
+
+def test_a_run_is_asked_about_with_the_code_that_it_began_with(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = Login("login", "snakeval-runs")
+    wish = begin.Wish([Path("my.yaml")], {}, [], False, lambda _: True)
+    (note,) = begin._noted(["/there/2026-11-27-00-00-00-aaaa1111"], login, wish)
+    began = note.login.snakeval
+    monkeypatch.setattr("snakeval.executors.login.code_digest", lambda: "00000000")
+    assert note.login.snakeval == began != login.snakeval
+
+
+def test_a_sweep_over_folders_of_the_cluster_is_started_there(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = {"models": [{"checkpoints": "/lustre/nowhere/step-*"}]}
+    write({**CONFIG, **sweep, "deployment": {"type": "vllm"}, "target": {}})
+    assert front.main(["run", "--config", "my.yaml"]) == 1
+    said = capsys.readouterr().err
+    assert "there is no folder /lustre/nowhere/step-*" in said
+    assert "where the folders are on login.example.org, start it there (`ssh login" in said
+    assert front.main(["watch", "--once", "--config", "my.yaml"]) == 0
+    assert "where they are on login.example.org, start it there" in capsys.readouterr().out
 
 
 class Log:

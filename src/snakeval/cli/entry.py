@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +126,31 @@ def config_of(arguments: argparse.Namespace) -> tuple[Loaded, dict[str, Any]]:
 
 def runs_of(arguments: argparse.Namespace) -> list[RunPaths]:
     """The runs that the arguments choose. Raises InputError."""
-    chosen = chosen_runs(arguments.run, arguments.folder, arguments.output_dir)
+    folders = arguments.output_dir or [Path("results")]
+    try:
+        chosen = chosen_runs(arguments.run, arguments.folder, arguments.output_dir)
+    except InputError:
+        _may_be_elsewhere(arguments.run, arguments.folder, folders)
+        raise
     for paths in filter(is_version_1, chosen):
         with contextlib.suppress(InputError):  # told where the config is needed
             run_at(paths)
     return chosen
+
+
+def _may_be_elsewhere(prefix: str | None, chosen: Sequence[Path], folders: Sequence[Path]) -> None:
+    """Raises InputError where the runs that are meant are on a login node."""
+    if not any((folder / "remote").is_dir() for folder in folders):
+        return
+    from snakeval.remote.verbs import named
+
+    verb = Path(sys.argv[0]).stem
+    problems = [
+        Problem(note.run, f"is on {note.login.target}", f"`snakeval {verb} {note.run}` asks there")
+        for note in named(prefix, [folder.name for folder in chosen], folders)
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def run_at(paths: RunPaths) -> Run:

@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +270,7 @@ def _is_sweep(wish: Wish) -> bool:
 
 def _noted(folders: Iterable[str], login: Login, wish: Wish) -> Iterable[Note]:
     files = tuple(str(file.resolve()) for file in wish.files)
+    login = replace(login, own=login.clone)  # later questions are for the code that it began with
     for folder in folders:
         here = output_folder(wish.files)
         yield Note(Path(folder).name, login, folder, files, dict(wish.values), here)

@@ -86,14 +86,16 @@ def meant(
     values: Mapping[str, Any],
     folders: Sequence[Path],
 ) -> list[Note]:
-    """The runs on login nodes that are meant; none: what is meant is on this machine.
+    """The runs on login nodes that are meant; none: what is meant is on this machine, where it may
+    have been copied with all that is in it.
 
     named   a run's id, or its beginning, or that of its last 8 digits
     files   of a config, with `values` of `--config`: its newest runs
     Neither: the latest run, if that is on a login node.
     Raises InputError where several are meant.
     """
-    notes = notes_in(folders)
+    here = {run.id for folder in folders for run in runs_in(folder)}
+    notes = [note for note in notes_in(folders) if note.run not in here]
     if named:
         found = [each for each in notes if _is_called(each.run, named)]
         if len({note.run[-8:] for note in found}) > 1:
@@ -105,7 +107,6 @@ def meant(
         own = [note for note in notes if note.files == paths and _same(note.values, values)]
         newest = {note.run[-8:]: note for note in own}
         return list(newest.values())
-    here = [run.id for folder in folders for run in runs_in(folder)]
     return notes[-1:] if notes and notes[-1].run > max(here, default="") else []
 
 

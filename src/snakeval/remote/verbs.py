@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from snakeval.remote.notes import Note
+from snakeval.errors import InputError, Problem
+from snakeval.remote.notes import Note, meant, notes_in
 from snakeval.remote.ssh import Connection
 
 STAYS = (
@@ -17,10 +18,38 @@ STAYS = (
 gateway's answers, which may be many."""
 
 
-def ask(note: Note, verb: str, words: Sequence[str]) -> int:
-    """`snakeval VERB` about that run, on the login node; its exit code. Raises InputError."""
-    said = [note.login.snakeval, verb, note.run, "--output-dir", str(Path(note.dir).parent), *words]
-    return Connection(note.login).hand_over(note.login.entered(f"exec {shlex.join(said)}"))
+def ask(notes: Sequence[Note], verb: str, words: Sequence[str], files: Sequence[str] = ()) -> int:
+    """`snakeval VERB` about runs of one login node, said there; its exit code. Raises InputError.
+
+    words  after the runs
+    files  those of the words that are files of this machine: they are brought
+    """
+    login = notes[0].login
+    if others := {note.login.target for note in notes} - {login.target}:
+        what = f"is about runs on {login.target} and on {', '.join(sorted(others))}"
+        raise InputError([Problem(verb, what, "ask about those of one login node")])
+    there = Connection(login)
+    if files:
+        place = login.place(files)
+        there.bring([Path(file) for file in files], place)
+        words = [f"{place}/{Path(word).name}" if word in files else word for word in words]
+    folders = dict.fromkeys(str(Path(note.dir).parent) for note in notes)
+    where = [word for folder in folders for word in ("--output-dir", folder)]
+    said = [login.snakeval, verb, *(note.run for note in notes), *where, *words]
+    return there.hand_over(login.entered(f"exec {shlex.join(said)}"))
+
+
+def named(prefix: str | None, runs: Collection[str], folders: Sequence[Path]) -> list[Note]:
+    """The runs on login nodes that a target of Snakemake's is about.
+
+    prefix  what `run=` says; else
+    runs    the ids that the config comes to here; else it is the latest one
+    """
+    if prefix or not runs:
+        return meant(prefix, [], {}, folders)
+    digits = {run[-8:] for run in runs}
+    found = {note.run[-8:]: note for note in notes_in(folders) if note.run[-8:] in digits}
+    return list(found.values())
 
 
 def fetch(note: Note) -> int:

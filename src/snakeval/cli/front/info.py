@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from snakeval.cli.front.verb import Verb, takes_runs, words_of_runs
+from snakeval.cli.front.verb import Verb, asked_there, elsewhere, takes_runs, words_of_runs
 from snakeval.job.files import mapping_in, read_json
 from snakeval.run_folder.layout import RunPaths
 from snakeval.run_folder.records import TaskState, run_states
@@ -50,6 +50,8 @@ def main(given: argparse.Namespace) -> int:
     """Prints it for every run that is named."""
     from snakeval.cli.entry import RUNS, parser_of
 
+    if notes := elsewhere(given):
+        return asked_there(notes, "info", [])
     console = Terminal()
     for words in words_of_runs(given):
         chosen = parser_of(None, *RUNS).parse_args(words)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from snakeval.cli.front.verb import (
@@ -37,13 +38,25 @@ def _ls(given: argparse.Namespace) -> int:
         raise InputError([Problem("ls", f"there is nothing to list called '{given.what}'", fix)])
     if given.what == "runs":
         folders = given.output_dir or ["results"]
-        return call("ls_runs", [word for each in folders for word in ("--output-dir", str(each))])
+        code = call("ls_runs", [word for each in folders for word in ("--output-dir", str(each))])
+        _list_elsewhere([Path(folder) for folder in folders])
+        return code
     values: dict[str, Any] = {
         key: getattr(given, key) for key in ("match", "harness") if getattr(given, key)
     }
     if given.name:
         values["task"] = given.name
     return _about_a_config(f"ls_{given.what}", given, values)
+
+
+def _list_elsewhere(folders: Sequence[Path]) -> None:
+    """The runs that were started from here on login nodes."""
+    if not any((folder / "remote").is_dir() for folder in folders):
+        return
+    from snakeval.remote.notes import notes_in
+
+    for note in notes_in(folders):
+        print(f"{note.run}  on {note.login.target}: {note.dir}")
 
 
 def _takes_show(parser: Parser) -> None:

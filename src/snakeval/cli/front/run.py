@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,32 @@ def _config(files: Sequence[Path], values: Mapping[str, Any]) -> Config:
     traceback."""
     from snakeval.config.load import load
 
-    return load(files, values).config
+    try:
+        return load(files, values).config
+    except InputError as error:
+        swept = any(problem.where.endswith(".checkpoints") for problem in error.problems)
+        host = login_node(files, values) if swept else None
+        raise _of_the_cluster(error, host) if host else error from None
+
+
+def login_node(files: Sequence[Path], values: Mapping[str, Any]) -> Any:
+    """`execution.hostname` of a config that need not be right; None: it names none."""
+    from snakeval.config.layers import dig
+    from snakeval.config.load import merged
+
+    return dig(merged(files, values), "execution", "hostname")
+
+
+def _of_the_cluster(error: InputError, host: Any) -> InputError:
+    """A mistake in a config that may be none where it names a login node: a sweep over folders is
+    planned where the folders are."""
+    fix = f"correct the pattern; where the folders are on {host}, start it there (`ssh {host}`)"
+    return InputError(
+        [
+            replace(problem, fix=fix) if problem.where.endswith(".checkpoints") else problem
+            for problem in error.problems
+        ]
+    )
 
 
 def command(given: argparse.Namespace, kind: str, values: Mapping[str, Any]) -> list[str]:

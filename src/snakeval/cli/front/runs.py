@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from snakeval.cli.front.verb import (
     Parser,
@@ -15,6 +16,7 @@ from snakeval.cli.front.verb import (
     takes_config,
     takes_output_dir,
     takes_runs,
+    wherever,
     words_of_runs,
 )
 from snakeval.config.export import DESTINATIONS
@@ -29,10 +31,7 @@ def _takes_status(parser: Parser) -> None:
 
 
 def _status(given: argparse.Namespace) -> int:
-    watch = ["--watch"] if given.watch else []
-    if notes := elsewhere(given):
-        return asked_there(notes, "status", watch)
-    return for_each_run("status", given, *watch)
+    return wherever("status", given, *(["--watch"] if given.watch else []))
 
 
 STATUS = Verb(_takes_status, _status)
@@ -108,6 +107,12 @@ def _export(given: argparse.Namespace) -> int:
 
     from snakeval.cli.front.verb import values_of
 
+    if notes := elsewhere(given):
+        if given.config:
+            print(
+                "the destinations are those of the config that the run has there", file=sys.stderr
+            )
+        return asked_there(notes, "export", ["--dest", given.dest] if given.dest else [])
     files = [word for file in given.config for word in ("--configfile", str(file))]
     to = ["--to", given.dest] if given.dest else []
     values = ["--values", json.dumps(values_of(given))]
@@ -125,7 +130,7 @@ def _takes_clean(parser: Parser) -> None:
 
 def _clean(given: argparse.Namespace) -> int:
     flags = [f"--{name}" for name in ("yes", "json") if getattr(given, name)]
-    return for_each_run("clean", given, *flags)
+    return wherever("clean", given, *flags)
 
 
 CLEAN = Verb(_takes_clean, _clean)

@@ -138,11 +138,19 @@ def elsewhere(given: argparse.Namespace) -> list[Note]:
     return [note for notes in found.values() for note in notes]
 
 
+WRITES = ("report", "samples")
+"""Verbs that write into the run folder."""
+
+
 def asked_there(notes: Sequence[Note], verb: str, words: Sequence[str]) -> int:
     """A verb about runs on a login node; the worst exit code."""
     from snakeval.remote.verbs import ask
 
-    return max(ask(note, verb, words) for note in notes)
+    code = max(ask([note], verb, words) for note in notes)
+    if code == 0 and verb in WRITES:
+        for note in notes:
+            print(f"`snakeval fetch {note.run}` brings it here", file=sys.stderr)
+    return code
 
 
 # --- doing it -------------------------------------------------------------------------------------
@@ -184,6 +192,13 @@ def for_each_run(script: str, given: argparse.Namespace, *words: str) -> int:
     return max(call(script, [*chosen, *words]) for chosen in words_of_runs(given))
 
 
-def about_runs(script: str) -> Verb:
+def wherever(verb: str, given: argparse.Namespace, *words: str) -> int:
+    """A verb about runs, by its entry point here or on their login node; the worst exit code."""
+    if notes := elsewhere(given):
+        return asked_there(notes, verb, words)
+    return for_each_run(verb, given, *words)
+
+
+def about_runs(verb: str) -> Verb:
     """A verb that takes runs and nothing else."""
-    return Verb(takes_runs, lambda given: for_each_run(script, given))
+    return Verb(takes_runs, lambda given: wherever(verb, given))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snakeval.cli.front.overrides import as_words
-from snakeval.cli.front.run import profile
+from snakeval.cli.front.run import login_node, profile
 from snakeval.cli.front.verb import ROOT, Parser, Verb, takes_config, values_of
 from snakeval.errors import InputError, Problem
 
@@ -47,6 +47,7 @@ def arguments(parser: Parser) -> None:
 
 def main(given: argparse.Namespace) -> int:
     from snakeval.compare.policy import read_policy
+    from snakeval.watch import folders
     from snakeval.watch.look import Seen, Watch, look
     from snakeval.watch.state import alone
 
@@ -70,6 +71,10 @@ def main(given: argparse.Namespace) -> int:
         webhook=_address(given.webhook),
         say=lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True),
     )
+    host = login_node(given.config, values)
+    if host and not list(folders.seen(folders.patterns(given.config))):
+        where = f"where they are on {host}, start it there (`ssh {host}`)"
+        watch.say(f"no checkpoint is on this machine; {where}")
     begun, looked = time.monotonic(), False
     with alone(state):
         while True:
