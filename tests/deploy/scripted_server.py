@@ -63,7 +63,6 @@ def main() -> None:
     if options.exit_code is not None:
         print("no GPU was found, says the server", flush=True)
         raise SystemExit(options.exit_code)
-    print("the server's weights are loaded", flush=True)
     Handler.options = options
     ThreadingHTTPServer((options.host, options.port), Handler).serve_forever()
 

@@ -9,6 +9,8 @@ from deployed import Deployed, quiz, scripted
 from rig.waiting import PATIENCE, wait_until
 from snakeval.job.lease import holder_of
 
+EXECUTION = {"output_dir": "out", "min_free_gb": 0}
+
 
 def server_processes(project: Deployed) -> list[psutil.Process]:
     lines = project.file("server-starts").read_text().split("\n")
@@ -16,24 +18,46 @@ def server_processes(project: Deployed) -> list[psutil.Process]:
     return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
 
 
-def test_dead_in_the_middle_it_comes_back_and_the_same_start_goes_on(project: Deployed) -> None:
+def test_a_server_that_dies_in_the_middle_comes_back_and_no_attempt_is_lost(
+    project: Deployed,
+) -> None:
     # given two benchmarks that wait for the server's answers
     project.configure(scripted(), [quiz(seed=1), quiz(seed=2)])
     project.folder.mkdir(exist_ok=True)
     project.file("hold").touch()
     with project.started() as snakemake:
         wait_until(lambda: project.noted("asked") == 2)
-        # when the server is killed, and with it both attempts
+        # when the server is killed
         project.file("hold").unlink()
         for server in server_processes(project):
             server.kill()
-        # then the same start publishes both
+        # then both ask it where it is now
         assert snakemake.wait(PATIENCE) == 0, project.log
     assert project.starts == 2
     assert project.record["lives"][-1]["restarts"] == 1
     assert [row["state"] for row in project.rows()] == ["published"] * 2
-    assert len(project.status("quiz")["attempts"]) == 2
-    assert "ended during this attempt" in project.status("quiz")["attempts"][0]["cause"]
+    for task in ("quiz", "quiz.1"):
+        assert len(project.status(task)["attempts"]) == 1
+        assert f"{task}: the server 'model' is at http://" in project.log
+
+
+def test_without_a_gateway_a_server_that_dies_costs_an_attempt(project: Deployed) -> None:
+    # given a benchmark that waits for the server's answer
+    project.configure(scripted(), [quiz(seed=1)], execution={**EXECUTION, "gateway": False})
+    project.folder.mkdir(exist_ok=True)
+    project.file("hold").touch()
+    with project.started() as snakemake:
+        wait_until(lambda: project.noted("asked") == 1)
+        # when the server is killed, and with it the attempt
+        project.file("hold").unlink()
+        for server in server_processes(project):
+            server.kill()
+        # then the same start publishes it with the next one
+        assert snakemake.wait(PATIENCE) == 0, project.log
+    assert project.record["lives"][-1]["restarts"] == 1
+    first, second = project.status("quiz")["attempts"]
+    assert "ended during this attempt" in first["cause"]
+    assert second["state"] == "published"
     wait_until(lambda: not project.leftovers())
 
 
@@ -94,7 +118,7 @@ def test_a_server_that_never_comes_up_is_a_failed_job_with_its_last_words(
     project.configure(
         scripted(),
         [quiz(seed=1)],
-        execution={"output_dir": "out", "min_free_gb": 0, "endpoint_readiness_timeout": 3},
+        execution={**EXECUTION, "endpoint_readiness_timeout": 3},
     )
     project.folder.mkdir(exist_ok=True)
     project.file("sick").touch()

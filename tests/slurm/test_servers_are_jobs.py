@@ -90,7 +90,7 @@ def test_a_server_that_slurm_interrupts_comes_back_and_benchmarks_go_on(
     assert "takes its place" in project.log
     assert [row["state"] for row in project.rows()] == ["published"] * 2
     for name in "ab":
-        assert set(project.states(name)) == {"interrupted", "published"}
+        assert project.states(name) == ["published"]
     project.cluster.wait(lambda: not project.cluster.jobs())
 
 

@@ -139,6 +139,11 @@ def is_a_job(seen: str) -> bool:
     return bool(_object_in(seen).get("job"))
 
 
+def address_in(text: str) -> str:
+    """Where a server is by its endpoint.json; empty: it is nowhere."""
+    return str(_object_in(text).get("url", ""))
+
+
 def _object_in(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)

@@ -27,7 +27,7 @@ from ..files import write_atomically
 from .accounts import accounts
 
 if TYPE_CHECKING:
-    from .service import Endpoint, Ports, Wanted
+    from .service import Endpoint, Gates, Wanted
 
 NO_AIOHTTP = 3
 
@@ -65,8 +65,9 @@ async def until_stdin_ends(wanted: Wanted, port_file: Path) -> None:
 
     loop, over = asyncio.get_running_loop(), asyncio.Event()
 
-    def ready(ports: Ports) -> None:
-        write_atomically(port_file, "".join(f"{name} {port}\n" for name, port in ports.items()))
+    def ready(gates: Gates) -> None:
+        lines = (f"{name} {port}\n" for name, port in gates.ports.items())
+        write_atomically(port_file, "".join(lines))
         threading.Thread(target=end_with_stdin, daemon=True).start()
 
     def end_with_stdin() -> None:

@@ -68,6 +68,8 @@ class Exchange:
         self.began = time.monotonic()
         self.key, self.occurrence, self.delivered, self.is_sent = b"", 0, False, False
         self.wants_stream = False
+        self.is_called_back = False
+        """Whether it is not to wait for the address that it was sent to any more."""
         self.row: dict[str, Any] = {
             "time": round(time.time(), 3),
             "attempt": gate.record.attempt,
@@ -179,6 +181,21 @@ class Gate:
         self.token = token
         self._patience = Patience(patience)
         self._occurrences = Occurrences()
+        self._asking: dict[asyncio.Task[Any], Exchange] = {}
+        """Who waits for the endpoint's reply."""
+        self._coming: set[aiohttp.ClientResponse] = set()
+        """Replies that are passed on as they come."""
+
+    def lead_to(self, upstream: Upstream, pace: Pace) -> None:
+        """The endpoint is at another address now. What waits for the old one is asked there; what
+        has come of a reply is cut, since its end may never come."""
+        self.upstream, self.pace = upstream, pace
+        self._patience.back()
+        for task, exchange in self._asking.items():
+            exchange.is_called_back = True
+            task.cancel()
+        for coming in self._coming:
+            coming.close()
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=BIGGEST_BODY)
@@ -308,6 +325,9 @@ class Gate:
 
     def _pause(self, exchange: Exchange, reply: Reply, tries: int, since: float) -> float | None:
         """Seconds until the next try; None: this reply is passed on."""
+        if exchange.is_called_back:
+            exchange.is_called_back = False
+            return 0.0
         if not reply.is_troubled():
             if reply.status < 400:
                 self.pace.faster()
@@ -331,6 +351,9 @@ class Gate:
     async def _once(self, exchange: Exchange) -> Reply:
         request, upstream = exchange.request, self.upstream
         headers = upstream.headers(request.headers, self.token)
+        task = asyncio.current_task()
+        assert task is not None
+        self._asking[task] = exchange
         try:
             coming = await upstream.ask(
                 self.session, request.method, exchange.path, headers, exchange.body
@@ -344,6 +367,13 @@ class Gate:
             return failed(f"the endpoint's certificate is not trusted: {why}", is_hopeless=True)
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:  # noqa: UP041 - until 3.11
             return failed(f"the endpoint could not be asked: {said(error)}")
+        except asyncio.CancelledError:
+            if not exchange.is_called_back:
+                raise
+            uncancel(task)
+            return failed("the endpoint is at another address now")
+        finally:
+            del self._asking[task]
         exchange.first_byte()
         return reply
 
@@ -394,6 +424,7 @@ class Gate:
         response = web.StreamResponse(status=reply.status, reason=reply.reason, headers=headers)
         chunks: list[bytes] = []
         await response.prepare(exchange.request)
+        self._coming.add(coming)
         try:
             async for chunk in coming.content.iter_any():
                 if exchange.kind:
@@ -409,6 +440,8 @@ class Gate:
             # Some leave when they have seen the last event, and wait for no end.
             exchange.delivered = self._end_if_answered(exchange, reply, chunks)
             raise
+        finally:
+            self._coming.discard(coming)
         self._end(exchange, reply, chunks)
         await response.write_eof()
         exchange.delivered = exchange.row["outcome"] == ANSWERED
@@ -462,6 +495,12 @@ def cut(request: web.Request, response: web.StreamResponse) -> web.StreamRespons
     if request.transport is not None:
         request.transport.abort()
     return response
+
+
+def uncancel(task: asyncio.Task[Any]) -> None:
+    """A cancel that was ours is over; before Python 3.11 nobody counts them."""
+    if hasattr(task, "uncancel"):
+        task.uncancel()
 
 
 def same(given: str, token: str) -> bool:

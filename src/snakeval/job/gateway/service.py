@@ -78,9 +78,50 @@ Ports = Mapping[str, int]
 """Of each endpoint, by its name."""
 
 
+class Gates:
+    """The gates of an attempt: opened one after the other, and led to where a server is now."""
+
+    def __init__(self, wanted: Wanted, record: Record, connections: Any) -> None:
+        self._wanted, self._record, self._connections = wanted, record, connections
+        self._gates: dict[str, Gate] = {}
+        self._paces: dict[str, Pace] = {}  # two endpoints of one address share its slots
+        self.ports: dict[str, int] = {}
+
+    @property
+    def in_flight(self) -> int:
+        return sum(pace.in_flight for pace in self._paces.values())
+
+    @property
+    def paused(self) -> float:
+        """Seconds that nobody is to send."""
+        return max((gate.pace.paused for gate in self._gates.values()), default=0.0)
+
+    async def open(self, endpoint: Endpoint, ends: contextlib.AsyncExitStack) -> None:
+        wanted, upstream = self._wanted, Upstream(*endpoint)
+        pace = self._pace(upstream)
+        gate = Gate(upstream, self._connections, self._record, pace, wanted.token, wanted.patience)
+        self._gates[endpoint.name] = gate
+        self.ports[endpoint.name] = await _listening(gate, wanted, ends)
+
+    def lead(self, name: str, url: str) -> None:
+        """What is asked of an endpoint from now on, and what it has not answered, goes to another
+        address."""
+        gate = self._gates[name]
+        upstream = Upstream(name, url, gate.upstream.key)
+        gate.lead_to(upstream, self._pace(upstream))
+
+    def _pace(self, upstream: Upstream) -> Pace:
+        folder = self._wanted.pace_folder or private_folder()
+        pace = self._paces.get(upstream.origin)
+        if pace is None:
+            pace = Pace(folder, upstream.origin, self._wanted.max_in_flight)
+            self._paces[upstream.origin] = pace
+        return pace
+
+
 async def serve(
     wanted: Wanted,
-    ready: Callable[[Ports], None],
+    ready: Callable[[Gates], None],
     unpaid: Callable[[str], None],
     over: asyncio.Event,
 ) -> None:
@@ -102,37 +143,23 @@ async def serve(
     answers = Answers(wanted.record, of_one_model, seen, others)
     record = Record(ledger, answers, wanted.attempt, tallies, budget)
     end = End(budget, unpaid)
-    paces: dict[str, Pace] = {}  # two endpoints of one address share its slots
     async with session() as connections, contextlib.AsyncExitStack() as ends:
-        ports = {}
+        gates = Gates(wanted, record, connections)
         for endpoint in wanted.endpoints:
-            gate = _gate(endpoint, wanted, record, connections, paces)
-            ports[endpoint.name] = await _listening(gate, wanted, ends)
+            await gates.open(endpoint, ends)
         note_gateway(wanted.record, wanted.attempt)
-        ready(ports)
+        ready(gates)
         budget.look()
         end.look(is_hopeless=answers.is_empty)
         try:
             while not over.is_set():
-                waits = max((pace.paused for pace in paces.values()), default=0.0)
-                tallies.write(sum(pace.in_flight for pace in paces.values()), waits)
+                tallies.write(gates.in_flight, gates.paused)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(over.wait(), TOLD_EVERY)
                 budget.look()
                 end.look()
         finally:
             tallies.write(0)
-
-
-def _gate(
-    endpoint: Endpoint, wanted: Wanted, record: Record, connections: Any, paces: dict[str, Pace]
-) -> Gate:
-    upstream = Upstream(*endpoint)
-    pace = paces.get(upstream.origin)
-    if pace is None:
-        folder = wanted.pace_folder or private_folder()
-        pace = paces[upstream.origin] = Pace(folder, upstream.origin, wanted.max_in_flight)
-    return Gate(upstream, connections, record, pace, wanted.token, wanted.patience)
 
 
 async def _listening(gate: Gate, wanted: Wanted, ends: contextlib.AsyncExitStack) -> int:
@@ -234,7 +261,7 @@ class InThread:
         self._wanted, self._unpaid, self._broken = wanted, unpaid, broken
         self._log = logging.FileHandler(log, delay=True, encoding="utf-8")
         self._log.setFormatter(WithoutSecrets("%(asctime)s %(name)s: %(message)s"))
-        self._ports: Future[Ports] = Future()
+        self._gates: Future[Gates] = Future()
         self._thread = threading.Thread(target=self._run, daemon=True, name="gateway")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
@@ -244,20 +271,27 @@ class InThread:
         for name in LOGGERS:
             logging.getLogger(name).addHandler(self._log)
         self._thread.start()
-        return self._ports.result()
+        return self._gates.result().ports
+
+    def lead(self, name: str, url: str) -> None:
+        """See `Gates.lead`; any thread may call it."""
+        loop, gates = self._loop, self._gates
+        if loop is not None and gates.done():
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                loop.call_soon_threadsafe(gates.result().lead, name, url)
 
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
         except Exception as error:
-            if self._ports.done():
+            if self._gates.done():
                 self._broken(error)
             else:
-                self._ports.set_exception(error)
+                self._gates.set_exception(error)
 
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        await serve(self._wanted, self._ports.set_result, self._unpaid, self._over)
+        await serve(self._wanted, self._gates.set_result, self._unpaid, self._over)
 
     def end(self) -> None:
         """Ends it, once; what it has recorded is all that was asked."""

@@ -167,6 +167,11 @@ class Gateway:
         if self._thread is not None:
             self._thread.end()
 
+    def lead(self, name: str, url: str) -> None:
+        """A server is at another address now."""
+        if self._thread is not None and name in self.ports:
+            self._thread.lead(name, url)
+
     def _keys(self) -> dict[str, str]:
         """Of each endpoint that has one."""
         job, own = self._job, self._job.variables.own

@@ -43,8 +43,10 @@ class Hold:
         self._mine = ""
         self._over = threading.Event()
         self._beating: threading.Thread | None = None
-        self._missed = self._moved = 0
+        self._missed = 0
         self.until: float | None = None
+        self.lead: Callable[[str, str], bool] = lambda name, url: False
+        """Leads the harness to a server that has moved; whether that can be done."""
 
     # --- taking it -------------------------------------------------------------------------------
 
@@ -181,8 +183,7 @@ class Hold:
         with contextlib.suppress(OSError):
             (self._dir / "beat").touch()
         self._servers.use()
-        self._moved += self._servers.have_moved()
-        if self._moved == 2:  # once may be a hiccup, too
+        if self._servers.follow(self.lead):
             self._job.stop.ask(MOVED)
 
     # --- giving it back --------------------------------------------------------------------------

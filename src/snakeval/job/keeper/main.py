@@ -182,6 +182,24 @@ class Keeper:
             given = {each["name"]: each["url"] for each in settings.beside}
             self._gateway.begin({**self._endpoints, **given}, self._runtime.ways_here)
         self._tell_addresses()
+        self._follow_servers()
+
+    def _follow_servers(self) -> None:
+        """Through the gateway the harness asks a server wherever it is; what it was told stays."""
+        if self._gateway.is_there:
+            self._servers.patience = self._job.settings.gateway_patience
+            self._hold.lead = self._lead
+
+    def _lead(self, name: str, url: str) -> bool:
+        if not self._gateway.is_there:
+            return False
+        self._gateway.lead(name, url)
+        if name == "model" and self._asked_at:
+            self._asked_at = f"{url}/{self._job.settings.endpoint_path.lstrip('/')}"
+        self._job.say(
+            f"the server '{name}' is at {url} now; what it had not answered is asked there"
+        )
+        return True
 
     def _tell_addresses(self) -> None:
         """The endpoints as the harness gets them: through the gateway, where there is one."""

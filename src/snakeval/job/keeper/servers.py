@@ -4,6 +4,8 @@ move while it runs."""
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,9 @@ from ..paths import ServerPaths
 if TYPE_CHECKING:
     from .job import Job
 
+HICCUP = 1.0
+"""Seconds: a network file system may show less than there is, once."""
+
 
 class Servers:
     """The servers of one task; without any, nothing of it costs anything."""
@@ -21,7 +26,11 @@ class Servers:
         self._job = job
         self._names = job.settings.servers
         self._seen: dict[str, str] = {}
+        self._away: dict[str, float] = {}
+        """Since when (monotonic) those that are not where they were have been away."""
         self.addresses: dict[str, str] = {}
+        self.patience = 0.0
+        """Seconds that a server may be away: a gateway holds back what is asked meanwhile."""
 
     def _folder(self, name: str) -> Path:
         return self._job.run_dir / "deployments" / name
@@ -58,13 +67,32 @@ class Servers:
             self.addresses[name] = address
             self._seen[name] = read_text(ServerPaths(folder).endpoint)
 
-    def have_moved(self) -> bool:
-        """Whether a server that is a job of a cluster has gone, or has another address now: it is
-        not the benchmark that has failed. Only an attempt that has begun has noted an address."""
-        return any(
-            read_text(ServerPaths(self._folder(name)).endpoint) != seen
-            for name, seen in self._jobs()
-        )
+    def follow(self, lead: Callable[[str, str], bool]) -> bool:
+        """Looks where the servers are now; whether the attempt is to end since it cannot go on
+        with one that has moved or gone: it is not the benchmark that has failed. Only an attempt
+        that has begun has noted an address.
+
+        lead  takes a server and its new address; whether the harness asks there from now on
+        """
+        from .. import server
+
+        for name, seen in self._seen.copy().items():
+            now = read_text(ServerPaths(self._folder(name)).endpoint)
+            if now == seen:
+                self._away.pop(name, None)
+                continue
+            url = server.address_in(now)
+            if url and lead(name, url):
+                self._seen[name] = now
+                self._away.pop(name, None)
+                continue
+            since = self._away.setdefault(name, time.monotonic())
+            # One that is gone may come back, and what is asked of it is held back for so long. One
+            # that does not belong to a cluster's job is not waited for here.
+            patience = HICCUP if url else max(HICCUP, self.patience)
+            if server.is_a_job(seen) and time.monotonic() - since >= patience:
+                return True
+        return False
 
     def are_gone(self) -> bool:
         """The same, after a failure: a cluster ends a server and its supervisor together, and the
