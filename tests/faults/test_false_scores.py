@@ -43,13 +43,17 @@ def lm_eval(name: str, limit: int | None = SIZE, harness: str = "sums") -> Row:
     return {"name": f"{harness}.{name}", "nemo_evaluator_config": {"config": {"params": params}}}
 
 
-def nemo(name: str, limit: int = SIZE, **extra: Any) -> Row:
-    """The same by the real NeMo image in a real container."""
+def nemo(name: str, limit: int = SIZE, *, timeout: int | None = None, **extra: Any) -> Row:
+    """The same by the real NeMo image in a real container.
+
+    timeout  seconds that it has for a request; a busy machine may need more than it takes by itself
+    """
     arguments = f"--include_path /benchmark --system_instruction {name}"
     params = {
         "task": "snakeval_sums",
         "limit_samples": limit,
         "extra": {"num_fewshot": 0, "args": arguments, **extra},
+        **({"request_timeout": timeout} if timeout else {}),
     }
     return {
         "name": f"nemo_sums.{name}",
@@ -371,7 +375,8 @@ def nemo_starts(tmp_path_factory: pytest.TempPathFactory, nemo_image: str) -> Tw
     faults = {case.name: case.fault for case in NEMO if case.fault}
     with EndpointByTask({**faults, "right": Fault("status", 500, first=1)}) as endpoint:
         project = Project(tmp_path_factory.mktemp("nemo"), endpoint.chat_url)
-        others = [nemo("left"), nemo("right", limit=500), nemo(CLOSING)]
+        patient = {"timeout": int(PATIENCE)}
+        others = [nemo("left", **patient), nemo("right", limit=500, **patient), nemo(CLOSING)]
         write(project, [*others, *(case.task for case in NEMO)])
         both = threading.Event()
         endpoint.voices["left"] = endpoint.voices["right"] = lambda prompt: (
