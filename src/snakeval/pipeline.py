@@ -71,7 +71,11 @@ class Pipeline:
                 module.check()
                 snakemake.join_hooks(workflow, self.start, self.finish)
             else:
-                talk = Shorter(lambda: snakemake.targets(workflow), self._nothing_to_do)
+                talk = Shorter(
+                    lambda: snakemake.targets(workflow),
+                    self._nothing_to_do,
+                    lambda: snakemake.asks_for_answers_only(workflow),
+                )
                 snakemake.filter_log(talk)
                 snakemake.limit_cores(workflow, AT_ONCE)
             gc.set_threshold(COLLECT_AFTER)

@@ -95,3 +95,23 @@ def test_new_run_of_a_config_makes_its_digits_no_riddle(home: Path) -> None:
     newer = _made(home, "2026-01-02-00-00-00-0123abcd", [])
 
     assert find_run("0123", [home]).id == newer.id
+
+
+def test_latest_is_this_folders_whatever_was_started_elsewhere_since(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = _made(home, "2026-01-01-00-00-00-cccccccc", [])
+    theirs = _made(home.parent / "other", "2026-01-02-00-00-00-dddddddd", [])
+    listed = home.parent / "home" / ".nv-eval" / "run_configs" / f"{theirs.id}.yaml"
+    listed.parent.mkdir(parents=True)
+    listed.write_text(f"# run folder: {theirs.dir}\n")
+
+    assert [run.id for run in chosen_runs(None, [], [home])] == [ours.id]
+    assert capsys.readouterr().err == ""
+    assert find_run("latest", [home], "--config base").id == ours.id
+    assert f"base: the latest run is {ours.id}" in capsys.readouterr().err
+    assert [run.id for run in chosen_runs("latest", [ours.dir], [home])] == [ours.id]
+
+    empty = home.parent / "empty"
+    assert [run.id for run in chosen_runs(None, [], [empty])] == [theirs.id]
+    assert f"no run in {empty}" in capsys.readouterr().err

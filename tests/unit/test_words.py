@@ -20,12 +20,12 @@ def record(said: str, **extra: Any) -> logging.LogRecord:
 
 @pytest.fixture
 def shorter() -> Shorter:
-    return Shorter(lambda: ["status", "logs", "kill"], lambda: None)
+    return Shorter(lambda: ["status", "logs", "kill"], lambda: None, lambda: False)
 
 
 def test_end_without_anything_to_do_is_told() -> None:
     told: list[str] = []
-    shorter = Shorter(list, lambda: told.append("nothing"))
+    shorter = Shorter(list, lambda: told.append("nothing"), lambda: False)
 
     assert shorter.filter(record("Nothing to be done (all requested files are present)."))
     assert told == ["nothing"]
@@ -66,6 +66,15 @@ def test_banner_is_left_to_the_log_file() -> None:
     assert not is_told(record("", event=LogEvent.WORKFLOW_STARTED))
     assert not is_told(record("Provided cores: 4"))
     assert is_told(record("to be evaluated: ifeval"))
+
+
+def test_answer_stands_alone_and_failures_are_told_beside_it() -> None:
+    shorter = Shorter(list, lambda: None, lambda: True)
+    said = record("Job stats:")
+    said.levelno = logging.INFO
+
+    assert not shorter.filter(said)
+    assert shorter.filter(record("Error in rule status"))
 
 
 def test_config_files_are_found_on_the_command_line() -> None:

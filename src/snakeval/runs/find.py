@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.job.files import read_json
 from snakeval.run_folder.layout import RUN_ID, RunPaths, run_configs_home, runs_in
+
+LATEST = "latest"
+"""In the place of an id: the run that was begun last."""
 
 
 def known_runs(output_dirs: list[Path]) -> list[RunPaths]:
@@ -39,11 +43,15 @@ def find_run(prefix: str, output_dirs: list[Path], key: str = "--config run") ->
     """The one run whose id begins (or whose 8 hex digits begin) so, or whose folder it is.
 
     key  what the person has written it under, for messages
+    `latest` is told with what it stands for.
     Raises InputError where there is none or more than one.
     """
     folder = Path(prefix)
     if RUN_ID.match(folder.name) and (folder / "run.json").exists():
         return RunPaths(folder)
+    if prefix == LATEST and (last := _latest_known(output_dirs)):
+        _tell(f"{key.removeprefix('--config ')}: the latest run is {last[-1].id}")
+        return last[-1]
     # The same run in two places (it was copied): the one in the output folder comes first.
     runs = list({run.id: run for run in reversed(known_runs(output_dirs))}.values())
     found = [run for run in runs if run.id.startswith(prefix) or run.id[-8:].startswith(prefix)]
@@ -73,11 +81,12 @@ def find_run(prefix: str, output_dirs: list[Path], key: str = "--config run") ->
 
 
 def chosen_runs(prefix: str | None, folders: list[Path], output_dirs: list[Path]) -> list[RunPaths]:
-    """The runs a utility target is about: `run=`, else the config's, else the latest one.
+    """The runs a utility target is about: `run=`, else the config's, else the latest one of the
+    output folders. Where these hold none, it is the latest of this account, which is told.
 
     Raises InputError where there is none.
     """
-    if prefix:
+    if prefix and not (prefix == LATEST and folders):
         return [find_run(prefix, output_dirs)]
     existing = [RunPaths(folder) for folder in folders if (folder / "run.json").exists()]
     if existing:
@@ -92,8 +101,8 @@ def chosen_runs(prefix: str | None, folders: list[Path], output_dirs: list[Path]
                 )
             ]
         )
-    runs = known_runs(output_dirs)
-    if not runs:
+    last = _latest_known(output_dirs)
+    if not last:
         raise InputError(
             [
                 Problem(
@@ -103,7 +112,27 @@ def chosen_runs(prefix: str | None, folders: list[Path], output_dirs: list[Path]
                 )
             ]
         )
-    return latest(runs)
+    return last
+
+
+def _latest_known(output_dirs: list[Path]) -> list[RunPaths]:
+    """The latest run of the output folders, whatever was started elsewhere since then; where they
+    hold none, that of this account; none: there is none at all."""
+    here = [run for folder in output_dirs for run in runs_in(folder)]
+    if here:
+        return latest(sorted(here, key=lambda run: run.id))
+    last = latest(known_runs(output_dirs))
+    if last:
+        folders = ", ".join(map(str, output_dirs)) or "no folder"
+        _tell(
+            f"there is no run in {folders}: this is about the latest one elsewhere, {last[-1].dir}"
+        )
+    return last
+
+
+def _tell(sentence: str) -> None:
+    """Beside the answer, which may be read by a program."""
+    print(sentence, file=sys.stderr)
 
 
 def latest(runs: list[RunPaths]) -> list[RunPaths]:

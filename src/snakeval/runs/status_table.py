@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from snakeval.executors.registry import left_over, servers_at
 from snakeval.job.files import mapping_in, read_json
+from snakeval.job.text import plain
 from snakeval.results.published import DEFINITION_CHANGED
 from snakeval.results.totals import asked, so_far
 from snakeval.run_folder import controller
@@ -20,7 +22,10 @@ from snakeval.run_folder.servers import deployments_of, told
 from snakeval.runs import progress_view
 from snakeval.runs.jobs import live_jobs
 from snakeval.runs.progress import AT_REST, Line, Watch
-from snakeval.terminal import Terminal
+from snakeval.terminal import Terminal, middle
+
+NARROWEST, BORDERS = 10, 3
+"""Columns of a name, and of what a table draws around a cell."""
 
 WIDE = 110
 """Columns of a terminal in which it stands in the table where a task runs; else below."""
@@ -84,18 +89,35 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
 
 
 def print_runs(runs: list[RunPaths]) -> None:
-    """A table for each folder of runs, with a row per run."""
+    """A table for each folder of runs, with a row per run; below it which of them are driven."""
     console = Terminal()
     look_at(runs)
     for folder in dict.fromkeys(run.dir.parent for run in runs):
-        table = Table()
-        for heading in ("run", "name", "model", "tasks", "driven by"):
-            table.add_column(heading, overflow="fold", no_wrap=heading == "run")
+        rows, driven = [], []
         for run in (run for run in runs if run.dir.parent == folder):
             states = run_states(run, live_jobs(run))
-            table.add_row(run.id, _name(run), _model(run), summary(states), driver(run))
+            rows.append((run.id, plain(_name(run)), plain(_model(run)), summary(states)))
+            if controller.alive(run.controller):
+                driven.append(f"{run.id} is driven by {driver(run)}")
         console.say(f"{folder}:")  # a line of its own: no table folds the path
-        console.print(table)
+        console.print(_of_runs(rows, console.width))
+        for line in driven:
+            console.say(line)
+
+
+def _of_runs(rows: list[tuple[str, str, str, str]], width: int) -> Table:
+    """One line a run, as far as names can be shortened: `info` has them in full."""
+    headings = ("run", "name", "model", "benchmarks")
+    columns = list(zip(headings, *rows, strict=True))
+    ids, names, models, told = (max(map(cell_len, column)) for column in columns)
+    for_both = max(width - ids - told - BORDERS * len(headings) - 1, 2 * NARROWEST)
+    names = min(names, max(NARROWEST, for_both - models, for_both // 3))
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading == "run")
+    for run, name, model, states in rows:
+        table.add_row(run, middle(name, names), middle(model, for_both - names), states)
+    return table
 
 
 def title_of(run: RunPaths) -> str:

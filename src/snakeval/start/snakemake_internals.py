@@ -176,6 +176,17 @@ def targets(workflow: Workflow) -> list[str]:
     return [rule.name for rule in workflow.rules]
 
 
+def asks_for_answers_only(workflow: Workflow) -> bool:
+    """Whether every target of the command line is a rule without files, such as `status`, and
+    nobody wants to see more of it (`-n`, `-p`, `--verbose`)."""
+    wants_more = is_dry_run(workflow) or workflow.output_settings.printshellcmds
+    asked = workflow.dag_settings.targets if workflow.dag_settings else ()
+    if wants_more or workflow.output_settings.verbose or not asked:
+        return False
+    without_files = {rule.name for rule in workflow.rules if not (rule.input or rule.output)}
+    return without_files.issuperset(asked)
+
+
 def filter_log(shorter: Any) -> None:
     """A filter over everything that Snakemake's log says, on the screen and in its file."""
     logger = log()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from logging import LogRecord
+from logging import WARNING, LogRecord
 
 from snakeval.errors import nearest
 
@@ -19,17 +19,23 @@ NO_RULE = re.compile(r"No rule to produce (?P<target>\S+)|Missing input files? f
 
 
 class Shorter:
-    """A filter of Snakemake's log: drops what a failed command of ours has said already, and tells
-    a target that there is none of.
+    """A filter of Snakemake's log: drops what a failed command of ours has said already, and all
+    that stands around an answer; tells a target that there is none of.
 
     targets        gives the names of rules: there are none yet when the Snakefile begins
     nothing_to_do  called when Snakemake says so: it calls no hook then
+    only_answers   whether nothing is asked for but targets that answer (`status`): Snakemake's own
+                   count of its one job says nothing
     """
 
     def __init__(
-        self, targets: Callable[[], Sequence[str]], nothing_to_do: Callable[[], None]
+        self,
+        targets: Callable[[], Sequence[str]],
+        nothing_to_do: Callable[[], None],
+        only_answers: Callable[[], bool],
     ) -> None:
         self._targets, self._nothing_to_do = targets, nothing_to_do
+        self._only_answers = only_answers
 
     def filter(self, record: LogRecord) -> bool:
         said, kind = str(record.msg or ""), getattr(record, "exception", "")
@@ -38,6 +44,8 @@ class Shorter:
         if kind == "RuleException" and "CalledProcessError" in said:
             return False
         if any(words in said for words in OF_JOBS):
+            return False
+        if record.levelno < WARNING and self._only_answers():
             return False
         unknown = NO_RULE.search(said) if kind == "MissingRuleException" else None
         if unknown and unknown["target"]:
