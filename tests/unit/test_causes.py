@@ -107,6 +107,25 @@ def test_cause_that_stays_is_known_by_name(tmp_path: Path, line: str, words: str
     assert cause.lasting
 
 
+@pytest.mark.parametrize(
+    ("frame", "line", "words"),
+    [
+        ("return self.dataset[self.config.test_split]", "KeyError: 'validation'", "no split valid"),
+        ("score = self._metric_fn_list[metric](", "TypeError: 'NoneType' object is not callable",
+         "a metric that lm-eval does not have"),
+        ("text = doc_to_text(doc)", "KeyError: 'validation'", "no column validation"),
+    ],
+)  # fmt: skip
+def test_what_a_definition_asks_for_in_vain_is_told_by_the_code_that_asks(
+    tmp_path: Path, frame: str, line: str, words: str
+) -> None:
+    text = f'{FRAMES}  File "/x/lm_eval/api/task.py", line 9, in ask\n    {frame}\n{line}\n'
+    cause = told(tmp_path, text)
+
+    assert words in cause.sentence
+    assert cause.lasting
+
+
 @pytest.mark.parametrize(("line", "words"), PASSING)
 def test_cause_that_may_pass_is_known_by_name(tmp_path: Path, line: str, words: str) -> None:
     cause = told(tmp_path, f"INFO: begin\n{FRAMES}{line}\n")

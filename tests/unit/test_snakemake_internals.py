@@ -57,6 +57,11 @@ NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
     ("snakemake.scheduling.job_scheduler.JobScheduler", "get_executor", internals.executor_of),
     ("snakemake.logging", "logger", internals.log),
     ("snakemake.logging", "logger", internals.filter_log),
+    ("snakemake.workflow.Workflow", "dag_settings", internals.asks_for_answers_only),
+    ("snakemake.settings.types.DAGSettings", "targets", internals.asks_for_answers_only),
+    ("snakemake.workflow.Workflow", "output_settings", internals.asks_for_answers_only),
+    ("snakemake.settings.types.OutputSettings", "verbose", internals.asks_for_answers_only),
+    ("snakemake.settings.types.OutputSettings", "printshellcmds", internals.asks_for_answers_only),
 ]
 """Class or module, its attribute, and the function that needs it."""
 
@@ -141,6 +146,7 @@ onstart:
     found["executor"] = internals.executor_plugin(workflow).name
     found["runs it"] = hasattr(internals.executor_of(workflow, jobs[0]), "run_job")
     found["targets"] = internals.targets(workflow)
+    found["answers"] = internals.asks_for_answers_only(workflow)
     internals.log().info("not to be told")
     internals.log().info("told by Snakemake's logger")
     Path("found.json").write_text(json.dumps(found))
@@ -184,6 +190,7 @@ EXPECTED: dict[str, tuple[Any, Callable[..., Any]]] = {
     "dry": (False, internals.is_dry_run),
     "cores": (7, internals.limit_cores),
     "targets": (["all", "evaluate"], internals.targets),
+    "answers": (False, internals.asks_for_answers_only),
     "planned": (["done"], internals.planned),
     "runtime": ("podman", internals.resource_of),
     "retries": (2, internals.retries),

@@ -86,6 +86,7 @@ _DATA_HOSTS = (
     r"|modelscope\.cn|hf-mirror\.com)"
 )
 _OF_DATA = re.compile(r"doc_to_|process_doc|fewshot|jinja2|/datasets/|load_dataset|\bdoc\[")
+_OF_SPLITS = re.compile(r"\bdataset\[\S*split\]|dataset_dict\.py")
 _BRING = "open the way to it (HTTPS_PROXY), or bring the data first: `snakemake prefetch`"
 
 
@@ -143,6 +144,17 @@ KNOWN = (
         r"UndefinedError: '?(?:dict object' has no attribute '|list object' has no element )?"
         r"(?P<what>[\w.]+)'?(?: is undefined)?",
         "the data has no column {what}: correct the task's definition, or the data",
+    ),
+    _known(
+        r"KeyError: '(?P<what>[^']+)'",
+        "the data has no split {what}: correct the task's definition, or the data",
+        within=_OF_SPLITS,
+    ),
+    _known(
+        r"TypeError: 'NoneType' object is not callable",
+        "the task's definition asks for a metric that lm-eval does not have (the beginning of the "
+        "log names it): correct its name in metric_list",
+        within=re.compile(r"_metric_fn_list\["),
     ),
     _known(
         r"KeyError: '(?P<what>[^']+)'",
