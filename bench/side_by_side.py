@@ -1,11 +1,15 @@
-"""Runs commands in turns and prints how they compare."""
+"""Runs commands in turns, prints how they compare, and notes the ratios for `bench.kept`."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import json
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +20,11 @@ ROOT = Path(__file__).parents[1]
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 PROFILE = str(ROOT / "profiles" / "local")
 
+FIGURES = "SNAKEVAL_BENCH_FIGURES"
+"""Names the file that ratios are noted in, a JSON object a line; unset: nothing is noted."""
+
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -25,22 +34,39 @@ class Cost:
     cpu: float
 
 
-def cost(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Cost:
-    """Runs a command to its end. Raises RuntimeError with its output when it fails."""
+def cost(
+    command: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    leaves_others: bool = False,
+) -> Cost:
+    """Runs a command to its end. Raises RuntimeError with its output when it fails.
+
+    leaves_others  it starts processes that outlive it; they belong to what is measured
+    """
+    if leaves_others:  # else they would be the init process's
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    ended = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryFile("w+") as said:  # a pipe would wait for who outlives the command
+        ended = subprocess.run(
+            command,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if leaves_others:
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    os.wait()
+        said.seek(0)
+        output = said.read()
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if ended.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{ended.stdout}")
+        raise RuntimeError(f"{' '.join(command)} failed:\n{output}")
     return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
@@ -57,20 +83,37 @@ def in_turns(measures: Mapping[str, Callable[[], Cost]], times: int) -> dict[str
 
 
 def compare(
-    title: str, wanted: str, costs: Mapping[str, Cost], yardstick: str, *, cpu: bool = True
+    title: str,
+    wanted: str,
+    costs: Mapping[str, Cost],
+    yardstick: str,
+    *,
+    cpu: bool = True,
+    kept: str = "",
 ) -> None:
     """Prints one measurement: the yardstick first, the others with their ratio to it.
 
-    cpu: whether the CPU counts; not where the work is done by processes of somebody else's
+    cpu   whether the CPU is compared; it is printed, but says little, where the work is done by
+          processes of somebody else's (containers)
+    kept  the name under which our ratio is kept; empty: it is not
     """
     base = costs[yardstick]
-    heads = ["wall", "ratio", *(["cpu", "ratio", "cpu over"] if cpu else [])]
+    heads = ["wall", "ratio", "cpu", *(["ratio", "cpu over"] if cpu else [])]
     print(f"\n{title}   (wanted: {wanted})")
     print(f"  {'':24}" + "".join(f"{head:>10}" for head in heads))
     for name, one in costs.items():
-        cells = [f"{one.wall:.2f} s", f"{one.wall / base.wall:.2f}"]
+        cells = [f"{one.wall:.2f} s", f"{one.wall / base.wall:.2f}", f"{one.cpu:.2f} s"]
         if cpu:
-            over = one.cpu - base.cpu
-            cells += [f"{one.cpu:.2f} s", f"{one.cpu / base.cpu:.2f}", f"{over:.2f} s"]
+            cells += [f"{one.cpu / base.cpu:.2f}", f"{one.cpu - base.cpu:.2f} s"]
         print(f"  {name:24}" + "".join(f"{cell:>10}" for cell in cells))
     sys.stdout.flush()
+    if kept and "snakeval" in costs:
+        ours = costs["snakeval"]
+        note(kept, ours.cpu / base.cpu if cpu else ours.wall / base.wall)
+
+
+def note(name: str, ratio: float) -> None:
+    """A ratio for the table of `bench.kept`; more is worse."""
+    if path := os.environ.get(FIGURES):
+        with Path(path).open("a") as file:
+            file.write(json.dumps({"name": name, "ratio": round(ratio, 3)}) + "\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rig.own_environment import python_with
+from .own_environment import python_with
 
 PACKAGES = ("nemo-evaluator-launcher==0.2.6", "nemo-evaluator==0.2.8")
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rig.docker_engine import RigUnavailable
+from .docker_engine import RigUnavailable
 
 FOLDER = Path.home() / ".cache" / "snakeval-rig"
 
