@@ -61,13 +61,18 @@ check: $(VENV)/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/python tests/checks/workflow_lint.py
 
-# Ratios, side by side in one run: planning beside an empty pipeline, evaluating beside Docker.
+# Ratios, side by side in one run: planning beside an empty pipeline, evaluating beside Docker and
+# beside the launcher. At the end they are compared with those of the last release.
+bench: export SNAKEVAL_BENCH_FIGURES := $(CURDIR)/$(VENV)/bench-figures
 bench: $(VENV)/dev
+	rm -f $(SNAKEVAL_BENCH_FIGURES)
 	$(BIN)/python -m bench.scale
+	$(BIN)/python -m bench.scale --tasks 5000 --times 1
 	$(BIN)/python -m bench.overhead
 	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.one_server
 	$(BIN)/python -m bench.gateway
+	$(BIN)/python -m bench.kept $(SNAKEVAL_BENCH_FIGURES)
 
 # The JSON Schema and the tables of docs/configuration.md, from the config model.
 reference: $(VENV)/run

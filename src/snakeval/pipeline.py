@@ -311,6 +311,7 @@ class Pipeline:
     def finish(self) -> None:
         """`onsuccess` and `onerror`: the tables over what is published now, and the run given
         back. Does nothing for utility targets."""
+        snakemake.end_timers()
         if not self._holds:
             return
         from snakeval.start import hooks

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import snakemake.api  # before its modules, which import each other
 
+from rig.waiting import PATIENCE
 from snakeval.executors.profile import of_all_jobs
 from snakeval.start import snakemake_internals as internals
 
@@ -55,6 +57,11 @@ NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
     ("snakemake.workflow.Workflow", "executor_plugin", internals.executor_plugin),
     ("snakemake.workflow.Workflow", "scheduler", internals.executor_of),
     ("snakemake.scheduling.job_scheduler.JobScheduler", "get_executor", internals.executor_of),
+    (
+        "snakemake.scheduling.job_scheduler.JobScheduler",
+        "_schedule_reevalutation",
+        internals.end_timers,
+    ),
     ("snakemake.logging", "logger", internals.log),
     ("snakemake.logging", "logger", internals.filter_log),
     ("snakemake.workflow.Workflow", "dag_settings", internals.asks_for_answers_only),
@@ -237,6 +244,27 @@ def test_nothing_else_looks_into_snakemake() -> None:
                 r"^ *(?:from|import) snakemake\b.*|.*workflow\.\w.*", file.read_text(), re.M
             )
             assert not looks, f"{file}: {looks}"
+
+
+def test_what_snakemake_waits_for_at_the_end_is_ended_and_no_other_timer() -> None:
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    of_others = threading.Timer(3600, print)
+    of_others.start()
+    try:
+        before = set(threading.enumerate())
+        JobScheduler._schedule_reevalutation(SimpleNamespace(_open_jobs=None), 3600)
+        (waiting,) = set(threading.enumerate()) - before
+
+        internals.end_timers()
+
+        waiting.join(PATIENCE)
+        assert not waiting.is_alive()
+        assert of_others.is_alive()
+    finally:
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.cancel()
 
 
 def test_defaults_that_no_job_changes_are_values_and_the_others_stay_expressions() -> None:

@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import sys
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -320,6 +321,16 @@ def executor_of(workflow: Workflow, job: Job) -> Any:
     """The object of the executor plugin that will run a job: it submits the job's script, and must
     be told about it."""
     return workflow.scheduler.get_executor(job)
+
+
+def end_timers() -> None:
+    """Snakemake looks at its rate of jobs again a second after each choice of jobs, by a timer that
+    keeps the process from ending: up to a second of waiting for nothing at the end of each run."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            origin = getattr(thread.function, "__module__", "")
+            if origin == "snakemake.scheduling.job_scheduler":
+                thread.cancel()
 
 
 def log() -> Any:
