@@ -64,8 +64,9 @@ def test_without_a_gateway_a_server_that_dies_costs_an_attempt(project: Deployed
 def test_a_killed_supervisor_is_told_as_the_cause_and_the_next_start_goes_on(
     project: Deployed,
 ) -> None:
-    # given a benchmark that waits for the server's answer
+    # given a benchmark that waits ten seconds for the server's answer
     project.configure(scripted(), [quiz(seed=1)])
+    project.environment["QUIZ_TIMEOUT"] = "10"
     project.folder.mkdir(exist_ok=True)
     project.file("hold").touch()
     with project.started() as snakemake:

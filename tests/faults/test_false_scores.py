@@ -522,7 +522,10 @@ def test_an_endpoint_that_dies_costs_only_what_it_did_not_answer(tmp_path: Path)
         project = Project(tmp_path, endpoint.chat_url)
         names = ["first", "second", "third"]
         execution = {"output_dir": "out", "min_free_gb": 0, "benchmarks_per_endpoint": 1}
-        write(project, [lm_eval(name) for name in names], execution=execution)
+        tasks = [lm_eval(name) for name in names]
+        for task in tasks:  # the gateway waits half of it for an endpoint that is away
+            task["nemo_evaluator_config"]["config"]["params"]["request_timeout"] = 60
+        write(project, tasks, execution=execution)
 
         endpoint.die_after = SIZE + SIZE // 2
         broken = look(project, project.snakemake("--retries", "0"), endpoint)

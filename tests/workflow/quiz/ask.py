@@ -18,7 +18,8 @@ def ask(url: str, model: str, key: str, question: str) -> str:
     body = {"model": model, "messages": [{"role": "user", "content": question}]}
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    timeout = float(os.environ.get("QUIZ_TIMEOUT") or 60)
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
         return str(json.load(answer)["choices"][0]["message"]["content"])
 
 
