@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ import pytest
 import yaml
 
 from rig.keeper import a_job
+from rig.killed import a_lease, dead_owner, kills
 from rig.pipeline import as_in_a_terminal
 from rig.waiting import PATIENCE, wait_until
 from snakeval.config.load import load
@@ -283,6 +285,34 @@ def test_a_dead_owners_lease_is_taken_over_after_its_harness_was_swept(job: Job)
     assert swept == [text] and held.is_mine()
     held.release()
     assert not job.paths.lease.exists()
+
+
+def test_the_next_start_of_a_task_does_not_wait_for_one_that_was_killed_giving_it_back(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = dead_owner()
+    monkeypatch.setattr(job.stop, "sleep", lambda seconds: pytest.fail("it waits"))
+    for step in itertools.count():
+        a_lease(job.paths.lease, dead)
+        was_killed = kills(lambda: lease.remove(job.paths.lease, dead), monkeypatch, step)
+        held = a_hold(job)
+        assert held.take(lambda: None, nobody)
+        held.release()
+        assert not job.paths.lease.exists()
+        if not was_killed:
+            return
+
+
+def test_who_was_killed_taking_a_dead_ones_lease_over_is_not_waited_for(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = dead_owner()
+    a_lease(job.paths.lease, dead)
+    a_lease(job.paths.lease.with_name("lease.taking"), dead)
+    monkeypatch.setattr(job.stop, "sleep", lambda seconds: pytest.fail("it waits"))
+    held = a_hold(job)
+    assert held.take(lambda: None, nobody)
+    held.release()
 
 
 def test_an_owner_elsewhere_that_falls_silent_is_dead(

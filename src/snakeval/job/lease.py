@@ -17,9 +17,11 @@ boot   of the machine; another machine of the same name has another one (not in 
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -118,7 +120,62 @@ def owner_of(lease: Path) -> Owner | None:
     that cannot be read, is somebody's: of whom is not known."""
     if not lease.is_dir():
         return None
-    return parsed(_text(lease / "owner"))
+    return parsed(text_of(lease))
+
+
+def text_of(lease: Path) -> str:
+    """What a lease says of its owner; empty where there is none."""
+    return _text(lease / "owner")
+
+
+# --- a lease is there with its owner, or not at all -----------------------------------------------
+
+
+def make(lease: Path, owner: str) -> bool:
+    """Takes a lease in one step; False where somebody has it. Raises OSError where it cannot be.
+
+    A folder without an owner would be somebody's, for `SILENCE`: who is killed on the way leaves
+    none. owner: its text
+    """
+    if lease.is_dir():
+        return False
+    aside = _aside(lease)
+    try:
+        aside.mkdir()
+        (aside / "owner").write_text(owner, encoding="utf-8")
+        os.rename(aside, lease)  # onto nothing: a lease has something in it
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
+
+
+def remove(lease: Path, owner: str) -> bool:
+    """Removes a lease in one step; False where it is not, or no more, of the owner with this text.
+    Of two that remove the same one, one does."""
+    if text_of(lease) != owner:
+        return False
+    aside = _aside(lease)
+    try:
+        os.rename(lease, aside)
+    except OSError:
+        return False
+    is_right = text_of(aside) == owner
+    if not is_right:  # somebody else was faster, and this is the next one's
+        with contextlib.suppress(OSError):
+            os.rename(aside, lease)
+    for left in lease.parent.glob(f"{_PREFIX}{lease.name}.*") if is_right else ():
+        shutil.rmtree(left, ignore_errors=True)  # also what was left by one that was killed here
+    return is_right
+
+
+_PREFIX = "."
+
+
+def _aside(lease: Path) -> Path:
+    return lease.with_name(f"{_PREFIX}{lease.name}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
 def _text(file: Path) -> str:

@@ -12,7 +12,7 @@ import shutil
 import threading
 
 from .files import read_text, write_atomically
-from .lease import BEAT, Owner, holder_of, owner_of
+from .lease import BEAT, Owner, holder_of, owner_of, remove
 from .paths import ServerPaths
 
 
@@ -74,8 +74,4 @@ class SupervisorLease:
 
     def release(self) -> None:
         self._over.set()
-        if self.holds:
-            for name in ("owner", "beat"):
-                (self._lease / name).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self._lease.rmdir()
+        remove(self._lease, self._owner)

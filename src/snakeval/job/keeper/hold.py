@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import lease
@@ -55,7 +55,8 @@ class Hold:
         the task meanwhile, and the lease is not held. Raises Failed, Stopped."""
         seen: object = None
         since, waiting, failures = time.monotonic(), "", 0
-        while not self._make():
+        me = self._me()
+        while not self._make(me):
             if is_complete():
                 return False
             if not self._dir.is_dir():
@@ -76,42 +77,38 @@ class Hold:
                 waiting = text
                 self._job.say(f"pid {owner.pid} on {owner.host} is running this task; waiting")
             self._job.stop.sleep(1.0)
-        self._sign()
+        self._mine = me
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._beating.start()
         if is_complete():
             self.release()
             return False
         return True
 
-    def _make(self) -> bool:
+    def _make(self, me: str) -> bool:
         try:
-            self._dir.mkdir()
+            return lease.make(self._dir, me)
         except OSError as error:
             self._trouble = str(error)
             return False
-        return True
 
-    def _sign(self) -> None:
+    def _me(self) -> str:
         environment, settings = os.environ, self._job.settings
-        self._mine = lease.this_process(
+        return lease.this_process(
             job=environment.get("SLURM_JOB_ID") or environment.get("LEPTON_JOB_NAME") or "",
             container=self._job.container,
             digest=settings.digest,
         )
-        try:
-            (self._dir / "owner").write_text(self._mine, encoding="utf-8")
-        except OSError as error:
-            shutil.rmtree(self._dir, ignore_errors=True)
-            raise Failed(f"the lease cannot be written: {error}") from None
-        self._beating = threading.Thread(target=self._beat, daemon=True)
-        self._beating.start()
 
     def _take_over(self, seen_dead: str, sweep: Callable[[], None]) -> None:
         """Only one may clear a dead owner's lease, and only the one that was seen dead."""
-        taking = self._dir.with_name("lease.taking")
+        taking, me = self._dir.with_name("lease.taking"), lease.this_process()
         try:
-            taking.mkdir()
+            is_mine = lease.make(taking, me)
         except OSError:
-            self._wait_for_who_takes_over(seen_dead)
+            is_mine = False
+        if not is_mine:
+            self._wait_for_who_takes_over(taking, seen_dead)
             return
         try:
             if self.text() == seen_dead:
@@ -119,23 +116,21 @@ class Hold:
                 who = f"{owner.pid} on {owner.host}"
                 self._job.say(f"the former owner ({who}) is gone; taking over")
                 sweep()
-                if self.text() == seen_dead:
-                    shutil.rmtree(self._dir, ignore_errors=True)
+                lease.remove(self._dir, seen_dead)
         finally:
-            with contextlib.suppress(OSError):
-                taking.rmdir()
+            lease.remove(taking, me)
 
-    def _wait_for_who_takes_over(self, seen_dead: str) -> None:
-        """Another one is at it; if it dies there, its mark is removed after a while."""
-        taking = self._dir.with_name("lease.taking")
+    def _wait_for_who_takes_over(self, taking: Path, seen_dead: str) -> None:
+        """Another one is at it; if it dies there, its mark is removed: at once where that can be
+        seen, else after a while."""
         mark, since = lease.mark_of(taking), time.monotonic()
         while taking.is_dir() and self.text() == seen_dead:
-            now = lease.mark_of(taking)
+            now, other = lease.mark_of(taking), lease.text_of(taking)
             if now != mark:
                 mark, since = now, time.monotonic()
-            if time.monotonic() - since >= 2 * lease.SILENCE:
-                with contextlib.suppress(OSError):
-                    taking.rmdir()
+            is_silent = time.monotonic() - since >= 2 * lease.SILENCE
+            if lease.parsed(other).runs() is False or is_silent:
+                lease.remove(taking, other)
                 return
             self._job.stop.sleep(1.0)
 
@@ -143,10 +138,7 @@ class Hold:
 
     def text(self) -> str:
         """What the lease says of its owner; empty where there is none."""
-        try:
-            return (self._dir / "owner").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
+        return lease.text_of(self._dir)
 
     def owner(self) -> lease.Owner:
         return lease.parsed(self.text())
@@ -194,7 +186,7 @@ class Hold:
             self._beating.join(5.0)
         if self.is_mine():
             self._servers.leave()
-            shutil.rmtree(self._dir, ignore_errors=True)
+            lease.remove(self._dir, self._mine)
         self._mine = ""
 
 
