@@ -54,7 +54,7 @@ def test_a_line_has_all_that_is_known_of_a_request(start: Start) -> None:
     assert row["path"] == "/v1/chat/completions" and row["occurrence"] == 0
     assert (row["model"], row["named"]) == ("test-model", "other-model")
     assert row["tokens"] == {"prompt": 7, "completion": 2} and row["finish"] == "length"
-    assert 0.1 <= row["first_byte"] <= row["seconds"] < 5 and len(row["key"]) == 32
+    assert 0.1 <= row["first_byte"] <= row["seconds"] and len(row["key"]) == 32
     account = gateway.account()
     assert account.other_models == {"test-model -> other-model": 1} and account.all_cut
 
