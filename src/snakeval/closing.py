@@ -27,6 +27,13 @@ def show_progress(runs: Runs) -> Callable[[], None]:
     return progress.end
 
 
+def begin_tables(scripts: Path) -> Callable[[], None]:
+    """Begins the process that will write the tables; what is returned ends it."""
+    from snakeval.results import ready
+
+    return ready.begin(scripts / "results.py")
+
+
 def show_results(runs: Runs, scripts: Path) -> None:
     """The tables of every run, over what is published now; of a sweep its models side by side.
 

@@ -58,6 +58,7 @@ class Pipeline:
         self._knows_images = False
         self._prepared = False
         self._end_progress: Callable[[], None] = lambda: None
+        self._end_ready: Callable[[], None] = lambda: None
         self._shows_again = False
         if module:
             snakemake.local_rules_of_module(workflow)
@@ -307,6 +308,8 @@ class Pipeline:
             raise SystemExit(0) from None
         if self._holds:
             self._end_progress = closing.show_progress(self.runs)
+            if snakemake.executor_plugin(self._workflow).common_settings.local_exec:
+                self._end_ready = closing.begin_tables(self.root / "scripts")
 
     def finish(self) -> None:
         """`onsuccess` and `onerror`: the tables over what is published now, and the run given
@@ -317,6 +320,7 @@ class Pipeline:
         from snakeval.start import hooks
 
         self._end_progress()
+        self._end_ready()
         hooks.take_servers_down(self.runs, os.environ["SNAKEVAL_START"])
         closing.show_results(self.runs, self.root / "scripts")
         for hold in self._holds:
