@@ -78,12 +78,16 @@ bench: $(VENV)/dev
 reference: $(VENV)/run
 	$(BIN)/python -m snakeval.reference.schema
 
+# What Python does first: src/snakeval_before_snakemake says why.
+AT_START := import sys; any(word.endswith("snakemake") for word in sys.orig_argv[1:3]) and __import__("snakeval_before_snakemake")
+
 $(VENV)/run: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes -r requirements-setup.lock
 	$(call install,--require-hashes -r requirements.lock)
 	$(call install,--no-build-isolation --editable .)
+	printf '%s\n' '$(AT_START)' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/snakeval.pth"
 	touch $@
 
 $(VENV)/dev: $(VENV)/run requirements-dev.lock
