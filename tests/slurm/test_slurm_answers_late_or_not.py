@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -124,6 +125,26 @@ def test_a_controller_that_is_away_fails_nothing_and_doubles_nothing(
         assert project.states(name) == ["published"]
         assert list(project.asked(name).values()) == [1] * 4
     assert jobs_of(project, "a", "b") == {"a": 1, "b": 1}, project.log
+
+
+@pytest.mark.long
+def test_a_run_is_given_to_one_job_though_nobody_answers_its_submission(
+    project: ClusterProject,
+) -> None:
+    # given a controller of Slurm's that hears the submission, and does not answer
+    answers_within(project, 2)
+    project.write_benchmarks({"a": 2}, execution=ON_SLURM)
+    hangs_at_the_first_submission(project)
+    pid = project.cluster.pid_of("slurmctld")
+    with project.started("--config", "controller=job") as started:
+        project.endpoint.wait_for(lambda: "Slurm does not answer" in project.log)
+        os.kill(pid, signal.SIGCONT)
+        assert started.wait(PATIENCE) == 0, project.log
+    project.cluster.wait(lambda: not project.cluster.jobs())
+    # then the job that it has made drives the run, alone
+    assert len(list(project.run_folder.glob("controller-*.log"))) == 1
+    assert jobs_of(project, "controller", "a") == {"controller": 1, "a": 1}
+    assert project.states("a") == ["published"]
 
 
 def test_an_accounting_that_is_away_keeps_nothing_from_running(project: ClusterProject) -> None:

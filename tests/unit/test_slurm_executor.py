@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,11 @@ import yaml
 
 from rig.checked import publish_checked
 from snakeval.config.load import load
-from snakeval.executors.slurm import queue
+from snakeval.errors import InputError
+from snakeval.executors.slurm import queue, start
 from snakeval.executors.slurm import submission as module
 from snakeval.executors.slurm.contact import Contact
+from snakeval.executors.slurm.start import Start
 from snakeval.executors.slurm.submission import FORGOTTEN_AFTER, IN_VAIN, Followed, Submission
 from snakeval.executors.slurm.submit import Full, NoAnswer, Refused
 from snakeval.job import cancelled
@@ -48,6 +51,7 @@ class Following:
         self.executor.start, self.executor.stopping = START, False
         self.executor.logger = logging.getLogger("test")
         self.executor.contact = Contact(self.executor.logger)
+        self.executor.recent, self.executor.servers_seen = queue.Recent(), {}
         self.job = SimpleNamespace(output=[output])
         monkeypatch.setattr(self.executor, "_submit", self._submit)
         monkeypatch.setattr(self.executor, "_publish", lambda followed: None)
@@ -226,6 +230,77 @@ def test_where_slurm_has_no_room_a_task_waits_and_is_submitted_later(waiting: Wa
     assert waiting.look() == ""
     assert waiting.look() == "9"
     assert not waiting.following.failed
+
+
+def test_where_only_its_own_controller_fills_the_queue_it_is_told(
+    waiting: Waiting, caplog: pytest.LogCaptureFixture
+) -> None:
+    def job(number: str, script: str) -> queue.Job:
+        return queue.Job(number, "RUNNING", "None", "m1", "0:01", "x", Path(script))
+
+    waiting.answers = [Full("sbatch: AssocMaxSubmitJobLimit") for _ in range(3)]
+    waiting.queue = [job("5", "/r/sbatch_controller.sh"), job("6", "/elsewhere/train.sh")]
+    assert waiting.look() == ""
+    assert "your only jobs" not in caplog.text
+    waiting.queue = [job("5", "/r/sbatch_controller.sh"), job("6", "/r/d/m/sbatch_server.sh")]
+    assert waiting.look() == waiting.look() == ""
+    assert caplog.text.count("the run's own controller and servers (5, 6)") == 1
+
+
+def test_a_servers_job_that_slurm_has_lost_is_known_as_such_after_a_while(
+    following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, executor = following.followed.run.paths.server("model"), following.executor
+    shown: list[queue.Job] = []
+    monkeypatch.setattr(queue, "jobs", lambda **_: shown)
+    monkeypatch.setattr(queue, "FRESH", -1)
+    monkeypatch.setenv("PATH", "/nowhere")  # no accounting
+    name = f"server.model.{following.followed.run.paths.id}"
+    shown = [queue.Job("7", "RUNNING", "None", "m1", "0:01", name, paths.batch_script)]
+    assert executor._end_of(paths, "7") == ""
+    shown[0] = replace(shown[0], state="PREEMPTED")
+    assert executor._end_of(paths, "7") == "was ended by a preemption"
+    # a job of another one, of the same id
+    shown[0] = replace(shown[0], state="RUNNING", name="train")
+    assert executor._end_of(paths, "7") == ""
+    executor.servers_seen[paths.dir] -= FORGOTTEN_AFTER + 1
+    assert executor._end_of(paths, "7") == "is not known to Slurm any more"
+    # its supervisor lives on
+    monkeypatch.setattr(module, "supervisor_of", lambda _: object())
+    assert executor._end_of(paths, "7") == ""
+
+
+def test_a_run_is_given_to_one_job_though_slurm_is_full_and_then_does_not_answer(
+    following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a Slurm that has no room, and then makes a job without an answer
+    run = following.followed.run
+    part: Start = Start.__new__(Start)
+    part._followed, part._executor = following.executor.followed, following.executor
+    part._controllers = {"3"}
+    answers: list[Any] = [Full("full"), NoAnswer("sbatch: Socket timed out")]
+    folders, paused = [], []
+
+    def sbatch(command: list[str], folder: Path) -> str:
+        folders.append(folder)
+        raise answers.pop(0)
+
+    jobs = [
+        queue.Job(number, "PENDING", "None", "", "0:00", "controller.x", run.paths.controller_job)
+        for number in ("3", "8")
+    ]
+    monkeypatch.setattr(start, "sbatch", sbatch)
+    monkeypatch.setattr(queue, "jobs", lambda **_: jobs if not answers else [jobs[0]])
+    monkeypatch.setattr("time.sleep", paused.append)
+    monkeypatch.setenv(queue.CONTROLLER_PATIENCE, "60")
+    # when the run is given to a job
+    assert part.hand_over() == "8"
+    # then it was waited for both, and the job knows where it lies
+    assert len(folders) == 2 and len(paused) == 2 and set(folders) == {run.paths.dir}
+    # and a refusal ends it, in Slurm's words
+    answers.append(Refused("sbatch: Invalid qos"))
+    with pytest.raises(InputError, match="Invalid qos"):
+        part.hand_over()
 
 
 def test_what_slurm_refuses_is_the_tasks_cause_and_not_tried_again(waiting: Waiting) -> None:

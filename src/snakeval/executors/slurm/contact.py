@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from snakeval.executors.slurm import queue
@@ -16,12 +17,13 @@ class Contact:
     """What is known of Slurm now.
 
     held      why nothing is submitted now; empty: jobs are taken
+    full      whether that is because there is no room
     given_up  why nothing more is tried; empty: somebody has answered within `controller_patience`
     """
 
     def __init__(self, logger: Any) -> None:
-        self.held, self.given_up = "", ""
-        self._told = ""
+        self.held, self.full, self.given_up = "", False, ""
+        self._told, self._told_alone = "", False
         self._logger, self._failures, self._silent = logger, 0, 0.0
 
     def answered(self) -> None:
@@ -39,7 +41,8 @@ class Contact:
 
     def hold(self, why: Full | NoAnswer) -> None:
         """A submission was not answered, or there is no room: the others of this round wait."""
-        if isinstance(why, Full):
+        self.full = isinstance(why, Full)
+        if self.full:
             held = f"Slurm takes no more jobs now ({why}): submitted as room comes"
         else:
             held = f"Slurm does not answer ({why}): the queue is looked at, then submitted again"
@@ -47,6 +50,16 @@ class Contact:
         if held != self._told:
             self._logger.warning(held)
         self.held = self._told = held
+
+    def held_by_our_own(self, jobs: Sequence[str]) -> None:
+        """There is no room, and the user's only jobs are the run's controller and servers."""
+        if not self._told_alone:
+            self._logger.warning(
+                f"your only jobs are the run's own controller and servers ({', '.join(jobs)}): "
+                "where the limit counts those alone, no room comes while they run. A larger limit, "
+                "`placement: colocated`, or a start without controller=job makes some"
+            )
+        self._told_alone = True
 
     def _wait(self, error: Exception) -> None:
         self._silent = self._silent or time.monotonic()

@@ -6,6 +6,7 @@ import getpass
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,6 +24,8 @@ PATIENCE = slurm_calls.PATIENCE
 """Seconds that a query may take."""
 CONTROLLER_PATIENCE = "SNAKEVAL_CONTROLLER_PATIENCE"
 """The variable with `execution.controller_patience` in seconds, for what a start starts."""
+FRESH = 2.0
+"""Seconds for which an answer of squeue serves all who ask."""
 LOOKS_AGAIN = 10.0
 """Seconds between two tries to reach a controller that does not answer."""
 
@@ -132,6 +135,22 @@ def jobs(*, ended: bool = False) -> list[Job]:
             number, state, reason, nodes, elapsed, name, script = parts
             found.append(Job(number, state, reason, nodes, elapsed, name, Path(script.strip())))
     return found
+
+
+class Recent:
+    """This user's jobs, ended ones too, for many who ask at once: one query."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked, self._jobs = float("-inf"), list[Job]()
+
+    def jobs(self) -> list[Job]:
+        """At most `FRESH` seconds old. Raises QueryFailed."""
+        with self._lock:
+            if time.monotonic() - self._asked > FRESH:
+                self._jobs = jobs(ended=True)
+                self._asked = time.monotonic()
+            return self._jobs
 
 
 def about(script: Path | None) -> AbstractContextManager[None]:

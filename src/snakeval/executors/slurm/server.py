@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,7 +20,7 @@ from snakeval.executors.slurm import queue
 from snakeval.executors.slurm.queue import Job, QueryFailed
 from snakeval.executors.slurm.resources import NAME
 from snakeval.executors.slurm.server_job import batch_script, described
-from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
+from snakeval.executors.slurm.submit import NoAnswer, Refused, looked_for, sbatch, until_taken
 from snakeval.job.files import make_executable, objects_in, write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server, undivided
@@ -149,41 +148,38 @@ def submit(paths: ServerPaths, tell: Callable[[str], None] = print) -> str:
 
     Raises InputError with Slurm's words where it refuses, or has not answered for too long.
     """
-    full = ""
-    while True:
-        try:
-            return queue.until_answered(partial(_submitted, paths), tell)
-        except Full as error:
-            if str(error) != full:
-                full = str(error)
-                tell(f"{paths.dir.name}: Slurm takes no more jobs now ({full}); waiting for room")
-            time.sleep(LOOK_AGAIN)
-        except (Refused, NoAnswer, QueryFailed) as error:
-            raise InputError([Problem(str(paths.batch_script), str(error))]) from None
-
-
-def _submitted(paths: ServerPaths) -> str:
-    """The server's job: one that an unanswered submission has left, else a new one.
-
-    Raises Refused, Full, NoAnswer, QueryFailed.
-    """
-    paths.logs.mkdir(parents=True, exist_ok=True)
     paths.stop.unlink(missing_ok=True)
-    found = _of_script(paths)
-    number = found.id if found else _sbatch(paths)
-    note(paths.job, number, NAME, state.script_digest(paths), os.environ.get("SNAKEVAL_START", ""))
+    try:
+        return until_taken(
+            lambda: _noted(paths, _heard(paths) or _sbatch(paths)),
+            lambda: _noted(paths, _heard(paths)),
+            paths.dir.name,
+            tell,
+        )
+    except (Refused, NoAnswer, QueryFailed) as error:
+        raise InputError([Problem(str(paths.batch_script), str(error))]) from None
+
+
+def _noted(paths: ServerPaths, number: str) -> str:
+    """Notes the server's job, if there is one."""
+    if number:
+        start = os.environ.get("SNAKEVAL_START", "")
+        note(paths.job, number, NAME, state.script_digest(paths), start)
     return number
+
+
+def _heard(paths: ServerPaths) -> str:
+    """The job that is there of the server's script. Raises QueryFailed."""
+    found = _of_script(paths)
+    return found.id if found else ""
 
 
 def _sbatch(paths: ServerPaths) -> str:
     """Raises Refused, Full, NoAnswer."""
+    paths.logs.mkdir(parents=True, exist_ok=True)
     log = f"--output={paths.logs.absolute()}/slurm-%j.log"
     command = ["sbatch", "--parsable", "--export=ALL", log, str(paths.batch_script.absolute())]
-    try:
-        return sbatch(command, folder=paths.dir)
-    except NoAnswer:
-        time.sleep(LOOK_AGAIN)  # a controller that was busy may still make a job of it
-        raise
+    return sbatch(command, folder=paths.dir)
 
 
 def _whereabouts(paths: ServerPaths) -> str:
@@ -201,17 +197,21 @@ def _whereabouts(paths: ServerPaths) -> str:
     return f"{owner.host}, pid {owner.pid}" if owner else ""
 
 
-def live_job(paths: ServerPaths) -> Job | None:
-    """The server's job while Slurm has it, whoever submitted it. Raises QueryFailed."""
+def live_job(paths: ServerPaths, known: Iterable[Job] | None = None) -> Job | None:
+    """The server's job while Slurm has it, whoever submitted it. Raises QueryFailed.
+
+    known  what squeue has just shown; None: it is asked
+    """
     if not noted(paths.job) and not state.supervisor_of(paths):
         return None
-    return _of_script(paths)
+    return _of_script(paths, known)
 
 
-def _of_script(paths: ServerPaths) -> Job | None:
+def _of_script(paths: ServerPaths, known: Iterable[Job] | None = None) -> Job | None:
     """The live job of the server's script. Raises QueryFailed."""
     script = paths.batch_script.resolve()
-    live = [job for job in queue.jobs() if job.live and _same(job.script, script)]
+    shown = queue.jobs() if known is None else known
+    live = [job for job in shown if job.live and _same(job.script, script)]
     return live[-1] if live else None
 
 
@@ -224,7 +224,9 @@ def revive(paths: ServerPaths, ended: Mapping[str, str]) -> str:
     number = str(noted(paths.job).get("job", ""))
     if number not in ended or state.record_of(paths).get("state") in ("stopped", "failed"):
         return ""
-    return _submitted(paths)
+    paths.stop.unlink(missing_ok=True)
+    # It may have one: of a try that was not answered.
+    return _noted(paths, looked_for(lambda: _heard(paths)) or _sbatch(paths))
 
 
 def _same(script: Path, ours: Path) -> bool:

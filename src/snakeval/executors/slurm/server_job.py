@@ -19,8 +19,14 @@ from snakeval.executors.slurm.resources import (
 )
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
+from snakeval.run_folder.layout import ServerPaths
 
 NAME = "sbatch_server.sh"
+
+
+def name_of(paths: ServerPaths) -> str:
+    """The name of a server's job."""
+    return f"server.{paths.dir.name}.{paths.dir.parents[1].name}"
 
 
 def described(run: Run, server: Server, defaults: Mapping[str, int | str]) -> list[list[str]]:
@@ -47,7 +53,7 @@ def described(run: Run, server: Server, defaults: Mapping[str, int | str]) -> li
     if gres := _gres(run, server):
         shape.append(f"--gres={gres}")
     return [
-        ["--job-name", f"server.{server.name}.{run.paths.id}"],
+        ["--job-name", name_of(run.paths.server(server.name))],
         *([["--clusters", str(cluster)]] if cluster else []),
         *([["-A", str(account)]] if account else []),
         *([["-p", str(partition)]] if partition else []),

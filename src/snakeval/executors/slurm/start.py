@@ -15,12 +15,13 @@ from snakeval.executors.slurm.placement import hosting, remarks
 from snakeval.executors.slurm.resources import controller_patience
 from snakeval.executors.slurm.server_job import described
 from snakeval.executors.slurm.submission import Followed, Submission, command_words
-from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
+from snakeval.executors.slurm.submit import NoAnswer, Refused, sbatch, until_taken
 from snakeval.job import slurm_calls
 from snakeval.job.files import mapping_in, read_json
 from snakeval.plan.code import ROOT, code_digest
 from snakeval.plan.pending import runtime_of
 from snakeval.plan.run import Run, Task
+from snakeval.run_folder.layout import RunPaths
 
 
 class Start(base.Start):
@@ -36,6 +37,7 @@ class Start(base.Start):
         self._executor: Submission = planned.plugin
         self._executor.follow(self._followed, planned.start)
         os.environ[queue.CONTROLLER_PATIENCE] = str(max(map(controller_patience, self._runs)))
+        self._controllers: set[str] = set()
         self._clusters = {str(job.resources.get("clusters") or "") for job in self._jobs.values()}
         os.environ[slurm_calls.CLUSTER] = min(self._clusters, default="")
 
@@ -114,17 +116,24 @@ class Start(base.Start):
 
     def hand_over(self) -> str:
         """Gives the runs to a batch job of its own: that of the first one that has work to do."""
-        run = next(iter(self._followed.values())).run
+        paths = next(iter(self._followed.values())).run.paths
+        log = f"--output={paths.dir.absolute()}/controller-%j.log"
+        script = str(paths.controller_job.absolute())
+        command = ["sbatch", "--parsable", "--export=ALL", log, script]
         try:
-            return sbatch(
-                [
-                    *("sbatch", "--parsable", "--export=ALL"),
-                    f"--output={run.paths.dir.absolute()}/controller-%j.log",
-                    str(run.paths.controller_job.absolute()),
-                ]
+            return until_taken(
+                lambda: sbatch(command, folder=paths.dir),
+                lambda: self._unheard_of(paths),
+                "the controller's job",
+                self._executor.logger.warning,
             )
-        except (Refused, Full, NoAnswer) as refusal:
-            raise InputError([Problem(str(run.paths.controller_job), str(refusal))]) from None
+        except (Refused, NoAnswer, queue.QueryFailed) as refusal:
+            raise InputError([Problem(str(paths.controller_job), str(refusal))]) from None
+
+    def _unheard_of(self, paths: RunPaths) -> str:
+        """The controller's job that a submission without an answer has made. Raises QueryFailed."""
+        jobs = queue.jobs_of(paths, queue.jobs(ended=True)).get("", ())
+        return next((job.id for job in jobs if job.id not in self._controllers), "")
 
     def _find_live(self) -> None:
         """One query; a job of another spec of the same task is not this task's.
@@ -139,6 +148,7 @@ class Start(base.Start):
             raise InputError([checks.silent(error)]) from None
         for run in self._runs:
             of_tasks = queue.jobs_of(run.paths, known)
+            self._controllers |= {job.id for job in of_tasks.get("", ())}
             self._withdraw(run, of_tasks)
             for followed in self._followed.values():
                 if followed.run is run:

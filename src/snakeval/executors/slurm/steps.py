@@ -29,13 +29,13 @@ class Step:
         self._run, self._task, self._server, self._attempt = run, task, server, attempt
         self._process: subprocess.Popen[bytes] | None = None
 
-    def begin(self) -> bool:
+    def begin(self, recent: queue.Recent) -> bool:
         """Whether it has begun; it waits while the server's job does.
 
         Raises Refused when there will be no such job.
         """
         try:
-            job = slurm.live_job(self._server)
+            job = slurm.live_job(self._server, recent.jobs())
         except queue.QueryFailed:
             return False
         if job is None and state.record_of(self._server).get("state") in ("stopped", "failed"):

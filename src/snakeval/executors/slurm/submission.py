@@ -36,23 +36,22 @@ from snakeval.executors.slurm import server as servers
 from snakeval.executors.slurm.contact import Contact
 from snakeval.executors.slurm.placement import hosting
 from snakeval.executors.slurm.resources import NAME, max_walltime
+from snakeval.executors.slurm.server_job import NAME as SERVER
+from snakeval.executors.slurm.server_job import name_of
 from snakeval.executors.slurm.steps import Step, log_of
-from snakeval.executors.slurm.submit import Full, NoAnswer, Refused, sbatch
+from snakeval.executors.slurm.submit import LOOKS, Full, NoAnswer, Refused, sbatch
 from snakeval.job import attempt, cancelled, slurm_calls, slurm_job
 from snakeval.job.files import read_json
 from snakeval.job.lease import holder_of
 from snakeval.plan.run import Run, Task
 from snakeval.run_folder.jobs import note
 from snakeval.run_folder.layout import ServerPaths
+from snakeval.run_folder.servers import supervisor_of
 
 FORGOTTEN = "FORGOTTEN"
 """The state of a job that Slurm does not know any more, whoever has forgotten it."""
 FORGOTTEN_AFTER = 120.0
 """Seconds without a word of Slurm about a job after which the run folder decides."""
-LOOKS = 2
-"""Looks at the queue that a submission without an answer takes before the next one: a controller
-that was busy may have heard it, and make the job while it answers the first look."""
-
 IN_VAIN = 10
 """Jobs in a row that Slurm may end before the benchmark has begun in them."""
 
@@ -103,6 +102,8 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         self.start = ""
         self.stopping = False
         self.contact = Contact(logger)
+        self.recent = queue.Recent()
+        self.servers_seen: dict[Path, float] = {}
         if ignored := slurm_calls.ignored(os.environ):
             logger.warning(
                 f"{', '.join(ignored)} of your environment ignored: what jobs ask for is said by "
@@ -278,7 +279,13 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         self.contact.answered()
         onward = [self._onward(info, states) for info in ours if info.external_jobid]
         onward += [self._try_again(info, known) for info in ours if not info.external_jobid]
-        return [info for info in onward if info]
+        going = [info for info in onward if info]
+        if self.contact.held and self.contact.full and not any(x.external_jobid for x in going):
+            live = [job for job in known if job.live]
+            own = {SERVER, *(each.run.paths.controller_job.name for each in self.followed.values())}
+            if live and all(job.script.name in own for job in live):
+                self.contact.held_by_our_own([job.id for job in live])
+        return going
 
     def _without_an_answer(self, ours: list[SubmittedJobInfo]) -> list[SubmittedJobInfo]:
         for info in ours:
@@ -339,26 +346,42 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
     def _revive_servers(self) -> None:
         """Submits another job for a server whose job Slurm has ended and does not let come back."""
         for paths in self._servers():
+            number = str(read_json(paths.job).get("job", ""))
             try:
-                number = str(read_json(paths.job).get("job", ""))
-                ended = {
-                    job: state for job, state in queue.states([number]).items() if state in BY_SLURM
-                }
-                successor = servers.revive(paths, ended) if ended and not self.stopping else ""
+                ended = self._end_of(paths, number)
+                successor = (
+                    servers.revive(paths, {number: ended}) if ended and not self.stopping else ""
+                )
             except (slurm_calls.Failed, queue.QueryFailed) as error:
                 self.logger.error(f"server {paths.dir.name}: {error}")
             else:
                 if successor:
+                    self.servers_seen.pop(paths.dir, None)
                     self.logger.info(
-                        f"server {paths.dir.name}: job {number} was ended by "
-                        f"{BY_SLURM[ended[number]]}; job {successor} takes its place"
+                        f"server {paths.dir.name}: job {number} {ended}; job {successor} takes "
+                        "its place"
                     )
 
+    def _end_of(self, paths: ServerPaths, number: str) -> str:
+        """How Slurm has ended a server's job, or that it has lost it; empty: it has not.
+        Raises QueryFailed."""
+        state = queue.states_among(self.recent.jobs(), [number], {number: name_of(paths)}).get(
+            number
+        )
+        now = time.monotonic()
+        if state is not None or supervisor_of(paths):
+            self.servers_seen[paths.dir] = now
+            return f"was ended by {BY_SLURM[state]}" if state in BY_SLURM else ""
+        if now - self.servers_seen.setdefault(paths.dir, now) > FORGOTTEN_AFTER:
+            return "is not known to Slurm any more"
+        return ""
+
     def _servers(self) -> list[ServerPaths]:
-        """The deployments that this start's benchmarks need and that were submitted."""
+        """The deployments that benchmarks of this start still need and that were submitted."""
         found = {
             (str(each.run.paths.dir), name): each.run.paths.server(name)
             for each in self.followed.values()
+            if each.task.servers and not each.complete
             for name in each.task.servers
         }
         return [paths for paths in found.values() if paths.job.exists()]
@@ -385,7 +408,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
     def _begin(self, followed: Followed) -> None:
         """Begins a step whose server's job runs. Raises Refused."""
         step = followed.step
-        if step and not step.begun and step.begin():
+        if step and not step.begun and step.begin(self.recent):
             self.logger.info(f"{followed.task.label}: a step of the server's job {step.job}")
 
     def _onward_step(self, info: SubmittedJobInfo) -> SubmittedJobInfo | None:
