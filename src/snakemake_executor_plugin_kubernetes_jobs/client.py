@@ -71,8 +71,8 @@ class Kubernetes:
 
     def _is_there(self, metadata: Mapping[str, Any]) -> bool:
         job = self.call("GET", self._jobs(metadata["name"]))
-        labels = (job.get("metadata") or {}).get("labels") or {}
-        return bool(labels.get(ATTEMPT) == metadata["labels"].get(ATTEMPT))
+        given = metadata["labels"].get(ATTEMPT)
+        return understood(lambda: bool((job["metadata"].get("labels") or {}).get(ATTEMPT) == given))
 
     def phase(self, job: str) -> Phase:
         self.told[job] = self.look(job)
@@ -164,8 +164,7 @@ class Kubernetes:
             answer = self.call("GET", path, {"fieldSelector": wanted})
         except Denied:
             return ""
-        events = understood(lambda: list(answer["items"]))
-        last = events[-1] if events else {}
+        last = understood(lambda: dict((list(answer["items"]) or [{}])[-1]))
         return ": ".join(str(last[key]) for key in ("reason", "message") if last.get(key))
 
     def call(

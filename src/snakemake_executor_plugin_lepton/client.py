@@ -272,6 +272,7 @@ def asked(call: Callable[[], T]) -> T:
     import requests
     from leptonai.api.v2.api_resource import ClientError, ServerError
     from leptonai.api.v2.utils import WorkspaceError, WorkspaceUnauthorizedError
+    from pydantic import ValidationError
 
     try:
         return call()
@@ -289,6 +290,8 @@ def asked(call: Callable[[], T]) -> T:
         raise Unreachable(_line(error)) from None
     except ServiceError:
         raise
+    except ValidationError as error:  # an answer of another shape; specs were looked at before
+        raise Unreachable(f"an answer that cannot be understood ({_line(error)})") from None
     except ValueError as error:  # the SDK's own look at a spec
         raise Rejected(_line(error)) from None
     except Exception as error:  # an answer that is none: the SDK calls it a programming error

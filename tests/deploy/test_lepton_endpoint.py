@@ -140,6 +140,8 @@ def test_created_ready_and_deleted_with_its_secret(lepton: LeptonService, make: 
         ("GET", "/(deployments|endpoints)/[^/]+$", {"status": 500, "times": 3}),
         ("GET", "/(deployments|endpoints)/[^/]+$", {"drop": "answer", "times": 2}),
         ("GET", "/(deployments|endpoints)/[^/]+$", {"body": b"garbage", "times": 2}),
+        ("GET", "/(deployments|endpoints)/[^/]+$", {"body": b'{"spec": 7}', "times": 2}),
+        ("GET", "/(deployments|endpoints)$", {"body": b'[{"metadata": 7}]'}),
         ("GET", "/(deployments|endpoints)/[^/]+$", {"status": 404, "times": 2}),
         ("GET", "/(deployments|endpoints)$", {"status": 502}),
         ("POST", "/usersecrets", {"drop": "answer"}),

@@ -169,9 +169,14 @@ def test_a_server_without_answers_of_the_api_server_stays_and_one_deleted_by_han
 ) -> None:
     living = Living(make())
     wait_until(lambda: living.address)
-    # given errors of the API server, and a refused token: nothing is concluded
-    for status in (500, 429, 401, 403):
-        fault = service.faults.add("GET", "/deployments/", status=status, times=2)
+    # given errors of the API server, a refused token, answers that are none: nothing is concluded
+    nameless = b'{"items": [{"status": {"containerStatuses": [{"state": {"running": {}}}]}}]}'
+    for path, given in (
+        *(("/deployments/", {"status": status}) for status in (500, 429, 401, 403)),
+        *(("/deployments/", {"body": body}) for body in (b"<html>", b'{"metadata": 7}', b"[]")),
+        ("/pods", {"body": nameless}),
+    ):
+        fault = service.faults.add("GET", path, times=2, **given)
         wait_until(lambda fault=fault: fault.hits == 2)  # type: ignore[misc]
     assert living.address and len(service.deployments.all) == 1
     # when somebody deletes it

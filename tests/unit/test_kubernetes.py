@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -224,6 +225,29 @@ def test_no_answer_and_one_that_is_none_say_nothing_of_a_job() -> None:
     for answer in (ProtocolError("cut"), b"<html>", b"[]", b'{"status": 7}'):
         with pytest.raises(Unreachable):
             cluster_of(answer, b"{}").phase("one")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(b"", b"<html>502</html>", b'{"metadata": {"na', b"null", b"7", b'"text"', b"[null]"),
+        *(b'{"items": null}', b'{"items": [null]}', b'{"items": {"a": 1}}', b'{"metadata": 7}'),
+        *(b'{"metadata": {"labels": 7}}', b'{"status": [7]}', b'{"status": {"conditions": [7]}}'),
+        *(b'{"items": [{"status": {"containerStatuses": [null]}}]}', b'{"data": 7}'),
+    ],
+)
+def test_an_answer_of_whatever_shape_is_read_or_is_none(said: bytes) -> None:
+    conflict = refusal(409, "already exists")
+    for ask, answers in (
+        (lambda asked: asked.phase("one"), [said, said, said]),
+        (lambda asked: asked.phase("one"), [b'{"metadata": {}}', b'{"items": []}', said]),
+        (lambda asked: asked.find({"a": "b"}), [said]),
+        (lambda asked: asked.log("one"), [said, said]),
+        (lambda asked: asked.secret_keys("one"), [said]),
+        (lambda asked: asked.create(body_of()), [conflict, said]),
+    ):
+        with suppress(ServiceError):
+            ask(cluster_of(*answers))
 
 
 def test_a_creation_whose_answer_was_lost_finds_its_own_job_and_no_other() -> None:

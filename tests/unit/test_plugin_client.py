@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import pydantic
 import pytest
 import requests
 
@@ -63,6 +64,7 @@ def test_a_status_says_whether_asking_again_makes_sense(
         requests.exceptions.ReadTimeout("slow"),
         requests.exceptions.ChunkedEncodingError("cut"),
         RuntimeError("You encountered a programming error"),
+        pydantic.ValidationError.from_exception_data("LeptonDeployment", []),
     ],
 )
 def test_no_answer_says_nothing_about_the_job(error: Exception) -> None:

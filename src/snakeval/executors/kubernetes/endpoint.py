@@ -35,7 +35,7 @@ from snakemake_executor_plugin_lepton.client import (
 from snakeval.executors.hosted_life import HostedServer, serve
 from snakeval.executors.kubernetes.endpoint_spec import LABEL, SPEC
 from snakeval.executors.kubernetes.jobs import connected
-from snakeval.executors.kubernetes.places import Place
+from snakeval.executors.kubernetes.places import NOTE, Place
 from snakeval.job.files import read_json, write_atomically
 
 POLL = float(os.environ.get("SNAKEVAL_KUBERNETES_POLL", "5"))
@@ -50,8 +50,6 @@ CRASHES = 3
 """So many ends of a container that was never ready, and the server will not come up."""
 GONE = 3
 """Looks in a row that must not find the Deployment before it counts as gone."""
-NOTE = "kubernetes.json"
-"""Says what is there, or may be; in the deployment's folder."""
 KINDS = {"service": "/api/v1", "deployment": "/apis/apps/v1"}
 """In the order in which they are deleted."""
 T = TypeVar("T")
@@ -106,10 +104,17 @@ class Endpoint(HostedServer):
     def _get(self, kind: str) -> dict[str, Any] | None:
         """None: there is none."""
         try:
-            answer: dict[str, Any] = self.cluster.call("GET", self._path(kind, self.name))
+            answer = self.cluster.call("GET", self._path(kind, self.name))
         except Missing:
             return None
-        return answer
+        return understood(lambda: {**answer, "metadata": dict(answer["metadata"])})
+
+    def _seen(
+        self, found: Mapping[str, Any] | None
+    ) -> tuple[list[dict[str, Any]], tuple[str, bool, int]]:
+        """The pods of a Deployment, and its `state_of`. Raises ServiceError."""
+        pods = self.cluster.pods({LABEL: self.name}) if found else []
+        return pods, understood(lambda: state_of(found or {}, pods))
 
     # --- creation
 
@@ -119,8 +124,9 @@ class Endpoint(HostedServer):
         found = self._ask(lambda: self._get("deployment"), f"asking for {self.name}", self.ended)
         if found and _is_the_one(found, self.wanted["deployment"]):
             self.say(f"the Deployment {self.name} is there from an earlier start and taken over")
-            pods = self._ask(lambda: self.cluster.pods({LABEL: self.name}), "asking for its pods")
-            self._crashed_before = state_of(found, pods)[2]
+            self._crashed_before = self._ask(
+                lambda: self._seen(found)[1][2], "asking for its pods", self.ended
+            )
         elif found:
             self.say(f"the Deployment {self.name} is of an earlier config; it is replaced")
             self.sweep()
@@ -154,8 +160,7 @@ class Endpoint(HostedServer):
         while not self.ended.is_set():
             try:
                 found = self._get("deployment")
-                pods = self.cluster.pods({LABEL: self.name}) if found else []
-                state, stuck, crashed = understood(lambda: state_of(found or {}, pods))  # noqa: B023
+                pods, (state, stuck, crashed) = self._seen(found)
             except Unreachable as trouble:  # nothing is known, and nothing concluded
                 last = self.tell(in_words(trouble), last)
                 self.ended.wait(max(POLL, trouble.wait))
@@ -202,13 +207,14 @@ class Endpoint(HostedServer):
     def _follow(self, pods: list[dict[str, Any]]) -> None:
         """Copies the log of every container that has started, to its end."""
         for pod in pods:
-            for status in (pod.get("status") or {}).get("containerStatuses") or []:
-                which = f"{pod['metadata']['name']}/{status.get('restartCount', 0)}"
-                started = {"running", "terminated"} & (status.get("state") or {}).keys()
-                if started and which not in self._followed:
-                    self._followed.add(which)
-                    name = pod["metadata"]["name"]
-                    threading.Thread(target=self._copy, args=(name,), daemon=True).start()
+            with suppress(KeyError):  # one without a name has no log
+                name = pod["metadata"]["name"]
+                for status in (pod.get("status") or {}).get("containerStatuses") or []:
+                    which = f"{name}/{status.get('restartCount', 0)}"
+                    started = {"running", "terminated"} & (status.get("state") or {}).keys()
+                    if started and which not in self._followed:
+                        self._followed.add(which)
+                        threading.Thread(target=self._copy, args=(name,), daemon=True).start()
 
     def _copy(self, pod: str) -> None:
         with suppress(Exception):  # the log is for people

@@ -13,6 +13,9 @@ from pathlib import Path
 from snakeval.job.files import read_json, write_atomically
 from snakeval.run_folder.layout import RunPaths
 
+NOTE = "kubernetes.json"
+"""Of a run folder, and of a deployment's: what is in the cluster, and where."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -23,7 +26,7 @@ class Place:
 
 
 def _file(run: RunPaths) -> Path:
-    return run.dir / "kubernetes.json"
+    return run.dir / NOTE
 
 
 def places_of(run: RunPaths) -> list[Place]:

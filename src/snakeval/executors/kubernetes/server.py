@@ -14,25 +14,22 @@ from pathlib import Path
 from snakemake_executor_plugin_lepton.client import ServiceError
 from snakeval.config.execution import KubernetesExecution
 from snakeval.errors import Problem
+from snakeval.executors import hosted
 from snakeval.executors.kubernetes.endpoint_spec import content_of, mounts_of
-from snakeval.executors.local import server as local
+from snakeval.executors.kubernetes.places import NOTE, Place
 from snakeval.job.files import make_executable, read_json, write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import Server
 from snakeval.render.server import render
-from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import ServerPaths
 
-DOWN = 180.0
-"""Seconds in which both are deleted, though the API server does not answer for a while."""
 
-
-class Servers(local.Servers):
+class Servers(hosted.Servers):
     """Servers as Deployments of Kubernetes."""
 
-    @property
-    def on_this_machine(self) -> bool:
-        return False
+    called = "the Deployment"
+    note = NOTE
+    down = 180.0
 
     @property
     def has_variables(self) -> bool:
@@ -110,42 +107,12 @@ class Servers(local.Servers):
         write_atomically(paths.script, render(plain, runtime, image, command=content, body=body))
         make_executable(paths.script)
 
-    def take_down(self, paths: ServerPaths, when: str = "now") -> bool:
-        """Asks for its end and waits for it; whether it is deleted."""
-        if state.supervisor_of(paths) and not state.ask_to_end(paths, when, DOWN):
-            return False
-        return sweep(paths)
+    def sweep(self, paths: ServerPaths) -> None:
+        from snakeval.executors.kubernetes.endpoint import Endpoint
 
-    def where(self, paths: ServerPaths) -> str:
-        name, owner = name_of(paths), state.supervisor_of(paths)
-        told = [f"the Deployment {name}"] if name else []
-        return ", ".join(
-            [*told, *([f"supervised on {owner.host} by pid {owner.pid}"] if owner else [])]
-        )
-
-    def left_over(self, paths: ServerPaths) -> str:
-        name = name_of(paths)
-        return f"the Deployment {name}" if name and not state.supervisor_of(paths) else ""
-
-
-def name_of(paths: ServerPaths) -> str:
-    """The name of the Deployment that there is, or may be; empty when there is none."""
-    from snakeval.executors.kubernetes.endpoint import NOTE
-
-    return str(read_json(paths.dir / NOTE).get("name") or "")
-
-
-def sweep(paths: ServerPaths) -> bool:
-    """Deletes what a start that was killed has left; whether nothing is left."""
-    from snakeval.executors.kubernetes.endpoint import NOTE, Endpoint
-    from snakeval.executors.kubernetes.places import Place
-
-    noted = read_json(paths.dir / NOTE)
-    if not noted.get("name"):
-        return True
-    try:
-        place = Place(str(noted.get("context") or ""), str(noted.get("namespace") or ""))
-        Endpoint(paths.dir, place).sweep()
-    except (OSError, ValueError, KeyError, ServiceError) as trouble:
-        print(f"{paths.dir.name}: {trouble}")
-    return not name_of(paths)
+        noted = read_json(paths.dir / NOTE)
+        try:
+            place = Place(str(noted.get("context") or ""), str(noted.get("namespace") or ""))
+            Endpoint(paths.dir, place).sweep()
+        except (OSError, ValueError, KeyError, ServiceError) as trouble:
+            print(f"{paths.dir.name}: {trouble}")

@@ -86,10 +86,12 @@ def family_of(client: Any, ended: threading.Event | None = None) -> Any:
     from leptonai.api.v2.client import reset_new_deployment_api_flag_cache
 
     # Not client.info(): of a refusal it keeps no word of the service's.
-    workspace: Any = patiently(
-        lambda: answer_of(client, "GET", "/workspace").json(), "asking the workspace", ended=ended
+    features: Any = patiently(
+        lambda: answer_of(client, "GET", "/workspace").json().get("features") or {},
+        "asking the workspace",
+        ended=ended,
     )
-    newer = (workspace.get("features") or {}).get("enable_new_deployment_api") is True
+    newer = features.get("enable_new_deployment_api") is True
     for _ in range(5):
         if client.new_deployment_api_enabled == newer:
             return client.deployment

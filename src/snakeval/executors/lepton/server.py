@@ -20,21 +20,14 @@ from snakeval.config.deployment import ServerDeployment
 from snakeval.config.execution import LeptonExecution
 from snakeval.config.lepton import OWN_TOKEN, Token, tokens_of
 from snakeval.errors import Problem
+from snakeval.executors import hosted
 from snakeval.executors.lepton import endpoint_spec as lepton_spec
 from snakeval.executors.lepton.tokens import own_token, token_secrets
-from snakeval.executors.local import server as local
-from snakeval.job.files import make_executable, read_json, write_atomically
+from snakeval.job.files import make_executable, write_atomically
 from snakeval.plan.run import Run
 from snakeval.plan.server import MODEL, Server
 from snakeval.render.server import render
-from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import ServerPaths
-
-NOTE = "lepton.json"
-"""Names the endpoint that there is, or may be; in the deployment's folder (`endpoint.py`)."""
-
-DOWN = 150.0
-"""Seconds in which an endpoint is deleted, though the service refuses for a while."""
 
 
 def body() -> str:
@@ -96,12 +89,12 @@ def content_of(run: Run, server: Server, image: str | None) -> dict[str, Any]:
 # --- the place ---------------------------------------------------------------------------------
 
 
-class Servers(local.Servers):
+class Servers(hosted.Servers):
     """Servers as Lepton endpoints."""
 
-    @property
-    def on_this_machine(self) -> bool:
-        return False
+    called = "the Lepton endpoint"
+    note = "lepton.json"
+    down = 150.0
 
     def check(self, run: Run, server: Server, runtime: str) -> Iterable[Problem]:
         """What Lepton would refuse, and what cannot reach it."""
@@ -180,23 +173,8 @@ class Servers(local.Servers):
         )
         make_executable(script)
 
-    def take_down(self, paths: ServerPaths, when: str = "now") -> bool:
-        """Asks for the endpoint's end and waits for it; whether it is deleted."""
-        if state.supervisor_of(paths):
-            return state.ask_to_end(paths, when, DOWN) and not endpoint_of(paths)
-        return sweep(paths)
-
-    def where(self, paths: ServerPaths) -> str:
-        name = endpoint_of(paths)
-        owner = state.supervisor_of(paths)
-        told = [f"the Lepton endpoint {name}"] if name else []
-        return ", ".join(
-            [*told, *([f"supervised on {owner.host} by pid {owner.pid}"] if owner else [])]
-        )
-
-    def left_over(self, paths: ServerPaths) -> str:
-        name = endpoint_of(paths)
-        return f"the Lepton endpoint {name}" if name and not state.supervisor_of(paths) else ""
+    def sweep(self, paths: ServerPaths) -> None:
+        subprocess.run(["bash", str(paths.script), "sweep"], stdin=subprocess.DEVNULL, check=False)
 
 
 def _credentials(where: str) -> Iterable[Problem]:
@@ -268,16 +246,3 @@ def dropped(given: Any, taken: Any, place: str = "") -> Iterable[str]:
     elif isinstance(given, list) and isinstance(taken, list):
         for number, (value, kept) in enumerate(zip(given, taken, strict=True)):
             yield from dropped(value, kept, f"{place}.{number}")
-
-
-def endpoint_of(paths: ServerPaths) -> str:
-    """The name of the endpoint that there is, or may be; empty when there is none."""
-    return str(read_json(paths.dir / NOTE).get("name") or "")
-
-
-def sweep(paths: ServerPaths) -> bool:
-    """Deletes what a start that was killed has left; whether nothing is left."""
-    if not endpoint_of(paths):
-        return True
-    subprocess.run(["bash", str(paths.script), "sweep"], stdin=subprocess.DEVNULL, check=False)
-    return not endpoint_of(paths)
