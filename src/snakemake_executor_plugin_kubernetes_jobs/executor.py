@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, cast
 
-from snakemake_executor_plugin_kubernetes_jobs import spec
+from snakemake_executor_plugin_kubernetes_jobs import refusals, spec
 from snakemake_executor_plugin_kubernetes_jobs.client import Full, Kubernetes, in_words
 from snakemake_executor_plugin_kubernetes_jobs.hooks import Hooks
 from snakemake_executor_plugin_lepton import executor as common
 from snakemake_executor_plugin_lepton.client import (
-    Denied,
     Missing,
     Service,
     ServiceError,
@@ -79,7 +78,10 @@ class Executor(common.Executor):
         if len(places) > 1 or len({each.context for each in wanted}) > 1:
             named = ", ".join(place or "the default" for place in places)
             return [f"{ONE_PLACE}, and these ask for {named}: start them one by one"]
-        return [*self._no_claims(wanted), *self._no_keys(wanted)] or self._refused_bodies(wanted)
+        claims = {mount.source for each in wanted for mount in each.mounts}
+        keys = {spec.secret_of(each) for job in wanted for each in job.variables if each.secret}
+        lacking = [*refusals.claims(self.cluster, claims), *refusals.keys(self.cluster, keys)]
+        return lacking or self._refused_bodies(wanted)
 
     def _look_for_earlier(self, jobs: list[Any]) -> list[str]:
         """One that is on its way out is not waited for: it will have no result."""
@@ -89,48 +91,6 @@ class Executor(common.Executor):
             for label, found in self._earlier.items()
         }
         return said
-
-    def _no_claims(self, wanted: list[spec.Wanted]) -> list[str]:
-        names = sorted({mount.source for each in wanted for mount in each.mounts})
-        try:
-            return [
-                f"namespace '{self.cluster.namespace}' has no volume claim '{name}': create it, or "
-                "correct the name of the volume"
-                for name in names
-                if not patiently(lambda name=name: self.cluster.has_claim(name))  # type: ignore[misc]
-            ]
-        except Denied:  # may create jobs, and not look at claims: a pod will say
-            return []
-
-    def _no_keys(self, wanted: list[spec.Wanted]) -> list[str]:
-        """Keys of Secrets that are not there, with the command that makes them."""
-        named = {spec.secret_of(each) for job in wanted for each in job.variables if each.secret}
-        found = []
-        for secret in sorted({name for name, _ in named}):
-            try:
-                keys = patiently(lambda secret=secret: self.cluster.secret_keys(secret))  # type: ignore[misc]
-            except Missing:
-                keys = None
-            except Denied:  # may create jobs, and not read Secrets: a pod will say
-                continue
-            lacking = sorted({key for name, key in named if name == secret} - (keys or set()))
-            if lacking:
-                found.append(self._lacking(secret, lacking, is_there=keys is not None))
-        return found
-
-    def _lacking(self, secret: str, keys: list[str], is_there: bool) -> str:
-        """What is missing of a Secret, and the command that adds it."""
-        namespace = self.cluster.namespace
-        what = f"a Secret '{secret}' without" if is_there else f"no Secret '{secret}' for"
-        words = " ".join(f"--from-literal={key}=..." for key in keys)
-        command = f"create secret generic {secret} {words}"
-        if is_there:
-            values = json.dumps({"stringData": dict.fromkeys(keys, "...")})
-            command = f"patch secret {secret} -p '{values}'"
-        return (
-            f"namespace '{namespace}' has {what} {', '.join(keys)}: "
-            f"`kubectl -n {namespace} {command}`"
-        )
 
     def _refused_bodies(self, wanted: list[spec.Wanted]) -> list[str]:
         """What the server has against the jobs: it is asked with `dryRun`, which makes none."""

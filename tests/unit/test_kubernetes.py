@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rig.kubernetes_service import KubernetesService
 from rig.kubernetes_service.types import checked, checked_job
 from snakemake_executor_plugin_kubernetes_jobs import client, spec
 from snakemake_executor_plugin_kubernetes_jobs import executor as module
@@ -31,7 +32,7 @@ from snakemake_executor_plugin_lepton.registry import Tracked
 from snakemake_executor_plugin_lepton.states import Phase
 from snakemake_executor_plugin_lepton.storage import Unusable
 from snakemake_executor_plugin_lepton.watch import Watch
-from snakeval.executors.kubernetes import checks
+from snakeval.executors.kubernetes import Executor, checks
 from snakeval.executors.kubernetes.endpoint_spec import content_of
 from snakeval.executors.kubernetes.places import Place, note_place, places_of
 from snakeval.executors.kubernetes.resources import resources_of
@@ -365,6 +366,37 @@ def test_a_key_without_a_secret_is_told_with_the_command_that_makes_one(tmp_path
     assert "benchmarks need MODEL_KEY" in str(problem)
     assert "kubectl create secret generic eval-keys --from-literal=MODEL_KEY=..." in str(problem)
     assert not [*checks.without_a_secret([(run, task)], lambda _: {"MODEL_KEY"})]
+
+
+def test_a_dry_run_says_what_a_start_would_lack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> str:
+        return "\n".join(map(str, Executor().remarks([(run, task)], {})))
+
+    def refuse(*_: Any) -> None:
+        return None
+
+    volume = {"claim": "shared", "mount_path": "/shared", "here": str(tmp_path / "nowhere")}
+    run, task = planned(tmp_path, namespace="evals", secret="eval-keys", volumes=[volume])
+    # no cluster, and no volume on this machine
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    assert "no cluster is known here: set KUBECONFIG" in told()
+    assert "execution.volumes.0.claim: the volume 'shared' is not at" in told()
+    # a cluster without the claim and the Secret; then one that has them, and one that is silent
+    with KubernetesService({}) as service:
+        monkeypatch.setenv("KUBECONFIG", str(service.kubeconfig))
+        assert "namespace 'evals' has no volume claim 'shared': create it" in told()
+        assert "has no Secret 'eval-keys' for MODEL_KEY: `kubectl -n evals create" in told()
+        service.cluster.claims["shared"] = tmp_path
+        service.cluster.secrets["eval-keys"] = {"MODEL_KEY": "x"}
+        (tmp_path / "nowhere").mkdir()
+        assert not told()
+        service.faults.add("GET", "/persistentvolumeclaims/", status=503, times=1)
+        assert "Kubernetes cannot be asked: 503" in told()
+    # and a machine without the client
+    monkeypatch.setattr("importlib.util.find_spec", refuse)
+    assert "the client of Kubernetes is not installed: pip install" in told()
 
 
 def test_a_run_remembers_every_namespace_that_its_jobs_were_in(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ told about them is in `hooks`. Its own, too: `places`, the namespaces that a run
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from snakeval.executors import base
 
 if TYPE_CHECKING:
+    from snakeval.errors import Problem
     from snakeval.plan.run import Run, Task
     from snakeval.run_folder.jobs import Job
     from snakeval.run_folder.layout import RunPaths
@@ -31,6 +32,13 @@ class Executor(base.Executor):
         from snakeval.executors.kubernetes.resources import provided
 
         return provided(runs)
+
+    def remarks(
+        self, planned: Iterable[tuple[Run, Task]], defaults: Mapping[str, base.Resource]
+    ) -> Iterable[Problem]:
+        from snakeval.executors.kubernetes.checks import in_a_dry_run
+
+        return in_a_dry_run(planned)
 
     def prepare(self, plugin: Any) -> None:
         # Its problems are told with all others, by `Start.check`.

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
 
+from snakemake_executor_plugin_kubernetes_jobs import refusals
+from snakemake_executor_plugin_lepton.client import ServiceError
 from snakeval.config.execution import KubernetesExecution
 from snakeval.errors import Problem
-from snakeval.executors.kubernetes.resources import wanted
+from snakeval.executors.kubernetes.resources import variables, wanted
 from snakeval.plan.run import Run, Task
+
+NOT_INSTALLED = "the client of Kubernetes is not installed: pip install -e '.[kubernetes]'"
+ASKED_FOR = 5.0
+"""Seconds that a call may take in a dry run."""
 
 
 def without_a_secret(
@@ -30,6 +38,53 @@ def without_a_secret(
             f"`kubectl create secret generic eval-keys {words}`, then write execution: "
             "{type: kubernetes, secret: eval-keys}",
         )
+
+
+def in_a_dry_run(planned: Iterable[tuple[Run, Task]]) -> Iterator[Problem]:
+    """What a real start would be refused for, as far as the config says where it goes; nothing is
+    created, and a cluster that does not answer is asked once."""
+    tasks = list(planned)
+    given = {task: list(variables(run, task)) for run, task in tasks}
+    yield from without_a_secret(tasks, lambda task: given[task])
+    runs = list({id(run): run for run, _ in tasks}.values())
+    if importlib.util.find_spec("kubernetes") is None:
+        yield Problem("kubernetes", NOT_INSTALLED)
+        return
+    for execution in {
+        id(run): run.config.execution
+        for run in runs
+        if isinstance(run.config.execution, KubernetesExecution)
+    }.values():
+        yield from (told(text, runs) for text in _lacking(execution, tasks))
+
+
+def _lacking(execution: KubernetesExecution, tasks: list[tuple[Run, Task]]) -> Iterator[str]:
+    """What of a config's volumes and Secret is not there: on this machine, and in the cluster."""
+    for volume in execution.volumes[:1]:
+        here = Path(volume.here or volume.mount_path)
+        if not here.is_dir():
+            yield (
+                f"the volume '{volume.claim}' is not at {here} on this machine: mount it, or say "
+                "where it is (`here` of the volume)"
+            )
+    keys = {
+        (execution.secret, name)
+        for run, task in tasks
+        if execution.secret and run.config.execution is execution
+        for name in variables(run, task)
+    }
+    from snakemake_executor_plugin_kubernetes_jobs.client import Kubernetes, in_words
+
+    try:
+        cluster = Kubernetes(execution.context or "", execution.namespace or "", ASKED_FOR)
+    except ServiceError as error:  # says what to do
+        yield str(error)
+        return
+    try:
+        yield from refusals.claims(cluster, {each.claim for each in execution.volumes}, 0)
+        yield from refusals.keys(cluster, keys, 0)
+    except ServiceError as error:
+        yield in_words(error)
 
 
 def told(text: str, runs: Iterable[Run]) -> Problem:
