@@ -406,48 +406,72 @@ def create_once(
     carries out very late may still make another one. Raises ServiceError: Unreachable where
     nobody knows whether there is a job.
     """
+    return _Creation(service, body, labels, stopped, pause, patience).made()
 
-    def unknown(error: ServiceError) -> Unreachable:
-        return Unreachable(
-            f"{error} (whether the job was made is not known; its labels: "
-            f"{', '.join(f'{name}={value}' for name, value in labels.items())})"
-        )
 
-    deadline = time.monotonic() + patience
-    refused_until = time.monotonic() + min(patience, QUESTION_PATIENCE)
-    wait, lost = 1.0, False
-    while True:
-        try:
-            return service.create(body), lost
-        except Unauthorized as error:  # not carried out
-            if lost:
-                raise unknown(error) from None
-            if time.monotonic() > refused_until or stopped():
-                raise
-            pause(wait)
-            wait = min(wait * 2, 30.0)
-            service.renew()
-            continue
-        except Unreachable as error:
-            last, lost = error, True
-        except ServiceError as error:
-            if lost:
-                raise unknown(error) from None
-            raise
-        while True:  # the answer may be lost, and the job be there
-            if time.monotonic() > deadline or stopped():
-                raise unknown(last)
-            pause(max(wait, last.wait))
-            wait = min(wait * 2, 30.0)
+@dataclass
+class _Creation:
+    """What `create_once` does; `lost`: whether an answer was."""
+
+    service: Service
+    body: dict[str, Any]
+    labels: Mapping[str, str]
+    stopped: Callable[[], bool]
+    pause: Callable[[float], object]
+    patience: float
+    lost: bool = False
+    _wait: float = 1.0
+    _began: float = field(default_factory=time.monotonic)
+
+    def made(self) -> tuple[str, bool]:
+        while True:
             try:
-                found = service.find(labels)
+                return self.service.create(self.body), self.lost
+            except Unauthorized as error:  # not carried out
+                self._take_the_token_again(error)
+            except Unreachable as error:
+                self.lost = True
+                if found := self._looked_for(error):
+                    return found, True
+            except ServiceError as error:
+                raise self._as_known(error) from None
+
+    def _take_the_token_again(self, error: Unauthorized) -> None:
+        """Raises what ends the creation."""
+        waited = time.monotonic() - self._began
+        if self.lost or waited > min(self.patience, QUESTION_PATIENCE) or self.stopped():
+            raise self._as_known(error) from None
+        self._pause()
+        self.service.renew()
+
+    def _looked_for(self, last: Unreachable) -> str:
+        """The job that is there although its answer was lost; others are deleted. Empty: there is
+        none. Raises Unreachable where nobody can say."""
+        while True:
+            if time.monotonic() - self._began > self.patience or self.stopped():
+                raise self._as_known(last)
+            self._pause(last.wait)
+            try:
+                found = self.service.find(self.labels)
                 break
             except Unreachable as error:
                 last = error
             except ServiceError as error:
-                raise unknown(error) from None
-        if found:
-            first, *others = sorted(found, key=lambda job: job.created)
-            for other in others:
-                service.delete(other.id)
-            return first.id, True
+                raise self._as_known(error) from None
+        if not found:
+            return ""
+        first, *others = sorted(found, key=lambda job: job.created)
+        for other in others:
+            self.service.delete(other.id)
+        return first.id
+
+    def _pause(self, at_least: float = 0.0) -> None:
+        self.pause(max(self._wait, at_least))
+        self._wait = min(self._wait * 2, 30.0)
+
+    def _as_known(self, error: ServiceError) -> ServiceError:
+        """An error as it is; after a lost answer, that nobody knows whether there is a job."""
+        if not self.lost:
+            return error
+        named = ", ".join(f"{name}={value}" for name, value in self.labels.items())
+        return Unreachable(f"{error} (whether the job was made is not known; its labels: {named})")
