@@ -1,9 +1,9 @@
 """Where benchmarks and models' servers run: each executor behind the same interface.
 
 `base` is the interface, `registry` the executors that there are, `profile` what Snakemake's profile
-says of all jobs alike, `login` a cluster's login node, seen from elsewhere,
-`hosted_life` the life of a server that a service runs. Each executor is a
-folder with the same files, as far as it needs them:
+says of all jobs alike, `login` a cluster's login node, seen from elsewhere, `hosted` and
+`hosted_life` servers that a service runs. Each executor is a folder with the same files, as far as
+it needs them:
 
 __init__    the executor itself, which imports nothing heavy until it is asked
 checks      what a start looks at before its first job
