@@ -311,7 +311,9 @@ def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return program
 
 
-def test_jobs_belong_to_the_run_in_which_their_script_lies(tmp_path: Path, says: Any) -> None:
+def test_jobs_belong_to_the_run_in_which_their_script_lies(
+    tmp_path: Path, says: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     says(
@@ -329,6 +331,8 @@ def test_jobs_belong_to_the_run_in_which_their_script_lies(tmp_path: Path, says:
         "a": ["9", "12"],
         "": ["11"],
     }
+    monkeypatch.chdir(tmp_path)
+    assert queue.jobs_of(RunPaths(Path("here")), queue.jobs()) == found
     assert found["a"][0].digest == "0123456789ab"
     assert found["a"][1].live
 

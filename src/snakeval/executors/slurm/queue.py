@@ -181,7 +181,8 @@ def jobs_of(run: RunPaths, known: Iterable[Job]) -> dict[str, list[Job]]:
     for job in sorted(known, key=_number):
         name = job.script.name
         if name.startswith("sbatch_") and job.script.parent.resolve() == here:
-            task = "" if job.script == run.controller_job else name[len("sbatch_") : -len(".sh")]
+            is_controller = name == run.controller_job.name  # a run's folder may be a relative path
+            task = "" if is_controller else name[len("sbatch_") : -len(".sh")]
             found.setdefault(task, []).append(job)
     return found
 
