@@ -114,6 +114,15 @@ def test_attempts_have_an_end_unless_the_config_wants_none(tmp_path: Path) -> No
     assert resources.max_walltime(plan(tmp_path, type="slurm", max_walltime=None)) is None
 
 
+def test_a_benchmark_is_not_called_as_the_runs_own_job_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not checks.names([plan(tmp_path)])
+    monkeypatch.setitem(OWN, "tasks", {"controller": None})
+    (told,) = checks.names([plan(tmp_path, {"name": "own.controller"})])
+    assert "sbatch_controller.sh is the run's own job" in str(told) and not told.warning
+
+
 def test_flags_that_the_pipeline_sets_are_not_the_users(tmp_path: Path) -> None:
     given = {"output": "x", "--time": 3, "job_name": "n", "nice": 1, "qos": "high"}
     assert resources.owned_flags(given) == {

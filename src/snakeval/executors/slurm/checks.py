@@ -58,6 +58,20 @@ AWAY = ("blocked", "down", "drain", "fail", "inval", "maint", "reboot", "unk")
 """Beginnings of the states of nodes that take no job now, as sinfo has them."""
 
 
+def names(runs: Sequence[Run]) -> list[Problem]:
+    """A benchmark whose batch script would be that of the run's own job."""
+    return [
+        Problem(
+            f"benchmark '{task.label}'",
+            f"on Slurm {run.paths.controller_job.name} is the run's own job",
+            "call it otherwise, in `harnesses`",
+        )
+        for run in runs
+        for task in run.tasks
+        if run.paths.batch_script(task.name) == run.paths.controller_job
+    ]
+
+
 def flags(runs: Sequence[Run]) -> list[Problem]:
     """Extra flags of sbatch that are set by other keys, or by the pipeline itself."""
     found = []

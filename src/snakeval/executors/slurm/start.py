@@ -55,7 +55,13 @@ class Start(base.Start):
             return [checks.silent(error)]
         planned = [(each.run, each.task) for each in self._followed.values()]
         told = remarks(planned, self._defaults.get("runtime"))
-        return [*checks.flags(self._runs), *refused, *told, *_other_code()]
+        return [
+            *checks.names(self._runs),
+            *checks.flags(self._runs),
+            *refused,
+            *told,
+            *_other_code(),
+        ]
 
     @property
     def _named_clusters(self) -> str:
