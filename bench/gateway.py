@@ -1,7 +1,7 @@
 """What the gateway costs: asking an endpoint through it, beside asking it directly.
 
-    latency      an endpoint that answers after 50 ms, as a real one takes its time
-    throughput   one that answers at once
+    latency      at a model's pace: answers of 1 to 4 kB after 0.25 to 0.75 s, other for each
+    throughput   saturated: an endpoint that answers at once, asked as fast as can be
     benchmark    CPU seconds of all processes for one benchmark of lm-eval, in turns
     many         10,000 requests in flight
     bodies       questions and answers of 50 MB
@@ -12,7 +12,8 @@
     python -m bench.gateway [PART ...] [--requests 2000] [--lines 1000000]
 
 Latencies and rates are the machine's, with whatever else it does: both ways are asked in turns.
-CPU seconds are not.
+CPU seconds are not. For both the gateway has a processor of its own, where there are two: client
+and endpoint are this bench's, and a request that waits for them is not late by the gateway.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import asyncio
 import hashlib
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -42,7 +44,11 @@ from snakeval.job.gateway.ledger import LEDGER
 
 TOKEN = "token-for-the-benchmark"
 LATENCY = 0.05
+PACE, SIZES = (0.25, 0.75), (1000, 4000)
+"""Seconds that an answer takes, and its bytes: both spread evenly, the same for both ways."""
 IN_FLIGHT = (1, 64, 256)
+QUANTILES = ("median", "p99")
+CORES = sorted(os.sched_getaffinity(0))
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 SAMPLES, BENCHMARKS = 200, 3
 MANY, MANY_FOR = 10_000, 20.0
@@ -73,33 +79,33 @@ def main() -> None:
 
 
 def latency(folder: Path, given: argparse.Namespace) -> None:
-    print(f"\nLatency in ms, endpoint {LATENCY * 1000:g} ms   (wanted: median +2, p99 +10)")
-    print(f"  {'in flight':>10}{'':12}{'median':>10}{'p99':>10}{'added':>10}{'added p99':>10}")
-    with endpoint(LATENCY) as direct, gateway(folder / "latency", direct) as (through, _):
+    """Milliseconds beyond the endpoint's own time, which it is told with each question."""
+    print(f"\nLate by so many ms, answers after {PACE[0]:g} to {PACE[1]:g} s, of 1 to 4 kB")
+    print(f"  {'in flight':>10}{'':12}{'median':>10}{'p99':>10}   (wanted: median +2, p99 +10)")
+    with apart(), endpoint(0) as direct, gateway(folder / "latency", direct) as (through, _):
         for number in IN_FLIGHT:
             count = min(given.requests, 100 * number)
-            asked = in_turns({"directly": direct, "gateway": through}, count, number)
-            for name, seconds in asked.items():
-                told = {key: value * 1000 for key, value in quantiles(seconds).items()}
-                base = {key: value * 1000 for key, value in quantiles(asked["directly"]).items()}
-                cells = [told["median"], told["p99"]]
-                cells += [told[key] - base[key] for key in ("median", "p99")]
-                print(f"  {number:>10}  {name:10}" + "".join(f"{each:>10.1f}" for each in cells))
+            late = in_turns({"directly": direct, "gateway": through}, count, number)
+            told = {name: quantiles(seconds) for name, seconds in late.items()}
+            told["added"] = {key: told["gateway"][key] - told["directly"][key] for key in QUANTILES}
+            for name, found in told.items():
+                cells = "".join(f"{1000 * found[key]:>10.1f}" for key in QUANTILES)
+                print(f"  {number:>10}  {name:10}{cells}")
 
 
 def throughput(folder: Path, given: argparse.Namespace) -> None:
-    print("\nThroughput, 64 in flight, an endpoint that answers at once")
-    rates = {}
-    with endpoint(0) as direct, gateway(folder / "throughput", direct) as (through, process):
-        before = cpu(process)
-        for name, url in {"directly": direct, "gateway": through}.items():
-            began = time.monotonic()
-            asyncio.run(ask(url, given.requests, 64, name))
-            rates[name] = given.requests / (time.monotonic() - began)
-        spent = (cpu(process) - before) / given.requests
-    for name, rate in rates.items():
-        print(f"  {name:12}{rate:>8.0f} requests/s   ratio {rates['directly'] / rate:.2f}")
-    print(f"  CPU of the gateway: {spent * 1000:.2f} ms a request")
+    """A closed loop: how late an answer is says only how many wait before it."""
+    print("\nSaturated: an endpoint that answers at once")
+    with apart(), endpoint(0) as direct, gateway(folder, direct) as (through, process):
+        for number in IN_FLIGHT:
+            rates = {}
+            for name, url in {"directly": direct, "gateway": through}.items():
+                began, before = time.monotonic(), cpu(process)
+                asyncio.run(ask(url, given.requests, number, f"{name} {number}"))
+                rates[name] = given.requests / (time.monotonic() - began)
+                spent = (cpu(process) - before) / given.requests
+            rate = ", ".join(f"{rate:.0f} requests/s {name}" for name, rate in rates.items())
+            print(f"  {number:>4} in flight: {rate}; {spent * 1000:.2f} ms of CPU each")
 
 
 def benchmark(folder: Path, given: argparse.Namespace) -> None:
@@ -259,33 +265,41 @@ def multiply(ledger: Path, lines: int) -> None:
 
 
 def in_turns(urls: dict[str, str], count: int, in_flight: int) -> dict[str, list[float]]:
-    """Seconds of each request; in four turns, since what disturbs the machine disturbs all."""
-    seen: dict[str, list[float]] = {name: [] for name in urls}
+    """How late each answer is; in four turns, since what disturbs the machine disturbs all."""
+    late: dict[str, list[float]] = {name: [] for name in urls}
     for turn in range(4):
         for name, url in urls.items():
-            seen[name] += asyncio.run(ask(url, count // 4, in_flight, f"{name}-{turn}-{in_flight}"))
-    return seen
+            asked = ask(url, count // 4, in_flight, f"{name}-{turn}-{in_flight}", PACE)
+            late[name] += asyncio.run(asked)
+    return late
 
 
-async def ask(url: str, count: int, in_flight: int, name: str) -> list[float]:
+async def ask(
+    url: str, count: int, in_flight: int, name: str, pace: tuple[float, float] = (0, 0)
+) -> list[float]:
+    """How late each answer was: seconds, without those that the endpoint took for it."""
     left = iter(range(count))
-    seconds: list[float] = []
+    late: list[float] = []
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(
         connector=connector, headers=HEADERS, timeout=timeout
     ) as session:
 
-        async def one_after_the_other() -> None:
+        async def one_after_the_other(chance: random.Random) -> None:
             for number in left:
+                body, takes = question(f"{name} {number}"), chance.uniform(*pace)
+                wanted = {"X-Takes": f"{takes:.4f}", "X-Bytes": str(chance.randint(*SIZES))}
                 began = time.monotonic()
-                async with session.post(url, json=question(f"{name} {number}")) as reply:
+                async with session.post(
+                    url, json=body, headers=wanted if any(pace) else None
+                ) as reply:
                     assert reply.status == 200, await reply.text()
                     await reply.read()
-                seconds.append(time.monotonic() - began)
+                late.append(time.monotonic() - began - takes)
 
-        await asyncio.gather(*(one_after_the_other() for _ in range(in_flight)))
-    return seconds
+        await asyncio.gather(*(one_after_the_other(random.Random(n)) for n in range(in_flight)))
+    return late
 
 
 def question(text: str) -> dict[str, Any]:
@@ -297,13 +311,16 @@ def question(text: str) -> dict[str, Any]:
 
 
 async def serve(seconds: float) -> None:
-    """The endpoint: a completion after so many seconds. A body may ask for a stream (of so many
-    `events`, or `cut` in the middle), or for an answer of so many bytes (`echo`)."""
+    """The endpoint: a completion after so many seconds, or after `X-Takes`, of `X-Bytes`. A body
+    may ask for a stream (of so many `events`, or `cut` in the middle), or for an answer of so many
+    bytes (`echo`)."""
     body = echo(0)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         asked = await request.read()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(float(request.headers.get("X-Takes", seconds)))
+        if size := request.headers.get("X-Bytes"):
+            return web.Response(body=echo(int(size)), content_type="application/json")
         if b'"stream": true' in asked[:8192]:
             return await stream(request, json.loads(asked))
         if b'"echo": ' in asked[:8192]:
@@ -343,6 +360,14 @@ async def stream(request: web.Request, asked: dict[str, Any]) -> web.StreamRespo
 
 
 @contextmanager
+def apart() -> Iterator[None]:
+    """Client and endpoint on the first processor; the gateway is on the others in any case."""
+    os.sched_setaffinity(0, CORES[:1])
+    yield
+    os.sched_setaffinity(0, CORES)
+
+
+@contextmanager
 def endpoint(seconds: float) -> Iterator[str]:
     command = [sys.executable, "-m", "bench.gateway", "--serve", str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -362,6 +387,8 @@ def gateway(folder: Path, upstream: str) -> Iterator[tuple[str, subprocess.Popen
     command += ["--pace-folder", str(folder)]
     environment = {**os.environ, "UPSTREAM": upstream, "TOKEN": TOKEN}
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process:
+        if len(CORES) > 1:
+            os.sched_setaffinity(process.pid, CORES[1:])
         while not ports.exists():
             assert process.poll() is None
             time.sleep(0.01)
