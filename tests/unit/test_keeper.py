@@ -24,7 +24,7 @@ from rig.killed import a_lease, dead_owner, kills
 from rig.pipeline import as_in_a_terminal
 from rig.waiting import PATIENCE, wait_until
 from snakeval.config.load import load
-from snakeval.job import lease, verify
+from snakeval.job import lease, record, verify
 from snakeval.job.keeper import bridge
 from snakeval.job.keeper import hold as holding
 from snakeval.job.keeper.beside import Gateway, byte_code_is_kept
@@ -32,6 +32,7 @@ from snakeval.job.keeper.hold import Hold
 from snakeval.job.keeper.job import Failed, Job
 from snakeval.job.keeper.log_filter import LogFilter
 from snakeval.job.keeper.main import Keeper
+from snakeval.job.keeper.prepared import keep_answers, write_files
 from snakeval.job.keeper.servers import Servers
 from snakeval.job.keeper.settings import texts_in
 from snakeval.job.keeper.stop import BROKEN, FULL, LOST, SPENT, Stop, Stopped
@@ -535,3 +536,34 @@ def test_a_rootless_podman_has_no_bridge_here(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(bridge, "said_by", lambda *words: '[{"gateway": "127.0.0.3"}]')
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     assert bridge.address_of("podman") == ""
+
+
+# --- without a gateway, after all ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("earlier_behind", [True, False])
+@pytest.mark.parametrize("is_behind", [True, False])
+def test_an_image_keeps_its_answers_itself_where_the_gateway_does_not_or_did_not(
+    tmp_path: Path, is_behind: bool, earlier_behind: bool
+) -> None:
+    endpoint = {"url": "http://nobody.invalid/v1/chat/completions", "model_id": "m"}
+    content = {
+        "execution": {"output_dir": str(tmp_path / "out")},
+        "evaluation": {"tasks": ["lm-evaluation-harness.ifeval"]},
+        "target": {"api_endpoint": endpoint},
+    }
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(content))
+    (task,) = make_run(load([tmp_path / "my.yaml"], {}), CATALOGUE).tasks
+    task.paths.dir.mkdir(parents=True)
+    job = a_job(task.paths.dir, render(task, "docker", "image"))
+    job.record.mkdir(parents=True)
+    job.number = 2
+    attempts = [{"number": number, "digest": task.digest} for number in (1, 2)]
+    task.paths.status.write_text(json.dumps({"attempts": attempts}))
+    for number in (1, 2) if earlier_behind else (2,):
+        record.note_gateway(job.record, number)
+    write_files(job)
+    keep_answers(job, is_behind)
+    config = yaml.safe_load((job.record / "run_config.yaml").read_text())
+    keeps = config["target"]["api_endpoint"]["adapter_config"].get("use_caching", True)
+    assert keeps == (not (is_behind and earlier_behind))

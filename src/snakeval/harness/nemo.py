@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -165,6 +166,16 @@ def caching(task: Task) -> bool:
     return not task.gateway and repeats(task) == 1
 
 
+def _own_cache(task: Task) -> tuple[str, str] | None:
+    """Where the adapter gives no old answers since the gateway does: what says so in its run
+    config, and what is to stand there without a gateway."""
+    if caching(task) or not caching(replace(task, gateway=False)):
+        return None
+    is_chain = task.adapter_config.get("interceptors")
+    name = "reuse_cached_responses" if is_chain else "use_caching"
+    return f"{name}: false", f"{name}: true"
+
+
 def check(task: Task) -> None:
     """Raises InputError for arguments that no shell could read."""
     if task.benchmark.harness == LM_EVAL:
@@ -313,5 +324,6 @@ def recipe(task: Task) -> Recipe:
         cached=caching(task),
         seeded=task.benchmark.harness in OWN_SEEDS,
         own_folder=True,
+        own_cache=_own_cache(task),
         environment={"NEMO_EVALUATOR_TELEMETRY_LEVEL": "0", **_without_key(task)},
     )

@@ -29,6 +29,8 @@ class Recipe:
     cached       whether equal requests are answered from a cache
     repeats      how often each sample is asked
     seeded       whether repeats differ in what they send
+    own_cache    what stands in a file of `written` since the gateway keeps the answers, and what is
+                 to stand there without one
     own_folder   it starts in the image's working directory, and is told where the work folder is
     """
 
@@ -44,6 +46,7 @@ class Recipe:
     cached: bool = True
     repeats: int = 1
     seeded: bool = False
+    own_cache: tuple[str, str] | None = None
     own_folder: bool = False
 
 

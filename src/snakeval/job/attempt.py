@@ -187,8 +187,13 @@ EMPTY = "?!"
 def has_all_answers(ours: Path, attempts: list[dict[str, Any]], digest: str) -> bool:
     """Whether everything that is in a spec's work folder came through the gateway, and there can
     be one in this attempt. What was before the folder was last empty does not matter."""
-    given = [int(item.get("number") or 0) for item in attempts if item.get("digest") == digest]
+    given = of_spec(attempts, digest)
     return bool(find_spec("aiohttp")) and record.is_behind_gateway(ours, given)
+
+
+def of_spec(attempts: list[dict[str, Any]], digest: str) -> list[int]:
+    """The numbers of a spec's attempts."""
+    return [int(item.get("number") or 0) for item in attempts if item.get("digest") == digest]
 
 
 def put_aside(work: Path, stale: Iterable[str], aside: Path) -> None:

@@ -143,6 +143,7 @@ def _settings(
         "hf_home": task.hf_home,
         "hf_token": _names_the_hubs_token(task),
         "extra_args": shlex.split(task.extra_docker_args),
+        "own_cache": list(recipe.own_cache or ()),
         "stale": [*recipe.stale, *([EMPTY] if task.gateway else [])],
         "umask": task.umask,
     }

@@ -19,7 +19,7 @@ from .hold import DISK_FULL, Hold, has_room
 from .job import Failed, Job, exit_code
 from .killed import Counts
 from .log_filter import LogFilter
-from .prepared import begin_log, write_files
+from .prepared import begin_log, keep_answers, write_files
 from .runtime import GRACE, Runtime
 from .runtimes import runtime_of
 from .servers import Servers
@@ -204,6 +204,8 @@ class Keeper:
     def _tell_addresses(self) -> None:
         """The endpoints as the harness gets them: through the gateway, where there is one."""
         job = self._job
+        with _or_failed("the run config cannot be written"):
+            keep_answers(job, self._gateway.is_there)
         job.urls = []
         for name, url in self._endpoints.items():
             url = self._gateway.address_for(name, url)

@@ -62,6 +62,8 @@ class Settings:
     hf_token: bool = False
     extra_args: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
+    own_cache: list[str] = field(default_factory=list)
+    """A text in the harness's files, and what takes its place without a gateway (see `Recipe`)."""
     umask: str = ""
 
     @classmethod
