@@ -10,6 +10,9 @@ import heapq
 import json
 from typing import Any, NamedTuple
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_said = json.JSONEncoder(sort_keys=True).encode
+
 
 class Asked(NamedTuple):
     """A request for an answer.
@@ -30,7 +33,7 @@ def asked(endpoint: str, path: str, body: bytes) -> Asked:
     """What a request asks. Bodies that mean the same (order of keys, spaces) are the same."""
     try:
         content = json.loads(body)
-        meant = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+        meant = _canonical(content).encode()
     except (ValueError, RecursionError):
         content, meant = None, body
     given = content if isinstance(content, dict) else {}
@@ -45,8 +48,7 @@ def asked(endpoint: str, path: str, body: bytes) -> Asked:
 
 def prompt_key(messages_or_prompt: Any) -> bytes:
     """8 bytes by which a sample finds what was asked for it."""
-    text = json.dumps(messages_or_prompt, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return hashlib.blake2b(_said(messages_or_prompt).encode(), digest_size=8).digest()
 
 
 class Occurrences:

@@ -117,8 +117,9 @@ class Budget:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """A line of this process's own ledger."""
-        for spent in self._spent.values():
-            spent.add(row)
+        if self.is_set:
+            for spent in self._spent.values():
+                spent.add(row)
 
     def look(self) -> None:
         """Reads what others have added; of many ledgers not every second."""

@@ -27,6 +27,7 @@ ANSWERS = "answers.bin"
 MODEL = "model"
 """The name of the endpoint of the model under evaluation."""
 
+_line = json.JSONEncoder(separators=(",", ":")).encode
 _HEAD = struct.Struct(">4sII")  # mark, length and checksum of what follows
 _MARK = b"SVA1"
 
@@ -60,8 +61,7 @@ class Ledger:
             _write_all(self._file, b"\n")
 
     def add(self, row: Mapping[str, Any]) -> None:
-        line = json.dumps(row, separators=(",", ":")) + "\n"
-        _write_all(self._file, line.encode())
+        _write_all(self._file, f"{_line(row)}\n".encode())
 
 
 class Found(NamedTuple):

@@ -84,6 +84,10 @@ class Pace:
             self._release(number)
 
     async def _wait(self) -> int:
+        if not self._turn.locked() and not self.paused:
+            number = self._take()
+            if number is not None:
+                return number
         async with self._turn:  # first come, first served
             while True:
                 pause = self.paused

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
 from multidict import CIMultiDict
 
 from .accounts import ANSWERED, REPLAYED, UNREACHABLE
@@ -32,7 +33,6 @@ CUT, GONE, PASSED = "cut", "gone", "passed"
 REFUSED, NO_ANSWER = "refused", "no answer"
 REPLAYED_HEADER = "X-Snakeval-Replayed"
 VERDICT_HEADER = "X-Snakeval-Gateway"
-BIGGEST_BODY = 1 << 30
 LOOKED_AGAIN = 0.2
 """Seconds between two looks at a budget that is used up."""
 NOT_AN_ANSWER = 0.25
@@ -62,7 +62,7 @@ class Record:
 class Exchange:
     """One request of the harness, and what becomes of it; `row` is its line in the ledger."""
 
-    def __init__(self, gate: Gate, request: web.Request, path: str, body: bytes) -> None:
+    def __init__(self, gate: Gate, request: BaseRequest, path: str, body: bytes) -> None:
         self.request, self.path, self.body = request, path, body
         self.kind = kind_of(request.method, path.partition("?")[0])
         self.began = time.monotonic()
@@ -80,7 +80,10 @@ class Exchange:
             self.row["method"] = request.method
 
     def identify(self, endpoint: str, occurrences: Occurrences) -> None:
-        what = asked(endpoint, self.path, self.body)
+        body, encoding = self.body, self.request.headers.get("Content-Encoding", "")
+        with suppress(ValueError):
+            body = decoded(body, encoding)
+        what = asked(endpoint, self.path, body)
         self.key, self.occurrence = what.key, occurrences.take(what.key)
         self.wants_stream = what.stream
         self.row.update(key=self.key.hex(), occurrence=self.occurrence, model=what.model[:LONGEST])
@@ -197,20 +200,16 @@ class Gate:
         for coming in self._coming:
             coming.close()
 
-    def application(self) -> web.Application:
-        app = web.Application(client_max_size=BIGGEST_BODY)
-        app.router.add_route("*", "/{path:.*}", self.serve)
-        return app
-
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: BaseRequest) -> StreamResponse:
         """Every request of the harness."""
         path = self._admitted(request)
         if path is None:
-            return web.Response(
-                status=401,
-                body=error_body("this gateway is open to the token of its task only"),
-                content_type="application/json",
-            )
+            return refused(401, "this gateway is open to the token of its task only")
+        if "websocket" in request.headers.get("Upgrade", "").lower():
+            return refused(501, "no websocket passes the gateway; switch it off: gateway: false")
+        if not path.startswith("/"):
+            return refused(400, "this is no path of the endpoint's")
+        await continued(request)
         exchange = Exchange(self, request, path, await request.read())
         if not exchange.kind:
             return await self._recorded(exchange)
@@ -228,21 +227,20 @@ class Gate:
             place = exchange.key, exchange.occurrence
             self.record.answers.undelivered(*place, exchange.row["at"])
 
-    def _admitted(self, request: web.Request) -> str | None:
+    def _admitted(self, request: BaseRequest) -> str | None:
         """The path to ask for; None for who does not know the token.
 
         It comes as the key, or as the first folder of the path where the endpoint wants no key.
         """
-        first, slash, rest = request.raw_path[1:].partition("/")
+        asked = path_of(request)
+        first, slash, rest = asked[1:].partition("/")
         if slash and same(first, self.token):
             return f"/{rest}"
-        if any(same(each, self.token) for each in keys_of(request.headers)):
-            return request.raw_path
-        return None
+        return asked if any(same(each, self.token) for each in keys_of(request.headers)) else None
 
     # ---- answers on disk
 
-    async def _replayed(self, exchange: Exchange) -> web.StreamResponse | None:
+    async def _replayed(self, exchange: Exchange) -> StreamResponse | None:
         found = self.record.answers.take(exchange.key, exchange.occurrence)
         if found is None:
             return None
@@ -252,7 +250,7 @@ class Gate:
         exchange.row.update({name: value for name, value in told.items() if value})
         given = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stored.given))
         headers = {"Content-Type": stored.content_type, REPLAYED_HEADER: given}
-        response = web.StreamResponse(headers=headers)
+        response = StreamResponse(headers=headers)
         if not stored.content_type.lower().startswith(STREAM):
             response.content_length = len(stored.body)
         self._write(exchange, REPLAYED, 200)
@@ -280,7 +278,7 @@ class Gate:
         exchange.is_sent = True
         budget.in_flight += 1
 
-    async def _recorded(self, exchange: Exchange) -> web.StreamResponse:
+    async def _recorded(self, exchange: Exchange) -> StreamResponse:
         """Asks the endpoint and passes its reply on; a client that leaves is in the ledger, too."""
         try:
             async with self._reply(exchange) as reply:
@@ -358,7 +356,8 @@ class Gate:
             coming = await upstream.ask(
                 self.session, request.method, exchange.path, headers, exchange.body
             )
-            reply = Reply(coming.status, end_to_end(coming.headers), coming.reason)
+            given = self._leading_here(request, end_to_end(coming.headers))
+            reply = Reply(coming.status, given, coming.reason)
             reply.coming = coming
             if exchange.kind and not reply.comes_in_pieces(exchange.wants_stream):
                 reply.body = await coming.read()
@@ -377,9 +376,20 @@ class Gate:
         exchange.first_byte()
         return reply
 
+    def _leading_here(self, request: BaseRequest, headers: CIMultiDict[str]) -> CIMultiDict[str]:
+        """A redirect to the endpoint itself leads to the gateway: who followed it to the endpoint
+        would show the token there."""
+        place = headers.get("Location", "")
+        path = place.removeprefix(self.upstream.origin)
+        if not path.startswith("/") or path.startswith("//"):
+            return headers
+        shows_token = path_of(request).startswith(f"/{self.token}/")
+        headers["Location"] = f"/{self.token}{path}" if shows_token else path
+        return headers
+
     # ---- passing on
 
-    async def _send(self, exchange: Exchange, reply: Reply, body: bytes) -> web.StreamResponse:
+    async def _send(self, exchange: Exchange, reply: Reply, body: bytes) -> StreamResponse:
         """A reply that is here as a whole: judged and recorded before the harness has it."""
         outcome, verdict = self._judged(exchange, reply, body)
         headers = CIMultiDict(reply.headers)
@@ -387,9 +397,7 @@ class Gate:
             headers[VERDICT_HEADER] = f"not an answer: {verdict.why}"
         headers.popall("Content-Length", None)
         self._write(exchange, outcome, reply.status, reply.trouble or verdict.why)
-        response = web.Response(
-            status=reply.status, reason=reply.reason, headers=headers, body=body
-        )
+        response = Response(status=reply.status, reason=reply.reason, headers=headers, body=body)
         await response.prepare(exchange.request)
         await response.write_eof()
         exchange.delivered = outcome == ANSWERED
@@ -414,14 +422,14 @@ class Gate:
             return Verdict(False, str(error))
         return judge(str(exchange.kind), reply.status, reply.content_type, text)
 
-    async def _pass_on(self, exchange: Exchange, reply: Reply) -> web.StreamResponse:
+    async def _pass_on(self, exchange: Exchange, reply: Reply) -> StreamResponse:
         """A reply that is still coming: chunk by chunk, as they come."""
         coming = reply.coming
         assert coming is not None
         headers = CIMultiDict(reply.headers)
         if exchange.kind:
             headers.popall("Content-Length", None)  # or its end would come before it is recorded
-        response = web.StreamResponse(status=reply.status, reason=reply.reason, headers=headers)
+        response = StreamResponse(status=reply.status, reason=reply.reason, headers=headers)
         chunks: list[bytes] = []
         await response.prepare(exchange.request)
         self._coming.add(coming)
@@ -482,7 +490,29 @@ class Gate:
         exchange.is_sent = False
 
 
-async def written(response: web.StreamResponse, chunk: bytes) -> None:
+def refused(status: int, why: str) -> Response:
+    """The gateway's own word: nothing was asked, and what may follow is not read."""
+    reply = Response(status=status, body=error_body(why), content_type="application/json")
+    reply.force_close()
+    return reply
+
+
+def path_of(request: BaseRequest) -> str:
+    """Path and query as they were sent; who takes this for a proxy sends a whole URL."""
+    target = request.raw_path
+    if target[:7].lower() != "http://":
+        return target
+    return f"/{target[7:].partition('/')[2]}"
+
+
+async def continued(request: BaseRequest) -> None:
+    """Who asks first whether the body is wanted is told so."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= (1, 1):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
+async def written(response: StreamResponse, chunk: bytes) -> None:
     """Raises ConnectionError where the client has left: aiohttp says it as of an endpoint."""
     try:
         await response.write(chunk)
@@ -490,7 +520,7 @@ async def written(response: web.StreamResponse, chunk: bytes) -> None:
         raise ConnectionResetError(str(error)) from error
 
 
-def cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+def cut(request: BaseRequest, response: StreamResponse) -> StreamResponse:
     """Ends the connection in the middle, as the endpoint has: no orderly end may follow."""
     if request.transport is not None:
         request.transport.abort()

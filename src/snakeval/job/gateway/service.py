@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import resource
 import socket
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_server import Server
 
 from ..files import read_json
 from ..record import note_gateway
@@ -35,6 +37,7 @@ from .upstream import Upstream, session
 OPTIONS = "gateway_options.json"
 """In the record: what is asked of the gateway beside `Wanted`. check_model: whether answers must
 come from one model; budget: `Budget`'s; replay_from: records below the output folder."""
+BIGGEST_BODY = 1 << 30
 LOGGERS = ("aiohttp", "asyncio")
 LOOPBACK = "127.0.0.1"
 PATIENCE = 120.0
@@ -148,6 +151,7 @@ async def serve(
         for endpoint in wanted.endpoints:
             await gates.open(endpoint, ends)
         note_gateway(wanted.record, wanted.attempt)
+        gc.freeze()  # what is there now stays; looking through it would hold requests up
         ready(gates)
         budget.look()
         end.look(is_hopeless=answers.is_empty)
@@ -164,22 +168,36 @@ async def serve(
 
 async def _listening(gate: Gate, wanted: Wanted, ends: contextlib.AsyncExitStack) -> int:
     """The port at which an endpoint is served now."""
-    runner = web.AppRunner(
-        gate.application(),
+    # Without routes and applications, which cost each request, and each task their imports.
+    server = Server(
+        gate.serve,
+        request_factory=_request,
         access_log=None,
+        auto_decompress=False,
         handler_cancellation=True,
         # The harness ends its connections; one that is closed under it is a failed request.
         keepalive_timeout=24 * 3600.0,
         max_line_size=64 * 1024,
         max_field_size=256 * 1024,
-        shutdown_timeout=LAST_WORDS,
     )
-    await runner.setup()
-    ends.push_async_callback(runner.cleanup)
+    ends.push_async_callback(_ended, server)
     sockets = bound(wanted.bind, wanted.port)
     for each in sockets:
-        await web.SockSite(runner, each, backlog=4096).start()
+        listens = await asyncio.get_running_loop().create_server(server, sock=each, backlog=4096)
+        ends.callback(listens.close)
     return int(sockets[0].getsockname()[1])
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> BaseRequest:
+    loop = asyncio.get_running_loop()
+    return BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=BIGGEST_BODY)
+
+
+async def _ended(server: Server) -> None:
+    """When it does not listen any more: what has just come in is begun, then all of it ends."""
+    await asyncio.sleep(0)
+    server.pre_shutdown()
+    await server.shutdown(LAST_WORDS)
 
 
 def bound(addresses: Iterable[str], port: int) -> list[socket.socket]:

@@ -34,6 +34,10 @@ WINDOWS = {"gzip": (47,), "x-gzip": (47,), "deflate": (15, -15)}
 """
 
 
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30)
+"""The harness has a time limit of its own, and hangs up when it is reached."""
+
+
 class Upstream:
     """One endpoint.
 
@@ -69,8 +73,7 @@ class Upstream:
             allow_redirects=False,
             proxy=self._proxy,
             ssl=self._ssl if self._ssl is not None else True,
-            # The harness has a time limit of its own, and hangs up when it is reached.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+            timeout=TIMEOUT,
         )
 
     def headers(self, given: Headers, token: str) -> CIMultiDict[str]:
@@ -78,6 +81,7 @@ class Upstream:
         passed = end_to_end(given)
         passed.popall("Host", None)
         passed.popall("Content-Length", None)
+        passed.popall("Expect", None)  # the body is here
         for name in KEY_HEADERS:
             if token and token in passed.get(name, ""):
                 value = passed.popall(name)[0]
@@ -98,11 +102,10 @@ def _ask_for_readable(headers: CIMultiDict[str]) -> None:
 
 def end_to_end(headers: Headers) -> CIMultiDict[str]:
     """Headers without those that belong to one connection."""
-    named = {each.strip().lower() for each in headers.get("Connection", "").split(",")}
-    dropped = HOP_BY_HOP | named
-    return CIMultiDict(
-        (name, text) for name, text in headers.items() if name.lower() not in dropped
-    )
+    dropped = HOP_BY_HOP
+    if named := ",".join(headers.getall("Connection", ())):
+        dropped = HOP_BY_HOP.union(each.strip().lower() for each in named.split(","))
+    return CIMultiDict([each for each in headers.items() if each[0].lower() not in dropped])
 
 
 def session() -> aiohttp.ClientSession:

@@ -123,7 +123,8 @@ class Gateway:
     def _begun(self, endpoints: Mapping[str, str]) -> Mapping[str, int]:
         """Its ports. Raises what keeps it from listening."""
         with byte_code_is_kept():
-            importlib.import_module("aiohttp.web")
+            for name in ("aiohttp", "aiohttp.web_server"):
+                importlib.import_module(name)
         from ..gateway import service
 
         job, keys = self._job, self._keys()
