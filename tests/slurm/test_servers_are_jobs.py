@@ -90,7 +90,8 @@ def test_a_server_that_slurm_interrupts_comes_back_and_benchmarks_go_on(
     assert "takes its place" in project.log
     assert [row["state"] for row in project.rows()] == ["published"] * 2
     for name in "ab":
-        assert project.states(name) == ["published"]
+        # one attempt, but where a slow move has taken all the patience of the harness
+        assert set(project.states(name)) in ({"published"}, {"interrupted", "published"})
     project.cluster.wait(lambda: not project.cluster.jobs())
 
 
