@@ -219,6 +219,7 @@ class Pipeline:
         from snakeval.executors.registry import executor
 
         self._prepared = True
+        snakemake.count_cores(self._workflow)
         executor(plugin.name).prepare(plugin)
 
     @cached_property

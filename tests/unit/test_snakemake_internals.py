@@ -134,6 +134,7 @@ internals.filter_log(Unsaid())
 
 def done(_):
     internals.force(workflow, ["done"])
+    internals.count_cores(workflow)
     return [internals.old("done"), *(["never"] if internals.wants_report() else [])]
 
 rule all:
@@ -152,6 +153,7 @@ onstart:
     found["retries"] = internals.retries(workflow)
     found["executor"] = internals.executor_plugin(workflow).name
     found["runs it"] = hasattr(internals.executor_of(workflow, jobs[0]), "run_job")
+    found["at once"] = workflow.scheduler.resources["_cores"]
     found["targets"] = internals.targets(workflow)
     found["answers"] = internals.asks_for_answers_only(workflow)
     internals.log().info("not to be told")
@@ -167,7 +169,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     (folder / "Snakefile").write_text(SNAKEFILE)
     (folder / "done").write_text("once\n")
     (folder / "my.yaml").write_text("execution: {output_dir: out}\n")
-    words = "--cores 1 --configfile my.yaml --config run=0012 --resources gpu=2 --retries 2"
+    words = "--cores 1 --jobs 100 --configfile my.yaml --config run=0012 --resources gpu=2 --retries 2"
     words += " --default-resources container_runtime='podman' mem_mb=10"
     ended = subprocess.run(
         [sys.executable, "-m", "snakemake", *words.split()],
@@ -197,6 +199,7 @@ EXPECTED: dict[str, tuple[Any, Callable[..., Any]]] = {
     "dry": (False, internals.is_dry_run),
     "cores": (7, internals.limit_cores),
     "targets": (["all", "evaluate"], internals.targets),
+    "at once": (7, internals.count_cores),
     "answers": (False, internals.asks_for_answers_only),
     "planned": (["done"], internals.planned),
     "runtime": ("podman", internals.resource_of),

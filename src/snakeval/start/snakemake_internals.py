@@ -172,6 +172,15 @@ def limit_cores(workflow: Workflow, most: int) -> None:
         workflow.register_resource("_cores", most)
 
 
+def count_cores(workflow: Workflow) -> None:
+    """On this machine `cores` is what runs at once. Where a number of `jobs` is given as well, as
+    `profiles/default` has it for clusters, Snakemake counts no cores: it starts as many jobs as its
+    pool takes and queues the others there, where no Ctrl-C reaches them."""
+    plugin = workflow.executor_plugin
+    if plugin is not None and plugin.common_settings.local_exec and workflow.scheduler is None:
+        workflow.register_resource("_nodes", None)
+
+
 def targets(workflow: Workflow) -> list[str]:
     """What can be asked for by name."""
     return [rule.name for rule in workflow.rules]
