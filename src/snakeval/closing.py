@@ -4,6 +4,8 @@ a sweep, a notice to somebody else. What cannot be shown hides no result."""
 from __future__ import annotations
 
 import atexit
+import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +34,24 @@ def begin_tables(scripts: Path) -> Callable[[], None]:
     from snakeval.results import ready
 
     return ready.begin(scripts / "results.py")
+
+
+def end_once() -> None:
+    """The first Ctrl-C ends the benchmarks, which takes up to 20 s; the second says so, where it
+    would end Snakemake in a traceback before they have; the third leaves at once."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return  # whoever started this ignores it, or does something of their own
+
+    def first(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, second)
+        raise KeyboardInterrupt
+
+    def second(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        told = b"the benchmarks are being ended, their answers are kept (up to 20 s); Ctrl-C once "
+        os.write(2, told + b"more does not wait for them\n")  # no lock: it interrupts anything
+
+    signal.signal(signal.SIGINT, first)
 
 
 def show_results(runs: Runs, scripts: Path) -> None:

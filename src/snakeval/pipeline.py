@@ -308,6 +308,7 @@ class Pipeline:
             snakemake.log().info(str(handed_over))
             raise SystemExit(0) from None
         if self._holds:
+            closing.end_once()
             self._end_progress = closing.show_progress(self.runs)
             if snakemake.executor_plugin(self._workflow).common_settings.local_exec:
                 self._end_ready = closing.begin_tables(self.root / "scripts")

@@ -1,6 +1,7 @@
 """Killed in the middle, by whatever: the very same command continues, and only what was in flight
 is asked again."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -106,8 +107,14 @@ def test_a_cancelled_attempt_is_not_tried_again_in_the_same_start(evaluation: Ev
     with evaluation.project.started() as snakemake:
         evaluation.wait_for_the_middle()
         os.killpg(snakemake.pid, signal.SIGINT)
+        # when somebody has no patience
+        evaluation.wait_until(lambda: "Terminating processes" in evaluation.project.log)
+        with contextlib.suppress(ProcessLookupError):  # it was quicker
+            os.killpg(snakemake.pid, signal.SIGINT)
         assert snakemake.wait(PATIENCE) != 0
         evaluation.wait_until_nothing_runs()
+    assert "Traceback" not in evaluation.project.log
+    assert "Elapsed time" in evaluation.project.log  # it came to its end
     assert evaluation.attempts() == ["cancelled"]
     # and also where only the script was told to end, and Snakemake retries it
     with evaluation.project.started() as snakemake:

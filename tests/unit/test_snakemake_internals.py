@@ -169,7 +169,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     (folder / "Snakefile").write_text(SNAKEFILE)
     (folder / "done").write_text("once\n")
     (folder / "my.yaml").write_text("execution: {output_dir: out}\n")
-    words = "--cores 1 --jobs 100 --configfile my.yaml --config run=0012 --resources gpu=2 --retries 2"
+    words = (
+        "--cores 1 --jobs 100 --configfile my.yaml --config run=0012 --resources gpu=2 --retries 2"
+    )
     words += " --default-resources container_runtime='podman' mem_mb=10"
     ended = subprocess.run(
         [sys.executable, "-m", "snakemake", *words.split()],

@@ -109,9 +109,14 @@ def told(board: Board) -> Iterator[str]:
 
 def missing(board: Board) -> Iterator[str]:
     """Every benchmark without a score, with its cause."""
+    untold: dict[str, list[str]] = {}
     for row, column, cell in _without_score(board):
-        if cell.state != ABSENT:
+        if cell.state == "pending" and not cell.cause:
+            untold.setdefault(row.label, []).append(column.name)
+        elif cell.state != ABSENT:
             yield f"{row.label}: {column.name}: {cell.state}: {cell.cause or 'not run yet'}"
+    for label, names in untold.items():
+        yield f"{label}: not run yet: {', '.join(names)}"
     absent = [(row, column) for row, column, cell in _without_score(board) if cell.state == ABSENT]
     if absent:
         yield f"- {len(absent)} of {len(board.rows) * len(board.columns)} were not asked for"

@@ -303,10 +303,14 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
     model = found[0]["model"] if found else None
     console.say(": ".join(filter(None, [run.paths.id, run.config.name, model])), style="italic")
     console.print(_as_shown(found))
+    untold = [row for row in found if row["state"] == "pending" and not row["cause"]]
     for row in found:
-        if row["state"] != "published":
+        if row["state"] != "published" and row not in untold:
             console.say(f"{row['label']}: {row['state']}: {row['cause'] or 'not run yet'}")
-    used = {row["label"]: {name: row[name] for name in COUNTED} for row in found}
+    if untold:
+        console.say(f"not run yet: {', '.join(str(row['label']) for row in untold)}")
+    begun = [row for row in found if row["state"] != "pending"]
+    used = {row["label"]: {name: row[name] for name in COUNTED} for row in begun}
     servers_told = servers.told(run.paths, left_over)
     for line in [*_told_notes(run), *servers_told, *asked(used), *_told_costs(run)]:
         console.say(line)

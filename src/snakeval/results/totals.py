@@ -117,7 +117,9 @@ def asked(used: Mapping[str, Mapping[str, float | None]]) -> list[str]:
             for name in ("prompt_tokens", "completion_tokens")
         )
         parts.append(f"{prompts:,} tokens of prompts and {answers:,} of answers")
-    unknown = [name for name, each in used.items() if each not in known]
+    unknown = [
+        name for name, each in used.items() if each not in known and each.get("requests") != 0
+    ]
     left_out = f" (tokens of {', '.join(unknown)} are not known)" if unknown else ""
     return [f"asked: {', '.join(parts)}{left_out}"]
 

@@ -80,7 +80,8 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
             console.say(f"server {paths.dir.name}: {where}")
     for sentence in told(run, left_over):
         console.say(sentence)
-    for line in asked({each.name: so_far(run.task(each.name), each.digest) for each in states}):
+    begun = [each for each in states if each.attempts]
+    for line in asked({each.shown: so_far(run.task(each.name), each.digest) for each in begun}):
         console.say(line)
     for line in unreadable_of_run(run):
         console.say(line)
