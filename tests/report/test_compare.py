@@ -11,9 +11,11 @@ import pytest
 
 from rig.built_runs import built_run, publish, records
 from rig.checked import marked_at, write_spec
+from snakeval.compare import table
 from snakeval.compare.comparison import Comparison, compare, write
 from snakeval.errors import InputError
 from snakeval.plan.run import Run
+from snakeval.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 RIGHT, WRONG = 1.0, 0.0
@@ -24,6 +26,20 @@ def two_runs(folder: Path, base: list[float], candidate: list[float]) -> tuple[R
         built_run(folder, "base", {"quiz": records(base)}),
         built_run(folder, "candidate", {"quiz": records(candidate)}, model="m2"),
     )
+
+
+def test_table_of_a_narrow_terminal_has_the_columns_that_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison = compare(*two_runs(tmp_path, [RIGHT] * 40, [RIGHT] * 20 + [WRONG] * 20))
+    monkeypatch.setattr(table, "Terminal", lambda wide: Terminal(80))
+
+    table.print_comparison(comparison)
+
+    drawn = [line for line in capsys.readouterr().out.splitlines() if line[:1] in "┏│"]
+    assert max(map(len, drawn)) <= 80
+    assert all(word in drawn[1] for word in ("quiz", "1.0000", "0.5000", "-0.5000", "worse"))
+    assert "interval" not in drawn[0]
 
 
 def refused(comparison: Comparison) -> str:

@@ -91,12 +91,13 @@ def told(board: Board) -> Iterator[str]:
     if any(cell.partial for row in board.rows for cell in row.cells.values()):
         yield "~ not all samples were scored"
     yield from board.notes
+    why: dict[str, list[str]] = {}
     for column in board.columns:
-        if (
-            column.untested
-            and sum(row.cells[column.key].value is not None for row in board.rows) > 1
-        ):
-            yield f"{column.name}: no best is marked: {column.untested}"
+        scored = sum(row.cells[column.key].value is not None for row in board.rows)
+        if column.untested and scored > 1:
+            why.setdefault(column.untested, []).append(column.name)
+    for reason, names in why.items():
+        yield f"{', '.join(names)}: no best is marked: {reason}"
     yield board.average_note
     if board.suite:
         for row in board.rows:

@@ -23,46 +23,67 @@ TESTS = {
 }
 
 
+NARROW = ("base", "candidate", "difference", "p (Holm)", "")
+"""What a terminal is given that is too narrow for all columns."""
+
+UNBOUNDED = 10_000
+"""Columns in which any table is as wide as it wants to be."""
+
+LEFT = ("task", "metric", "test", "")
+
+
 def print_comparison(comparison: Comparison) -> None:
+    console = Terminal(190)
+    rows = [_row(score) for score in (*comparison.scores, *comparison.suites)]
+    if comparison.scores:
+        table = _table(comparison, rows, list(rows[0]))
+        wanted = console.measure(table, options=console.options.update_width(UNBOUNDED)).maximum
+        if is_narrow := wanted > console.width:
+            joined = [{**row, "score": f"{row['task']} {row['metric']}"} for row in rows]
+            table = _table(comparison, joined, ["score", *NARROW])
+        console.print(table)
+        if is_narrow:
+            console.say(
+                "n, interval, flipped and test: in the JSON file, the report, a wider window"
+            )
+    for line in _beside(comparison):
+        console.say(line)
+
+
+def _row(score: Compared) -> dict[str, str]:
+    """What is shown of a score, by the headings of its columns."""
+    return {
+        "task": score.shown,
+        "metric": score.name,
+        "n": str(score.n or "?"),
+        "base": f"{score.base:.4f}",
+        "candidate": f"{score.candidate:.4f}",
+        "difference": f"{score.difference.value:+.4f}",
+        "95% interval": interval(score),
+        "p (Holm)": p_value(score.p_holm),
+        "flipped": flipped(score),
+        "test": TESTS[score.difference.kind],
+        "": score.meaning,
+    }
+
+
+def _table(comparison: Comparison, rows: list[dict[str, str]], headings: list[str]) -> Table:
+    """The two runs, and the columns with these headings."""
     table = Table(
         title=f"base {comparison.base} ({comparison.base_model})\n"
         f"candidate {comparison.candidate} ({comparison.candidate_model})",
         title_justify="left",
     )
-    for heading in (
-        "task",
-        "metric",
-        "n",
-        "base",
-        "candidate",
-        "difference",
-        "95% interval",
-        "p (Holm)",
-        "flipped",
-        "test",
-        "",
-    ):
-        left = heading in ("task", "metric", "test", "")
-        table.add_column(heading, justify="left" if left else "right", overflow="fold")
-    for score in (*comparison.scores, *comparison.suites):
-        table.add_row(
-            score.shown,
-            score.name,
-            str(score.n or "?"),
-            f"{score.base:.4f}",
-            f"{score.candidate:.4f}",
-            f"{score.difference.value:+.4f}",
-            interval(score),
-            p_value(score.p_holm),
-            flipped(score),
-            TESTS[score.difference.kind],
-            Text(score.meaning, style=COLOURS.get(score.meaning, "")),
+    for heading in headings:
+        left = heading in (*LEFT, "score")
+        table.add_column(
+            heading, justify="left" if left else "right", overflow="fold", no_wrap=not left
         )
-    console = Terminal(190)
-    if comparison.scores:
-        console.print(table)
-    for line in _beside(comparison):
-        console.say(line)
+    for row in rows:
+        style = COLOURS.get(row[""], "")
+        *before, meaning = (row[heading] for heading in headings)
+        table.add_row(*before, Text(meaning, style=style))
+    return table
 
 
 def _beside(comparison: Comparison) -> Iterator[str]:

@@ -70,7 +70,7 @@ class Forecast:
 
 def tell(runs: Iterable[Run], pending: Iterable[Task]) -> Iterator[tuple[str, bool]]:
     """Lines for the person who starts it, and whether each is a warning."""
-    asked = set(pending)
+    asked, told = set(pending), set()
     for run in runs:
         tasks = [task for task in run.tasks if task in asked]
         if not tasks:
@@ -78,7 +78,9 @@ def tell(runs: Iterable[Run], pending: Iterable[Task]) -> Iterator[tuple[str, bo
         found = {task: forecast(run, task) for task in tasks}
         known = [each for each in found.values() if each]
         unknown = [task.label for task, each in found.items() if not each]
-        yield from ((line, False) for line in _lines(run, known, unknown))
+        lines = [line for line in _lines(run, known, unknown) if line not in told]
+        told.update(lines)  # of the models of a sweep the same is to be said
+        yield from ((line, False) for line in lines)
         yield from ((line, True) for line in _too_small(run, known))
 
 
