@@ -54,7 +54,7 @@ class Gateway:
     def url(self) -> str:
         return self.origin + urlsplit(self.upstream).path
 
-    def ask(self, body: Any, token: str = TOKEN, timeout: float = 60, **more: Any) -> Any:
+    def ask(self, body: Any, token: str = TOKEN, timeout: float = PATIENCE, **more: Any) -> Any:
         """Sends a body and gives the response of `requests`."""
         headers = {"Authorization": f"Bearer {token}", **more.pop("headers", {})}
         return requests.post(self.url, json=body, headers=headers, timeout=timeout, **more)
