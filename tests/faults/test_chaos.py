@@ -44,8 +44,9 @@ class Moving(Project):
         return sorted(self.out.glob("20*"))
 
     def move(self) -> None:
-        """As a person does between two starts, when nothing runs any more."""
-        wait_until(lambda: not self.leftovers(), told=self.leftovers)
+        """As a person does between two starts, where nothing runs any more."""
+        if not self.runs or self.leftovers():
+            return
         before, self.moves = self.out, self.moves + 1
         before.rename(self.out)
         written = self.config.read_text()
@@ -56,7 +57,7 @@ class Moving(Project):
 def project(tmp_path: Path) -> Iterator[Moving]:
     folder = tmp_path / "project"
     with small_disk(folder / "disk", 24):
-        yield Moving(folder, "", {"SNAKEVAL_SILENCE": "5"})
+        yield Moving(folder, "", chaos.environment(folder))
 
 
 @pytest.fixture
@@ -76,11 +77,7 @@ def test_processes_and_their_server_survive_chaos(
             **chaos.on_the_disk(reign, project.folder / "disk"),
         }
 
-    def move(_: Chaos) -> None:
-        if project.runs:
-            project.move()
-
-    reign = Chaos(project, endpoint, "processes and their server", count, strikes, move)
+    reign = Chaos(project, endpoint, "processes and their server", count, strikes, project.move)
     relay = f"{sys.executable} {RELAY} --port {{port}} --to {endpoint.host}:{endpoint.port}"
     server = {"type": "process", "command": relay, "served_model_name": MODEL, "idle_timeout": 10}
     execution = {"output_dir": f"disk/{project.out.name}"}

@@ -66,13 +66,13 @@ class Fault:
 
     kind: status (an error body with that status), hang (until the fault is taken away or the
         client leaves), drop (the connection, without an answer), truncate (half of the body),
-        empty (a good answer without text).
+        empty (a good answer without text), none (a status 200 that is no answer).
     every: only each k-th distinct prompt, in the order in which they were first asked (1: all).
     first: only the first n requests of a prompt (None: all of them).
     model: only requests that name this model (a judge beside the model; None: all of them).
     """
 
-    kind: Literal["status", "hang", "drop", "truncate", "empty"]
+    kind: Literal["status", "hang", "drop", "truncate", "empty", "none"]
     status: int = 500
     every: int = 1
     first: int | None = None
@@ -482,6 +482,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self.connection, over=lambda: self.endpoint.fault is not fault
                 )
                 self.close_connection = True
+            case "none":
+                self._send(200, {"detail": "The model is being loaded."})
             case "drop":
                 self.close_connection = True
 

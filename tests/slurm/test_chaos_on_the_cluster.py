@@ -6,9 +6,11 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from on_slurm import QUICK
 
@@ -34,14 +36,21 @@ def on_slurm(reign: Chaos, cluster: SlurmCluster) -> Strikes:
     """What a person, an administrator or a crash does to jobs and daemons."""
     found: dict[str, Callable[[], Any]] = {}
     for daemon in cluster.living("slurmctld", *(f"slurmd-{node}" for node in NODES)):
-        found[f"KILL to {daemon.partition('-')[0]}"] = lambda d=daemon: reign.later(
-            reign.chance.uniform(0.5, 4), cluster.kill(d)
-        )
+        name = daemon.partition("-")[0]
+        found[f"{name}: KILL"] = partial(killed, reign, cluster, daemon)
+        with contextlib.suppress(psutil.Error, OSError, ValueError):  # it has just gone
+            process = psutil.Process(cluster.pid_of(daemon))
+            found[f"{name}: pause"] = partial(chaos.pause, reign, process)
     for job in running_job(reign, cluster):
-        for words in (["scancel"], ["scontrol", "requeue"]):
-            found[" ".join(words)] = lambda w=words, j=job: told(cluster, *w, j)
-        found["scontrol suspend"] = lambda j=job: suspend(reign, cluster, j)
+        found["job: scancel"] = partial(told, cluster, "scancel", job)
+        found["job: requeue"] = partial(told, cluster, "scontrol", "requeue", job)
+        found["job: suspend"] = partial(suspend, reign, cluster, job)
     return found
+
+
+def killed(reign: Chaos, cluster: SlurmCluster, daemon: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        reign.later(reign.chance.uniform(0.5, 4), cluster.kill(daemon))
 
 
 def running_job(reign: Chaos, cluster: SlurmCluster) -> list[str]:
@@ -67,7 +76,8 @@ def test_jobs_survive_chaos(
     slurm_cluster: SlurmCluster, endpoint: Rationed, tmp_path: Path, count: int
 ) -> None:
     profile = str(ROOT / "profiles" / "slurm")
-    project = Project(tmp_path / "project", endpoint.chat_url, {"SNAKEVAL_SILENCE": "5"}, profile)
+    folder = tmp_path / "project"
+    project = Project(folder, endpoint.chat_url, chaos.environment(folder), profile)
 
     def strikes(reign: Chaos) -> Strikes:
         return {

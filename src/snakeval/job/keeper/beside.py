@@ -33,13 +33,16 @@ LOOPBACK = "127.0.0.1"
 
 
 def demo_endpoint(job: Job) -> str:
-    """Starts the endpoint of the demo; its address. Raises Failed, Stopped."""
-    port = job.scratch / "port"
+    """Starts the endpoint of the demo; its address. Raises Failed, Stopped.
+
+    Its files lie in the lease: whoever takes that over from a dead owner removes them, too.
+    """
+    port, log = job.paths.lease / "demo.port", job.paths.lease / "demo.log"
     words = ["-m", "snakeval.demo_endpoint", "--port", "0", "--port-file", str(port)]
-    demo = _started(job, words, job.scratch / "demo.log", {})
+    demo = _started(job, words, log, {})
     while not read_text(port):
         if demo.poll() is not None:
-            said = _last_line(job.scratch / "demo.log")
+            said = _last_line(log)
             raise Failed(f"the demo endpoint did not start: {said}")
         job.stop.sleep(STEP)
     return f"http://{LOOPBACK}:{read_text(port)}/v1/{job.settings.endpoint_path}"

@@ -46,16 +46,18 @@ def loaded(job: Job, engine: str, file: str) -> str:
 
 
 def _load(job: Job, engine: str, file: str, wanted: str) -> None:
+    import tempfile
+
     job.say(f"loading the image from {file}")
     words = [engine, "load", "--input", file]
-    log = job.scratch / "load"
-    with log.open("wb") as output:
+    with tempfile.TemporaryFile() as output:  # without a name: nothing is left by whoever is killed
         loading = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
-    if job.stop.wait(loading) != 0:
-        lines = log.read_text(errors="replace").splitlines() or [""]
-        raise Failed(f"the image cannot be loaded from {file}: {lines[-1]}")
+        if job.stop.wait(loading) != 0:
+            output.seek(0)
+            lines = output.read().decode(errors="replace").splitlines() or [""]
+            raise Failed(f"the image cannot be loaded from {file}: {lines[-1]}")
     if not _has(engine, wanted):
         raise Failed(f"{file} has another image than {wanted}: start again, or prefetch again")
 

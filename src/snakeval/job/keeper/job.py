@@ -57,7 +57,6 @@ class Job:
         self.number = 0
         self.log = self.paths.logs
         self._lifeline: tuple[int, int] | None = None
-        self._scratch: Path | None = None
 
     @property
     def lifeline(self) -> int:
@@ -65,21 +64,6 @@ class Job:
         if self._lifeline is None:
             self._lifeline = os.pipe()
         return self._lifeline[0]
-
-    @property
-    def scratch(self) -> Path:
-        """A folder of this process, made when it is asked for."""
-        if self._scratch is None:
-            import tempfile
-
-            self._scratch = Path(tempfile.mkdtemp(prefix="snakeval."))
-        return self._scratch
-
-    def clear(self) -> None:
-        if self._scratch is not None:
-            import shutil
-
-            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def say(self, text: str) -> None:
         """A line for the person who waits. Nobody may be reading any more: that ends nothing."""

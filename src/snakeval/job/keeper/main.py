@@ -404,7 +404,6 @@ class Keeper:
         """The next attempt, in this very process: it waits for the server, and reads its address
         anew."""
         job = self._job
-        job.clear()
         job.stop.let_go()
         os.execvpe("bash", ["bash", str(job.script), *self._words], job.begun_with)
 
@@ -456,7 +455,6 @@ def main() -> NoReturn:
         code = run(job)
     else:
         code = Keeper(job, words).run()
-    job.clear()
     _leave(code)
 
 
