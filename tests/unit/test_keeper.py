@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -405,6 +406,17 @@ def test_what_nobody_has_foreseen_ends_the_attempt_with_a_cause_and_gives_the_le
         True,
     )
     assert not job.paths.lease.exists()
+
+
+def test_wherever_the_disk_is_full_the_cause_says_so(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*asked: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("snakeval.job.attempt.refused", full)
+    assert Keeper(job, []).run() == 1
+    assert json.loads(job.paths.status.read_text())["cause"].startswith("the disk is full;")
 
 
 def test_a_lease_that_cannot_be_made_says_why(job: Job) -> None:

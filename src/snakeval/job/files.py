@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -24,6 +25,11 @@ def now() -> str:
 def epoch(text: str) -> float:
     """Seconds since 1970 of what `now` has written."""
     return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it says that the disk, or what of it this user may have, is used up."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_atomically(path: Path, text: str, durable: bool = False) -> None:

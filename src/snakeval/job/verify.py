@@ -14,7 +14,6 @@ to build its tables.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import re
 import sqlite3
@@ -27,7 +26,7 @@ from typing import Any
 
 from . import answer_cache, causes, hostile, record
 from .checked import content
-from .files import write_atomically
+from .files import is_full, write_atomically
 from .gateway import told
 from .gateway.accounts import UNREACHABLE, Account, accounts, asks_otherwise
 from .gateway.ledger import MODEL
@@ -349,9 +348,8 @@ def judge(
     except CheckFailed as failed:
         cause, lasting = _with_judges(failed.cause, known), failed.lasting
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         said = f"{type(error).__name__}: {str(error)[:300]}"
-        cause = DISK_FULL_CAUSE if full else f"the check failed: {said}"
+        cause = DISK_FULL_CAUSE if is_full(error) else f"the check failed: {said}"
     if forget_errors(work_dir, spec, _read_logs(logs, forgotten).unparsed):
         with contextlib.suppress(OSError):
             (record_dir / record.FORGOTTEN).touch()
@@ -397,9 +395,10 @@ def settle(
         text = json.dumps(report, indent=2) + "\n"
         write_atomically(record_dir / record.CHECK, text, durable=True)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         said = error.strerror or error
-        return cause or (DISK_FULL_CAUSE if full else f"the check cannot be written: {said}")
+        return cause or (
+            DISK_FULL_CAUSE if is_full(error) else f"the check cannot be written: {said}"
+        )
     return cause
 
 

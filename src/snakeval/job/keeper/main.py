@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from .. import attempt, record
 from ..causes import NOT_SAID, NOT_STARTED
+from ..files import is_full
 from ..launch import begun_with
 from . import batch, surroundings
 from .beside import Gateway, demo_endpoint
@@ -76,6 +77,10 @@ class Keeper:
 
             with contextlib.suppress(OSError):
                 traceback.print_exc()
+            if is_full(error):
+                from ..verify import DISK_FULL_CAUSE
+
+                return self._end(DISK_FULL_CAUSE)
             return self._end(f"the keeper failed: {type(error).__name__}: {error}")
         return self._publish()
 
