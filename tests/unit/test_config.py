@@ -206,12 +206,22 @@ def test_wrong_override_names_the_override(
 
 
 def test_truth_and_words_as_snakemake_hands_them_over() -> None:
-    overrides = parse_overrides({"tasks": "[a, b]", "fresh": "c", "new_run": "True"})
+    overrides = parse_overrides({"tasks": "[a, b]", "fresh": "c", "new_run": "True"}, [])
 
     assert overrides.tasks == ("a", "b")
     assert overrides.fresh == ("c",)
     assert overrides.new_run
-    assert not parse_overrides({"new_run": False}).new_run
+    assert not parse_overrides({"new_run": False}, []).new_run
+
+
+def test_mistakes_in_a_file_and_on_the_command_line_are_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("execution: {output_dri: x}\nevaluation: {tasks: [mmlu]}\n")
+    with pytest.raises(InputError) as refused:
+        load([file], {"limit_sample": "10", "limit_samples": "x", "set": "execution.jobbs=2"})
+    told = str(refused.value)
+    for wrong in ("'output_dri'", "'limit_sample'", "'x' is not a whole number", "'jobbs'"):
+        assert wrong in told
 
 
 def test_empty_sections_are_like_missing_ones(read: Read) -> None:

@@ -133,13 +133,13 @@ def test_overrides_arrive_as_they_were_typed() -> None:
         ["+a.b=x, y", 'a.c=say "1, 2"', "a.d=[1, 2]", "a.e=", "tasks=one,two", "a.e=5"]
     )
 
-    assert dict(parse_overrides(values).assignments) == {
+    assert dict(parse_overrides(values, []).assignments) == {
         "a.b": "x, y",
         "a.c": 'say "1, 2"',
         "a.d": [1, 2],
         "a.e": 5,
     }
-    assert parse_overrides(values).tasks == ("one", "two")
+    assert parse_overrides(values, []).tasks == ("one", "two")
 
 
 def test_all_wrong_overrides_are_told_at_once() -> None:

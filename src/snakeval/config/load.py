@@ -127,17 +127,16 @@ def _merged(
 
     problems  gets what is wrong with the overrides
     """
-    overrides = Overrides()
     layers: list[tuple[Path, dict[str, Any]]] = []
     composed: list[dict[str, Any]] = []
-    with told(problems):
-        overrides = parse_overrides(values)
+    overrides = parse_overrides(values, problems)
+    unread: list[Problem] = []
     for path in files:
-        with told(problems):
+        with told(unread):
             layers.append((path, read_mapping(path)))
             composed.append(with_groups(*layers[-1]))
-    if problems:
-        raise InputError(problems)
+    if unread:
+        raise InputError([*problems, *unread])
     raw: dict[str, Any] = {}
     for layer in composed:
         merge(raw, layer)

@@ -69,16 +69,20 @@ class Overrides:
             yield Path("--config set"), key, value
 
 
-def parse_overrides(values: Mapping[str, Any]) -> Overrides:
-    """Reads the mapping that Snakemake makes of `--config`. Raises InputError."""
+def parse_overrides(values: Mapping[str, Any], problems: list[Problem]) -> Overrides:
+    """Reads the mapping that Snakemake makes of `--config`: what of it can be read.
+
+    problems  gets what cannot
+    """
     sections = sections_of_config()
-    problems = [_unknown(str(key)) for key in values if key not in RESERVED.keys() | sections]
+    problems += [_unknown(str(key)) for key in values if key not in RESERVED.keys() | sections]
     limit = values.get("limit_samples")
     if limit is not None and not (str(limit).isdecimal() and int(str(limit)) > 0):
+        limit = None
         problems.append(
             Problem(
                 "--config limit_samples",
-                f"'{limit}' is not a whole number greater than 0",
+                f"'{values['limit_samples']}' is not a whole number greater than 0",
                 "write --config limit_samples=10",
             )
         )
@@ -121,8 +125,6 @@ def parse_overrides(values: Mapping[str, Any]) -> Overrides:
             problems.append(
                 Problem(f"--config {key}", "must be true or false", f"write --config {key}=true")
             )
-    if problems:
-        raise InputError(problems)
     return Overrides(
         tasks=tuple(_words(values.get("tasks"))),
         fresh=tuple(_words(values.get("fresh"))),
