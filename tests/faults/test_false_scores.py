@@ -43,6 +43,10 @@ def lm_eval(name: str, limit: int | None = SIZE, harness: str = "sums") -> Row:
     return {"name": f"{harness}.{name}", "nemo_evaluator_config": {"config": {"params": params}}}
 
 
+HELD = 1800
+"""Seconds that an answer may be held back and a harness waits for it: longer than a test runs."""
+
+
 def nemo(name: str, limit: int = SIZE, *, timeout: int | None = None, **extra: Any) -> Row:
     """The same by the real NeMo image in a real container.
 
@@ -355,7 +359,7 @@ NEMO = [
         "the endpoint's answers were no completions",
         Fault("status", 200, every=5),
     ),
-    Case(nemo("told_to_stop"), r"the evaluation was interrupted \(SIGTERM\)"),
+    Case(nemo("told_to_stop", timeout=HELD), r"the evaluation was interrupted \(SIGTERM\)"),
 ]
 NEMO_LONG = [
     Case(nemo("refused_all"), REFUSED + r"\(400: \d+\)", Fault("status", 400), again=False),
@@ -367,32 +371,33 @@ CLOSING = "killed_while_it_closes"
 
 @pytest.fixture(scope="module")
 def nemo_starts(tmp_path_factory: pytest.TempPathFactory, nemo_image: str) -> TwoStarts:
-    """The NeMo image in Docker, up to four at once: a start with all faults, and one without.
+    """The NeMo image in Docker: a start with all faults, and one without.
 
     From outside one container is told to stop in the middle, and one is killed when all is
-    answered and the result is not yet written.
+    answered and the result is not yet written. All run at once, since most of them wait for others.
     """
     faults = {case.name: case.fault for case in NEMO if case.fault}
     with EndpointByTask({**faults, "right": Fault("status", 500, first=1)}) as endpoint:
         project = Project(tmp_path_factory.mktemp("nemo"), endpoint.chat_url)
-        patient = {"timeout": int(PATIENCE)}
-        others = [nemo("left", **patient), nemo("right", limit=500, **patient), nemo(CLOSING)]
-        write(project, [*others, *(case.task for case in NEMO)])
+        others = [nemo("left", timeout=HELD), nemo("right", limit=500, timeout=HELD)]
+        others.append(nemo(CLOSING, timeout=HELD))
+        tasks = [*others, *(case.task for case in NEMO)]
+        write(project, tasks)
         both = threading.Event()
         endpoint.voices["left"] = endpoint.voices["right"] = lambda prompt: (
-            answer_sums(prompt) if both.wait(PATIENCE) else ""
+            answer_sums(prompt) if both.wait(HELD) else ""
         )
         may_close = threading.Event()
         endpoint.voices[CLOSING] = lambda prompt: (
-            answer_sums(prompt) if may_close.wait(PATIENCE) else ""
+            answer_sums(prompt) if may_close.wait(HELD) else ""
         )
         stopped = threading.Event()
         endpoint.voices["told_to_stop"] = lambda prompt: (
             answer_sums(prompt)
-            if len(endpoint.answered["told_to_stop"]) < 8 or stopped.wait(PATIENCE)
+            if len(endpoint.answered["told_to_stop"]) < 8 or stopped.wait(HELD)
             else ""
         )
-        with project.started("--retries", "0") as process:
+        with project.started("--retries", "0", "--cores", str(len(tasks))) as process:
             endpoint.wait_for(lambda: endpoint.asked.keys() >= {"left", "right"})
             both.set()
             endpoint.wait_for(lambda: len(endpoint.answered["told_to_stop"]) >= 8)

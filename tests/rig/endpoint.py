@@ -224,13 +224,16 @@ class ScriptedEndpoint:
             self.held = False
 
     def wait_for(self, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
-        """Return when the condition holds; TimeoutError after `timeout` seconds."""
-        deadline = time.monotonic() + timeout
+        """Return when the condition holds; TimeoutError when it does not and nothing was asked or
+        answered for `timeout` seconds: a slow machine's benchmarks still come."""
         with self._changed:
+            seen, deadline = self.counters(), time.monotonic() + timeout
             while not condition():
+                if (now := self.counters()) != seen:
+                    seen, deadline = now, time.monotonic() + timeout
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
-                    raise TimeoutError(f"not within {timeout:g} s; counters: {self.counters()}")
+                    raise TimeoutError(f"nothing came for {timeout:g} s; counters: {seen}")
                 # Woken by every change here; the limit serves conditions on something else.
                 self._changed.wait(min(remaining, 0.2))
 

@@ -26,7 +26,7 @@ ON_DISK = "names that stand in existing run folders"
 WORDS = "the launcher's words, and ours beside them, are the user's; a section says what they mean"
 MAY_NAME_THEM = {
     "executors/*": "each in its folder",
-    "config/execution.py": "a section for each executor",
+    "config/execution/*": "a section for each executor",
     "config/lepton.py": "what several sections of the config have in common",
     "config/deployment.py": f"`lepton_config`: {WORDS}",
     "config/model.py": f"a task's resources: {WORDS}",

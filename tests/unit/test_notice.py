@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from snakeval.config.execution import Notify
+from snakeval.config.execution.common import Notify
 from snakeval.config.load import Loaded
 from snakeval.config.model import Config
 from snakeval.plan.make import make_run

@@ -6,17 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from snakeval.config.sections import FreeOrNone, Instead, Section, fixable
+from snakeval.config.sections import FreeOrNone, Instead, Section, Written, fixable
 from snakeval.config.source import names_a_variable
 
 REFERENCES = Instead("write {key}: {value_from: {secret_name_ref: SECRET}}")
 """How a secret of the workspace is named."""
-
-Written = Annotated[str, Field(min_length=1)]
 
 OWN_TOKEN = "SNAKEVAL_ENDPOINT_TOKEN"
 """The variable with the token of an endpoint for which the config names none."""

@@ -222,4 +222,5 @@ Free = Annotated[dict[str, Any], SeveralLines(), BeforeValidator(empty_if_null)]
 FreeOrNone = Annotated[dict[str, Any] | None, SeveralLines()]
 
 Positive = Annotated[int, Field(gt=0)]
+Written = Annotated[str, Field(min_length=1)]
 Names = Annotated[list[str], BeforeValidator(lambda value: [] if value is None else value)]

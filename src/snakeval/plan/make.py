@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from snakeval.config.deployment import ServerDeployment
-from snakeval.config.execution import READY_TIMEOUT
+from snakeval.config.execution.common import READY_TIMEOUT
 from snakeval.config.layers import Layers, dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load, load_all, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from snakeval.config.execution import READY_TIMEOUT
+from snakeval.config.execution.common import READY_TIMEOUT
 from snakeval.config.model import Config, EndpointType, TaskResources
 from snakeval.config.secrets import written_in
 from snakeval.config.source import Source

@@ -17,7 +17,7 @@ from snakeval.config.deployment import (
     AuxiliaryDeployment,
     ServerDeployment,
 )
-from snakeval.config.execution import PER_RUN, READ_ONLY, Execution, Hosting, Proxy
+from snakeval.config.execution.common import PER_RUN, READ_ONLY, Execution, Hosting, Proxy
 from snakeval.config.model import Config, EndpointType
 from snakeval.config.source import Source, written
 from snakeval.plan.server_forms import Form, form_of

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from snakeval.config.execution import PER_RUN, READ_ONLY
+from snakeval.config.execution.common import PER_RUN, READ_ONLY
 from snakeval.errors import InputError, Problem, count
 from snakeval.harness import recipe_for
 from snakeval.harness.nemo import RUN_CONFIG

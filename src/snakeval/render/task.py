@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from snakeval.config.execution import PER_RUN
+from snakeval.config.execution.common import PER_RUN
 from snakeval.config.model import HarnessDefinition
 from snakeval.config.source import host, written
 from snakeval.harness import Recipe, recipe_for

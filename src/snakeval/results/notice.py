@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from snakeval.config.execution import Notify
+from snakeval.config.execution.common import Notify
 from snakeval.plan.run import Run
 from snakeval.results.tables import rows
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from snakeval.config.execution import PER_RUN, READ_ONLY
+from snakeval.config.execution.common import PER_RUN, READ_ONLY
 from snakeval.errors import Problem
 from snakeval.plan.run import Task
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snakemake_executor_plugin_kubernetes_jobs import refusals
 from snakemake_executor_plugin_lepton.client import ServiceError
-from snakeval.config.execution import KubernetesExecution
+from snakeval.config.execution.kubernetes import KubernetesExecution
 from snakeval.errors import Problem
 from snakeval.executors.kubernetes.resources import variables, wanted
 from snakeval.plan.run import Run, Task

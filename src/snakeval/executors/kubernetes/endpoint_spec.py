@@ -12,7 +12,7 @@ from typing import Any
 from snakemake_executor_plugin_kubernetes_jobs.spec import as_it_stands, mount_of, variable_of
 from snakemake_executor_plugin_lepton.spec import Variable, label_value
 from snakemake_executor_plugin_lepton.storage import Mount, mount_for
-from snakeval.config.execution import KubernetesExecution
+from snakeval.config.execution.kubernetes import KubernetesExecution
 from snakeval.plan.run import Run
 from snakeval.plan.server import OF_GPUS, Server
 

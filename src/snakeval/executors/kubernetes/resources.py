@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 
-from snakeval.config.execution import KubernetesExecution
+from snakeval.config.execution.kubernetes import KubernetesExecution
 from snakeval.config.sections import seconds_of
 from snakeval.config.source import host
 from snakeval.plan.run import Run, Task

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from snakemake_executor_plugin_lepton.client import ServiceError
-from snakeval.config.execution import KubernetesExecution
+from snakeval.config.execution.kubernetes import KubernetesExecution
 from snakeval.errors import Problem
 from snakeval.executors import hosted
 from snakeval.executors.kubernetes.endpoint_spec import content_of, mounts_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from snakeval.config.execution import LeptonExecution
+from snakeval.config.execution.lepton import LeptonExecution
 from snakeval.errors import Problem
 from snakeval.plan.run import Run
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snakeval.config.deployment import ServerDeployment
-from snakeval.config.execution import LeptonExecution
+from snakeval.config.execution.lepton import LeptonExecution
 from snakeval.config.lepton import LeptonMount, reference_of
 from snakeval.config.overrides import merge
 from snakeval.executors.lepton.tokens import digest_of

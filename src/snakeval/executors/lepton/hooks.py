@@ -12,7 +12,7 @@ from snakemake_executor_plugin_lepton.hooks import Hooks
 from snakemake_executor_plugin_lepton.registry import Tracked
 from snakemake_executor_plugin_lepton.spec import Variable, Wanted
 from snakemake_executor_plugin_lepton.storage import Mount, Unusable, mount_for, seen_in_job
-from snakeval.config.execution import PER_RUN, READ_ONLY
+from snakeval.config.execution.common import PER_RUN, READ_ONLY
 from snakeval.executors.lepton.resources import NAME, secrets_of_servers
 from snakeval.harness import recipe_for
 from snakeval.job.cancelled import marked

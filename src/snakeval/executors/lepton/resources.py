@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from snakeval.config.execution import LeptonExecution
+from snakeval.config.execution.lepton import LeptonExecution
 from snakeval.config.source import host
 from snakeval.plan.run import Run, Task
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from snakeval.config.deployment import ServerDeployment
-from snakeval.config.execution import LeptonExecution
+from snakeval.config.execution.lepton import LeptonExecution
 from snakeval.config.lepton import OWN_TOKEN, Token, tokens_of
 from snakeval.errors import Problem
 from snakeval.executors import hosted

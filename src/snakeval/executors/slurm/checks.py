@@ -7,7 +7,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 
-from snakeval.config.execution import SlurmExecution
+from snakeval.config.execution.slurm import SlurmExecution
 from snakeval.config.model import Config
 from snakeval.errors import Problem
 from snakeval.executors.login import ON_LOGIN_NODE, Login

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from snakeval.config.execution import SlurmExecution
+from snakeval.config.execution.slurm import SlurmExecution
 from snakeval.errors import Problem
 from snakeval.executors.slurm.resources import (
     asks_for_whole_nodes,

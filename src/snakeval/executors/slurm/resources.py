@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from snakeval.config.execution import SlurmExecution
+from snakeval.config.execution.slurm import SlurmExecution
 from snakeval.config.sections import seconds_of
 from snakeval.plan.run import Run, Task
 

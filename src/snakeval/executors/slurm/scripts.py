@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snakeval.config.execution import ControllerJob, SlurmExecution
+from snakeval.config.execution.slurm import ControllerJob, SlurmExecution
 from snakeval.executors.slurm.header import header
 from snakeval.executors.slurm.resources import (
     NAME,

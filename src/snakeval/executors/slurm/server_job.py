@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
-from snakeval.config.execution import SlurmExecution
+from snakeval.config.execution.slurm import SlurmExecution
 from snakeval.executors.slurm.header import header
 from snakeval.executors.slurm.resources import (
     asks_for_whole_nodes,

@@ -10,7 +10,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from snakeval.config.execution import SlurmExecution
+from snakeval.config.execution.slurm import SlurmExecution
 from snakeval.executors.slurm import queue, scripts
 from snakeval.executors.slurm import server as slurm
 from snakeval.executors.slurm.resources import NAME
