@@ -16,13 +16,10 @@ import yaml
 from snakeval.job import verify
 from snakeval.job.result_formats import CheckFailed, Coverage, Results, Score, Spec
 from snakeval.job.result_formats.facts import Facts
-from snakeval.job.result_formats.own_samples import (
-    OWN_READERS,
-    OwnSample,
-    counted_in_samples,
-    own_samples,
-)
+from snakeval.job.result_formats.own_readers import OWN_READERS
+from snakeval.job.result_formats.own_samples import counted_in_samples, own_samples
 from snakeval.job.result_formats.own_scores import own_scores
+from snakeval.job.result_formats.sample_files import OwnSample
 from snakeval.job.scores import judged
 from snakeval.plan.catalogue import shipped
 from snakeval.results.sample_formats import read_samples

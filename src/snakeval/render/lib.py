@@ -40,6 +40,8 @@ MODULES = (
     "result_formats/__init__",
     "result_formats/facts",
     "result_formats/model",
+    "result_formats/sample_files",
+    "result_formats/own_readers",
     "result_formats/own_samples",
     "result_formats/own_scores",
     "result_formats/files",

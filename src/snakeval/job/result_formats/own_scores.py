@@ -8,7 +8,8 @@ from pathlib import Path
 
 from .files import optional_count
 from .model import Score
-from .own_samples import GARAKS_REPORT, json_lines, sample_files
+from .own_readers import GARAKS_REPORT
+from .sample_files import json_lines, sample_files
 
 MANY_DETECTORS = (
     "results.yml has the last detector of each probe alone; all of them are read from its report"
