@@ -2,6 +2,7 @@
 the cluster does with a run is shown, and what nobody can know is said to be unknown."""
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -38,12 +39,16 @@ def test_wrong_partition_and_account_are_told_in_slurms_words(project: ClusterPr
         resources={"wrong_b": {"partition": "nowhere"}},
     )
 
+    foreseen = project.snakemake("-n").check()
     refused = project.snakemake().refused()
 
     assert "Invalid account or account/partition combination specified" in refused.output
     assert "invalid partition specified: nowhere" in refused.output
     assert "sbatch_extra_flags.output" in refused.output
     assert "3 problems; nothing was started" in refused.output
+    told = set(re.findall(r"(?<=refused: )(?:sbatch|execution).*", foreseen.output))
+    assert len(told) == 3
+    assert all(problem in refused.output for problem in told), told
     assert not (project.folder / "out").exists()
     assert not project.submitted_names("wrong_a.", "wrong_b.")
 

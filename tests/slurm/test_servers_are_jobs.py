@@ -123,6 +123,8 @@ def test_without_its_controller_the_last_benchmark_ends_the_server(
 def test_what_keeps_a_server_from_coming_up_is_told(project: ServedProject) -> None:
     # given a server that Slurm would not take: refused before anything is submitted
     project.configure(project.scripted(gpus=3), {"a": 3})
+    foreseen = project.snakemake("-n").check().output
+    assert "a real start would be refused: sbatch (server model): Slurm refuses" in foreseen
     said = project.snakemake().refused().output
     assert "sbatch (server model)" in said
     assert "Slurm refuses the job" in said

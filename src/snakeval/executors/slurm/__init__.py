@@ -1,11 +1,11 @@
 """Everything that knows Slurm on the side of the controller.
 
-Its own: `queue` what Slurm says about jobs; `nodes` what a job on a node sees; `submit` and
-`submission` submit the scripts and follow their jobs, `contact` is whether Slurm answers meanwhile;
-`header` is what the scripts begin with; `steps` benchmarks inside a server's job, and
-`placement` which ones; `server_job` the
-job that a server is. How Slurm is asked, by whomever, is `snakeval/job/slurm_calls.py`; what a job
-itself knows about Slurm is `snakeval/job/slurm_job.py`.
+Its own: `queue` what Slurm says about jobs; `nodes` what a job on a node sees; `command` what a job
+asks for; `submit` and `submission` submit the scripts and follow their jobs, `contact` is whether
+Slurm answers meanwhile; `header` is what the scripts begin with; `steps` benchmarks inside a
+server's job, and `placement` which ones; `server_job` the job that a server is. How Slurm is asked,
+by whomever, is `snakeval/job/slurm_calls.py`; what a job itself knows about Slurm is
+`snakeval/job/slurm_job.py`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,12 @@ class Executor(base.Executor):
     def remarks(
         self, planned: Iterable[tuple[Run, Task]], defaults: Mapping[str, base.Resource]
     ) -> Iterable[Problem]:
+        from snakeval.executors.slurm.checks import in_a_dry_run
         from snakeval.executors.slurm.placement import remarks
 
-        return remarks(planned, defaults.get("runtime"))
+        tasks = list(planned)
+        yield from remarks(tasks, defaults.get("runtime"))
+        yield from in_a_dry_run(tasks, defaults)
 
     def prepare(self, plugin: Any) -> None:
         from snakeval.executors.slurm.submission import Submission

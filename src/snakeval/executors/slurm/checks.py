@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from snakeval.config.execution.slurm import SlurmExecution
 from snakeval.config.model import Config
 from snakeval.errors import Problem
 from snakeval.executors.login import ON_LOGIN_NODE, Login
-from snakeval.executors.slurm.resources import owned_flags
+from snakeval.executors.slurm import server_job
+from snakeval.executors.slurm.placement import hosting
+from snakeval.executors.slurm.resources import Resource, owned_flags
 from snakeval.job import slurm_calls
-from snakeval.plan.run import Run
+from snakeval.plan.run import Run, Task
 
 NO_SBATCH = Problem(
     "sbatch",
@@ -52,6 +54,8 @@ def no_sbatch(runs: Sequence[Run], files: Sequence[str]) -> Problem:
     )
 
 
+ASKED_FOR = 5.0
+"""Seconds that Slurm may take to answer in a dry run."""
 WAITS = ("not available", "Required node")
 """Words of `sbatch --test-only` about a job that would only have to wait."""
 AWAY = ("blocked", "down", "drain", "fail", "inval", "maint", "reboot", "unk")
@@ -93,23 +97,15 @@ def flags(runs: Sequence[Run]) -> list[Problem]:
     return found
 
 
-def asked_for(command: Sequence[str]) -> list[str]:
-    """The part of an sbatch command that Slurm may refuse: without names, logs and comments."""
-    words, skip = [], False
-    for word in command[1:]:
-        if skip:
-            skip = False
-        elif word in ("--output", "--job-name", "--comment", "-D", "--parsable"):
-            skip = word != "--parsable"
-        else:
-            words.append(word)
-    return words
+def refusal(
+    words: Sequence[str], what: str, patience: float = slurm_calls.PATIENCE
+) -> Problem | None:
+    """What Slurm says to a job that asks for this, without submitting it. Raises NoAnswer.
 
-
-def refusal(words: Sequence[str], what: str) -> Problem | None:
-    """What Slurm says to a job that asks for this, without submitting it. Raises NoAnswer."""
+    patience  seconds
+    """
     try:
-        slurm_calls.ask(["sbatch", "--test-only", *words, "--wrap", "true"])
+        slurm_calls.ask(["sbatch", "--test-only", *words, "--wrap", "true"], patience)
     except slurm_calls.Full as error:
         said = f"Slurm takes no more jobs now: {_words(error)}"
         return Problem(f"sbatch ({what})", said, "jobs are submitted as room comes", warning=True)
@@ -158,6 +154,41 @@ def _nodes_away(words: Sequence[str]) -> int:
     except (slurm_calls.Refused, slurm_calls.Full):
         return 0
     return sum(state.startswith(AWAY) for state in states)
+
+
+def in_a_dry_run(
+    planned: Iterable[tuple[Run, Task]], defaults: Mapping[str, Resource]
+) -> Iterator[Problem]:
+    """What a start would be refused for; Slurm's own words, where it is at hand. Nothing is
+    submitted, and a controller that does not answer is asked once.
+
+    defaults  the profile's `default-resources`
+    """
+    tasks = list(planned)
+    runs = list({id(run): run for run, _ in tasks}.values())
+    yield from (*names(runs), *flags(runs))
+    if shutil.which("sbatch") is None:
+        return
+    from snakeval.executors.slurm import command  # needs the plugin, which takes time to import
+
+    asked: dict[tuple[str, ...], str] = {}
+    for run, task in tasks:
+        if hosting(run, task) is None:
+            job = command.planned(run, task, defaults)
+            described = command.described(job, run, task, workdir="")
+            words = command.asked_for(command.words_of(described, job.resources))
+            asked.setdefault(tuple(words), task.label)
+        for server in (run.servers[name] for name in task.servers):
+            if not server.hosted_by:
+                groups = server_job.described(run, server, defaults)
+                words = command.asked_for(["sbatch", *(word for group in groups for word in group)])
+                asked.setdefault(tuple(words), f"server {server.name}")
+    try:
+        # The cluster that is meant stands in the words.
+        yield from filter(None, (refusal(words, what, ASKED_FOR) for words, what in asked.items()))
+    except slurm_calls.NoAnswer as error:
+        what = f"was asked what it says to the jobs, and does not answer: {error}"
+        yield Problem("Slurm", what, "a start waits for it", warning=True)
 
 
 def silent(error: Exception) -> Problem:

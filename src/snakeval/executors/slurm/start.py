@@ -10,11 +10,11 @@ from pathlib import Path
 from snakeval.errors import InputError, Problem
 from snakeval.executors import base
 from snakeval.executors.profile import DEFAULT_RUNTIME
-from snakeval.executors.slurm import checks, nodes, queue, scripts
+from snakeval.executors.slurm import checks, command, nodes, queue, scripts
 from snakeval.executors.slurm.placement import hosting, remarks
 from snakeval.executors.slurm.resources import controller_patience
 from snakeval.executors.slurm.server_job import described
-from snakeval.executors.slurm.submission import Followed, Submission, command_words
+from snakeval.executors.slurm.submission import Followed, Submission
 from snakeval.executors.slurm.submit import NoAnswer, Refused, sbatch, until_taken
 from snakeval.job import slurm_calls
 from snakeval.job.files import mapping_in, read_json
@@ -71,7 +71,7 @@ class Start(base.Start):
         """What Slurm says to the jobs. Raises NoAnswer."""
         tried: dict[tuple[str, ...], Problem | None] = {}
         for output, followed in self._followed.items():
-            words = checks.asked_for(self._command(output))
+            words = command.asked_for(self._command(output))
             if tuple(words) not in tried:
                 tried[tuple(words)] = checks.refusal(words, followed.task.name)
         for run, name in {
@@ -81,7 +81,7 @@ class Start(base.Start):
             if not each.run.servers[name].hosted_by
         }.values():
             groups = described(run, run.servers[name], self._defaults)
-            words = checks.asked_for(["sbatch", *(word for group in groups for word in group)])
+            words = command.asked_for(["sbatch", *(word for group in groups for word in group)])
             tried[tuple(words)] = checks.refusal(words, f"server {name}")
         return [problem for problem in tried.values() if problem]
 
@@ -182,7 +182,7 @@ class Start(base.Start):
             self._executor.logger.warning(f"they could not be cancelled: {refused}")
 
     def _command(self, output: str) -> list[str]:
-        return command_words(
+        return command.words_of(
             self._executor.describe(self._jobs[output]), self._jobs[output].resources
         )
 

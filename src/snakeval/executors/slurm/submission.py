@@ -27,11 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from snakemake_executor_plugin_slurm import Executor as Plugin
-from snakemake_executor_plugin_slurm.submit_string import get_submit_command
-from snakemake_executor_plugin_slurm.utils import set_gres_string
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-from snakeval.executors.slurm import queue, scripts
+from snakeval.executors.slurm import command, queue, scripts
 from snakeval.executors.slurm import server as servers
 from snakeval.executors.slurm.contact import Contact
 from snakeval.executors.slurm.placement import hosting
@@ -127,21 +125,14 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
     def describe(self, job: Any) -> str:
         """The sbatch command of a job, as the plugin makes it from the job's resources."""
         followed = self.followed[str(job.output[0])]
-        resources = job.resources
-        account = resources.get("slurm_account")
-        partition = resources.get("slurm_partition")
-        params = {
-            "run_uuid": scripts.name_of(followed.task),
-            "slurm_logfile": followed.task.paths.logs.absolute() / "slurm-%j.log",
-            "comment_str": scripts.comment_of(followed.run, followed.task),
-            "account": f"-A {_quoted(account)}" if account else "",
-            "partition": f"-p {_quoted(partition)}" if partition else "",
-            "workdir": self.workflow.workdir_init,
-        }
-        command: str = get_submit_command(
-            job, params, settings=self.workflow.executor_settings, failed_nodes=self._failed_nodes
+        return command.described(
+            job,
+            followed.run,
+            followed.task,
+            self.workflow.workdir_init,
+            self.workflow.executor_settings,
+            self._failed_nodes,
         )
-        return command + str(set_gres_string(job))
 
     def run_job(self, job: Any) -> None:
         """In a thread of the plugin's: adopts a live job, or submits one."""
@@ -218,7 +209,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         script = followed.run.paths.batch_script(followed.task.name).absolute()
         # Not an argument of the script: Slurm would show it as part of the script's name.
         slurm_id = sbatch(
-            [*command_words(self.describe(job), job.resources), str(script)],
+            [*command.words_of(self.describe(job), job.resources), str(script)],
             folder=script.parent,
             variables={"SNAKEVAL_ATTEMPT": str(job.attempt)},
         )
@@ -549,25 +540,6 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         super().cancel()
 
 
-def command_words(command: str, resources: Any) -> list[str]:
-    """The whole sbatch command of one submission, without the script."""
-    import shlex
-
-    words = [word for group in scripts.flags(command, resources) for word in group]
-    given = shlex.split(command)
-    kept = ["sbatch", "--parsable", "--export=ALL"]
-    for index, word in enumerate(given):
-        if word in ("--output", "-D"):
-            kept += [word, given[index + 1]]
-    return [*kept, *words]
-
-
 def _output(info: SubmittedJobInfo) -> str:
     output = info.job.output
     return str(output[0]) if output else ""
-
-
-def _quoted(value: Any) -> str:
-    import shlex
-
-    return shlex.quote(str(value))
