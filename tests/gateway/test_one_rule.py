@@ -119,6 +119,14 @@ def test_a_stream_is_judged_as_what_it_adds_up_to() -> None:
     assert "hm" in str(stream(chunk(parts), DONE).text)  # type: ignore[arg-type]
 
 
+def test_only_the_line_ends_of_a_stream_end_a_line() -> None:
+    said = "one\u2028two\u0085three\u2029four"
+    choices = [{"delta": {"content": said}, "finish_reason": "stop"}]
+    event = b"data: " + json.dumps({"choices": choices}, ensure_ascii=False).encode()
+    for end in (b"\n", b"\r\n", b"\r"):
+        assert stream(b"\xef\xbb\xbf" + event, end * 2, b"data: [DONE]", end * 2).text == said
+
+
 def test_a_stream_under_another_media_type_is_one() -> None:
     body = chunk("Hel") + chunk("lo", "stop") + DONE
     assert judge("chat", 200, "text/plain", body).text == "Hello"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,9 @@ FAILED_ENDS = (
     "insufficient_system_resource",  # DeepSeek's
 )
 """Finish reasons of a choice that the server gave up."""
+
+_LINE_ENDS = re.compile("\r\n|\n|\r")
+"""Those of an event stream, no others."""
 
 SPOKEN = ("content", "reasoning_content", "reasoning", "refusal", "text")
 CALLED = ("tool_calls", "function_call", "audio", "images")
@@ -243,7 +247,8 @@ def _add(choice: dict[str, Any], part: dict[str, Any]) -> None:
 def events(body: bytes) -> Iterator[tuple[str, str]]:
     """Names and data of the events of a stream (server-sent events)."""
     name, data = "", []
-    for line in [*body.decode("utf-8", errors="replace").splitlines(), ""]:
+    # Not splitlines(): U+2028 and U+0085 stand unescaped in what a model says.
+    for line in [*_LINE_ENDS.split(body.decode("utf-8-sig", errors="replace")), ""]:
         key, _, value = line.partition(":")
         value = value[1:] if value.startswith(" ") else value
         if line and key == "data":
