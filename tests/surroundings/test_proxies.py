@@ -66,6 +66,33 @@ def test_a_host_of_no_proxy_is_asked_directly(
     assert not proxy.asked
 
 
+def test_all_proxy_is_followed_by_checks_and_gateway_alike(
+    tmp_path: Path, endpoint: ScriptedEndpoint, proxy: CountingProxy
+) -> None:
+    project = Project(tmp_path, ELSEWHERE, {"ALL_PROXY": proxy.url})
+    write(project)
+
+    project.snakemake(*RETRIES).check()
+
+    assert proxy.asked == {"model.test": 6}
+
+
+def test_a_proxy_that_the_gateway_cannot_ask_is_told_before_anything_is_started(
+    tmp_path: Path, endpoint: ScriptedEndpoint, proxy: CountingProxy
+) -> None:
+    socks = proxy.url.replace("http://", "socks5h://user:canary-password@")
+    project = Project(tmp_path, ELSEWHERE, {"all_proxy": socks})
+    write(project)
+
+    refused = project.snakemake().refused()
+
+    assert "HTTP_PROXY or ALL_PROXY: names a proxy of another kind than HTTP (socks5h) for " in (
+        refused.output
+    )
+    assert "canary-password" not in refused.output
+    assert not proxy.asked and not (tmp_path / "out").exists()
+
+
 def test_a_password_of_a_proxy_reaches_no_file(
     tmp_path: Path, endpoint: ScriptedEndpoint, proxy: CountingProxy
 ) -> None:

@@ -61,9 +61,9 @@ def opener_for(url: str) -> urllib.request.OpenerDirector:
     import ssl
     import urllib.request
 
-    handlers: list[urllib.request.BaseHandler] = []
-    if is_local(url):
-        handlers.append(urllib.request.ProxyHandler({}))
+    proxy = proxy_for(url) or ""
+    by_proxy = {url.partition(":")[0]: proxy} if speaks_http(proxy) else {}
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler(by_proxy)]
     bundle = next((path for path in map(os.environ.get, CA_VARIABLES) if path), None)
     if bundle and url.startswith("https:"):
         folder = os.path.isdir(bundle)
@@ -72,6 +72,24 @@ def opener_for(url: str) -> urllib.request.OpenerDirector:
         )
         handlers.append(urllib.request.HTTPSHandler(context=context))
     return urllib.request.build_opener(*handlers)
+
+
+def proxy_for(url: str) -> str | None:
+    """The caller's proxy for an address, as a URL; none for this machine's own."""
+    import urllib.parse
+    import urllib.request
+
+    parts = urllib.parse.urlsplit(url)
+    if is_local(url) or urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def speaks_http(proxy: str) -> bool:
+    """Whether a proxy is one that can be asked here; a SOCKS proxy is none."""
+    return proxy.lower().startswith(("http://", "https://"))
 
 
 def is_local(url: str) -> bool:

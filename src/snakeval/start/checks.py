@@ -11,7 +11,7 @@ from pathlib import Path
 
 from snakeval.errors import InputError, Problem
 from snakeval.harness import check, hints, lm_eval_index, recipe_for, refused
-from snakeval.job.endpoint import CA_VARIABLES
+from snakeval.job.endpoint import CA_VARIABLES, proxy_for, speaks_http
 from snakeval.plan.make import files_changed
 from snakeval.plan.run import Endpoint, Run, Task
 from snakeval.runtime import archives
@@ -32,6 +32,7 @@ def against(start: ThisStart) -> list[Problem]:
     found += [
         *webhooks(start.runs),
         *certificates(),
+        *proxies(pending),
         *needs.unmet(pending, provided),
         *servers.against(start),
     ]
@@ -146,6 +147,22 @@ def certificates() -> Iterable[Problem]:
         path = os.environ.get(name)
         if path and not os.access(path, os.R_OK):
             yield Problem(name, f"{path} cannot be read", "correct the variable, or `unset` it")
+
+
+def proxies(tasks: Iterable[Task]) -> Iterable[Problem]:
+    """Proxies by which the gateway cannot ask an endpoint."""
+    urls = {task.endpoint.url: task.endpoint.shown for task in tasks if task.gateway}
+    for url, shown in urls.items():
+        proxy = proxy_for(url) if url else None
+        if proxy and not speaks_http(proxy):
+            scheme = str(url).partition(":")[0].upper()
+            yield Problem(
+                f"{scheme}_PROXY or ALL_PROXY",
+                f"names a proxy of another kind than HTTP ({proxy.partition(':')[0]}) for {shown}; "
+                "the gateway cannot ask through it",
+                f"export {scheme}_PROXY=http://..., add the endpoint's host to NO_PROXY, or write "
+                "execution: {gateway: false}",
+            )
 
 
 def mounts(tasks: Iterable[Task]) -> Iterable[Problem]:

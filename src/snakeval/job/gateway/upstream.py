@@ -10,7 +10,6 @@ import base64
 import os
 import ssl
 import urllib.parse
-import urllib.request
 import zlib
 from typing import Union
 
@@ -18,7 +17,7 @@ import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from ..endpoint import CA_VARIABLES, is_local
+from ..endpoint import CA_VARIABLES, proxy_for
 
 Headers = Union["CIMultiDict[str]", "CIMultiDictProxy[str]"]
 
@@ -119,16 +118,6 @@ def session() -> aiohttp.ClientSession:
         max_line_size=64 * 1024,
         max_field_size=256 * 1024,
     )
-
-
-def proxy_for(url: str) -> str | None:
-    """The caller's proxy for an address; none for this machine's own (as `endpoint.opener_for`)."""
-    host = urllib.parse.urlsplit(url).hostname or ""
-    if is_local(url) or urllib.request.proxy_bypass(host):
-        return None
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(urllib.parse.urlsplit(url).scheme) or proxies.get("all")
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def authorities() -> ssl.SSLContext:
