@@ -520,12 +520,44 @@ def test_no_secret_reaches_the_log(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "the key is ***\nand so on"
 
 
+def looks(folder: Path, bash: str, port: int) -> subprocess.CompletedProcess[str]:
+    """What a container with this bash says of a port, and how it ends."""
+    (folder / "bash").write_text(f"#!/bin/sh\n{bash}\n")
+    (folder / "bash").chmod(0o755)
+    text = bridge.look_at("127.0.0.1", port, seconds=1)
+    variables = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "began": "mine"}
+    return subprocess.run(
+        ["/bin/sh", "-c", f"{text}echo begins with $began"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
+def test_a_container_on_a_busy_machine_is_not_taken_for_one_behind_a_firewall(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        slow = looks(tmp_path, 'sleep 2; exec /bin/bash "$@"', port)
+        assert (slow.returncode, slow.stdout) == (0, "begins with mine\n")
+        # who gets no answer, and is not slow at it, is behind one
+        dropped = f'case "$2" in *{port}*) exec sleep 600; esac; exec /bin/bash "$@"'
+        assert looks(tmp_path, dropped, port).returncode == bridge.UNREACHED
+    # and who is refused, too
+    assert looks(tmp_path, 'exec /bin/bash "$@"', port).returncode == bridge.UNREACHED
+
+
 @pytest.mark.parametrize(
     "said",
     [
         [{"IPAM": {"Config": [{"Subnet": "127.0.0.0/8", "Gateway": "127.0.0.3"}]}}],  # Docker
         [{"subnets": [{"gateway": "fd00::1"}, {"gateway": "127.0.0.3"}]}],  # netavark
         [{"plugins": [{"ipam": {"ranges": [[{"gateway": "127.0.0.3"}]]}}]}],  # CNI
+        # Docker 20.10, until it is started for the second time
+        [{"IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Subnet": "127.0.0.2/31"}]}}],
     ],
 )
 def test_the_address_of_an_engines_bridge_is_read_as_each_engine_writes_it(
@@ -536,7 +568,17 @@ def test_the_address_of_an_engines_bridge_is_read_as_each_engine_writes_it(
     assert bridge.address_of("docker") == bridge.address_of("podman") == "127.0.0.3"
 
 
-@pytest.mark.parametrize("said", ["", "no such network", "[]", '[{"Gateway": "203.0.113.77"}]'])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "no such network",
+        "[]",
+        '[{"Gateway": "203.0.113.77"}]',
+        '[{"Subnet": "203.0.113.0/24"}]',
+        '[{"Subnet": "here"}]',
+    ],
+)
 def test_an_engine_whose_bridge_is_not_on_this_machine_has_none(
     monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:

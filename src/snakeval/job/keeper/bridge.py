@@ -18,26 +18,42 @@ NETWORKS = {"docker": "bridge", "podman": "podman"}
 IPV4 = re.compile(r"\d+(\.\d+){3}")
 UNREACHED = 74
 """The exit code of a container that has not begun, since it does not reach the gateway."""
+SECONDS = 3
+"""That a container has to reach the gateway, on a machine where others do not keep it from it."""
 LOOK = """reaches() {
     if command -v bash && command -v timeout; then
-        timeout 3 bash -c ": >/dev/tcp/$1/$2"
+        timeout "$3" bash -c ": >/dev/tcp/$1/$2"
     elif command -v python3; then
-        python3 -c "import socket; socket.create_connection(('$1', $2), 3)"
+        python3 -c "import socket; socket.create_connection(('$1', $2), $3)"
     elif command -v curl; then
-        curl -s -m 3 --noproxy '*' "http://$1:$2/"
+        curl -s -m "$3" --noproxy '*' "http://$1:$2/"
     else
         [ "$1" = 127.0.0.1 ]
     fi
 } >/dev/null 2>&1
+reaches_in_the_end() (
+    began=$(date +%s)
+    reaches "$1" "$2" "$3" && exit
+    [ $(($(date +%s) - began)) -lt "$3" ] && exit 1
+    began=$(date +%s)
+    reaches 127.0.0.1 1 60
+    reaches "$1" "$2" $(($3 + 10 * ($(date +%s) - began)))
+)
 """
-"""In the container. An image without any of these is believed on the host's own network only."""
+"""In the container. An image without any of these is believed on the host's own network only.
+
+Who is refused is told so at once. No answer in time may be a firewall's, or that of a machine so
+busy that the look itself takes as long: how long it takes for a port at which nobody listens is in
+the time of the second try.
+"""
 
 
-def look_at(host: str, port: int) -> str:
+def look_at(host: str, port: int, seconds: int = SECONDS) -> str:
     """Text for the shell of a container: ends it where it does not reach an address, and says so
     as `unreached` knows it."""
     told = f"{_told(host, port)} (exit code {UNREACHED})"
-    return f'{LOOK}reaches {host} {port} || {{ echo "{told}"; exit {UNREACHED}; }}\n'
+    look = f"reaches_in_the_end {host} {port} {seconds}"
+    return f'{LOOK}{look} || {{ echo "{told}"; exit {UNREACHED}; }}\n'
 
 
 def unreached(log: Path, host: str, port: int) -> bool:
@@ -60,21 +76,34 @@ def address_of(engine: str) -> str:
         said = json.loads(said_by(engine, "network", "inspect", NETWORKS[engine]))
     except ValueError:
         return ""
-    address = next(_gateways(said), "")
+    address = next(_gateways(said), "") or next(_first_addresses(said), "")
     # podman makes its bridge with the first container.
     return address if engine == "podman" or _is_here(address) else ""
 
 
 def _gateways(said: Any) -> Iterator[str]:
+    return (value for value in _named("gateway", said) if IPV4.fullmatch(value))
+
+
+def _first_addresses(said: Any) -> Iterator[str]:
+    """What an engine takes for its bridge, and does not always say: Docker 20.10 does not before
+    it is started for the second time."""
+    for value in _named("subnet", said):
+        first, _, rest = value.partition("/")[0].rpartition(".")
+        if IPV4.fullmatch(f"{first}.{rest}") and int(rest) < 255:
+            yield f"{first}.{int(rest) + 1}"
+
+
+def _named(name: str, said: Any) -> Iterator[str]:
     """Docker, netavark and CNI each have it at another place, under one name."""
     if isinstance(said, dict):
         for key, value in said.items():
-            if key.lower() == "gateway" and IPV4.fullmatch(str(value)):
-                yield value
-            yield from _gateways(value)
+            if key.lower() == name:
+                yield str(value)
+            yield from _named(name, value)
     elif isinstance(said, list):
         for each in said:
-            yield from _gateways(each)
+            yield from _named(name, each)
 
 
 def _is_here(address: str) -> bool:
