@@ -78,6 +78,8 @@ class Pipeline:
                     lambda: snakemake.asks_for_answers_only(workflow),
                 )
                 snakemake.filter_log(talk)
+                snakemake.tell_of_jobs_who_listens(workflow)
+                snakemake.remember_parameters()
                 snakemake.limit_cores(workflow, AT_ONCE)
             gc.set_threshold(COLLECT_AFTER)
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks

@@ -3,13 +3,16 @@ sentence: which version, what it lacks, and which function to mend."""
 
 import inspect
 import json
+import logging
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
+from logging.handlers import QueueHandler
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,6 +67,12 @@ NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
     ),
     ("snakemake.logging", "logger", internals.log),
     ("snakemake.logging", "logger", internals.filter_log),
+    ("snakemake.jobs.Job", "log_info", internals.tell_of_jobs_who_listens),
+    ("snakemake.workflow.Workflow", "logger_manager", internals._listeners),
+    ("snakemake_interface_logger_plugins.common.LogEvent", "JOB_INFO", internals._is_heard),
+    ("snakemake_interface_logger_plugins.common.LogEvent", "SHELLCMD", internals._takes),
+    ("snakemake.common", "get_function_params", internals.remember_parameters),
+    ("snakemake.rules", "get_function_params", internals.remember_parameters),
     ("snakemake.workflow.Workflow", "dag_settings", internals.asks_for_answers_only),
     ("snakemake.settings.types.DAGSettings", "targets", internals.asks_for_answers_only),
     ("snakemake.workflow.Workflow", "output_settings", internals.asks_for_answers_only),
@@ -270,6 +279,101 @@ def test_what_snakemake_waits_for_at_the_end_is_ended_and_no_other_timer() -> No
         for thread in threading.enumerate():
             if isinstance(thread, threading.Timer):
                 thread.cancel()
+
+
+OF_MANY_JOBS = """
+import atexit, inspect, json
+from collections import Counter
+from pathlib import Path
+from snakemake.jobs import Job
+from snakeval.start import snakemake_internals as internals
+
+calls = Counter()
+
+def counted(name, function):
+    def counting(*given, **named):
+        calls[name] += 1
+        return function(*given, **named)
+    return counting
+
+Job.format_wildcards = counted("described", Job.format_wildcards)
+inspect.signature = counted("signatures", inspect.signature)
+internals.tell_of_jobs_who_listens(workflow)
+internals.remember_parameters()
+atexit.register(lambda: Path("calls.json").write_text(json.dumps(calls)))
+
+rule all:
+    input: expand("{n}.made", n=range(config["jobs"]))
+
+rule one:
+    output: "{n}.made"
+    resources:
+        size=lambda wildcards, attempt: attempt + int(wildcards.n),
+        other=lambda wildcards: 7,
+    message: "making {wildcards.n} of size {resources.size} and {resources.other}"
+    shell: "echo COMMAND >{output}"
+"""
+
+
+def planned_by(
+    folder: Path, jobs: int, *flags: str, command: str = "hello"
+) -> tuple[int, dict[str, int], str]:
+    """The exit code of a dry run, how often what was asked, and what was said."""
+    (folder / "Snakefile").write_text(OF_MANY_JOBS.replace("COMMAND", command))
+    words = f"-n --cores 1 --config jobs={jobs}"
+    ended = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words.split(), *flags],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    calls = json.loads((folder / "calls.json").read_text())
+    return ended.returncode, calls, ended.stdout + ended.stderr
+
+
+def test_dry_run_describes_no_job_to_nobody_and_asks_no_function_twice_for_its_arguments(
+    tmp_path: Path,
+) -> None:
+    _, few, _ = planned_by(tmp_path, 3, "--quiet", "rules")
+    code, many, said = planned_by(tmp_path, 30, "--quiet", "rules")
+
+    assert code == 0 and re.search(r"^one +30$", said, re.M)
+    assert few == many, broken("does more for each job", internals.tell_of_jobs_who_listens)
+    assert 0 < many["described"] < 10
+
+
+def test_dry_run_tells_of_each_job_where_somebody_wants_to_know(tmp_path: Path) -> None:
+    code, _, said = planned_by(tmp_path, 5)
+
+    assert code == 0
+    assert all(f"making {n} of size {n + 1} and 7" in said for n in range(5))
+
+
+def test_dry_run_tells_of_a_mistake_in_a_command_that_it_does_not_show(tmp_path: Path) -> None:
+    code, _, said = planned_by(tmp_path, 2, "--quiet", "rules", command="{nothing}")
+
+    assert code != 0 and "nothing" in said
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_logger_plugin_of_somebody_hears_of_each_job(takes: bool) -> None:
+    handler = logging.Handler()
+    handler.addFilter(lambda record: takes)
+    queue = QueueHandler(Queue())
+    workflow = SimpleNamespace(
+        logger_manager=SimpleNamespace(queue_listener=SimpleNamespace(handlers=[handler]))
+    )
+    logger = internals.log()
+    before, level = list(logger.handlers), logger.level
+    logger.handlers, logger.propagate = [queue], False
+    logger.setLevel(logging.INFO)
+    try:
+        assert internals._is_heard(workflow) is takes
+        assert internals._is_heard(SimpleNamespace()) is True  # another Snakemake: in doubt
+    finally:
+        logger.handlers, logger.propagate = before, True
+        logger.setLevel(level)
 
 
 def test_defaults_that_no_job_changes_are_values_and_the_others_stay_expressions() -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+import yte
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_snakeval import config_files, is_told, mistakes
+from snakemake_logger_plugin_snakeval import config_files, is_told, mistakes, read_faster
 from snakeval.harness import lm_eval_index
 from snakeval.start.words import Shorter
 
@@ -94,6 +96,26 @@ def test_config_file_that_cannot_be_read_is_told_before_snakemake_meets_it(
     assert "my.yaml, line 2, column 1: is a tab" in told
     assert "nothere.yaml: cannot be read: No such file or directory" in told
     assert "a target is written before --configfile" in told
+
+
+def test_snakemake_reads_a_config_file_by_the_parser_in_c_and_finds_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(yte, "yaml", yaml)
+    text = (
+        "a: &a {n: 010, m: 0o10, f: 1e3, g: 1.5e+3, yes: no, none: ~, day: 2026-11-21, t: 1:30}\n"
+        "b: {<<: *a, n: .inf, text: \"\\u00e9\", quoted: '0012', big: 1_000}\n"
+        "c: [x, -0.0, 0x1F, two\n  lines]\n"
+    )
+    slowly = yte.process_yaml(text, require_use_yte=True)
+
+    read_faster()
+
+    assert yte.yaml.FullLoader is yaml.CFullLoader
+    assert repr(yte.process_yaml(text, require_use_yte=True)) == repr(slowly)
+    assert yte.process_yaml("__use_yte__: true\na: ?1 + 1", require_use_yte=True) == {"a": 2}
+    with pytest.raises(yaml.YAMLError):
+        yte.process_yaml("a: b: c", require_use_yte=True)
 
 
 def test_names_of_lm_evals_tasks_are_read_from_its_files_once(
