@@ -111,3 +111,19 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+def test_what_a_start_has_left_that_was_shot_goes_with_the_next(process: ready.Ready) -> None:
+    # given a start whose whole process group was shot, beside one that lives
+    folder = Path(os.environ[ready.ADDRESS]).parent
+    with subprocess.Popen(["true"]) as over:
+        pass
+    left, theirs = folder / f"{over.pid}.0.new", folder / f"{os.getppid()}.0"
+    for name in (left, theirs):
+        name.touch()
+    try:
+        assert ready._place().parent == folder
+        assert not left.exists() and theirs.exists()
+        assert asked("members") == 3
+    finally:
+        theirs.unlink()

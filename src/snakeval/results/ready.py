@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
@@ -33,10 +34,8 @@ class Ready:
 
     def __init__(self, script: Path) -> None:
         import subprocess
-        import tempfile
 
-        self._folder = tempfile.TemporaryDirectory(prefix="snakeval-")
-        address = f"{self._folder.name}/tables"
+        address = str(_place())
         self._process = subprocess.Popen(
             [sys.executable, str(script), "--ready", address],
             stdin=subprocess.PIPE,
@@ -51,7 +50,35 @@ class Ready:
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait()
-        self._folder.cleanup()
+
+
+def _place() -> Path:
+    """Where the socket of this start is made, among those of this user's starts on this machine.
+    Those of starts that were shot go; a path in the run folder would be too long for a socket.
+
+    Raises OSError where somebody else has made the folder.
+    """
+    from pathlib import Path
+
+    from snakeval.job.files import make_private
+
+    folder = Path(f"/tmp/snakeval-{os.getuid()}-tables")
+    make_private(folder)
+    for left in folder.iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if not _lives(int(left.name.partition(".")[0])):
+                left.unlink()
+    return folder / f"{os.getpid()}.{time.monotonic_ns():x}"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def begin(script: Path) -> Callable[[], None]:
@@ -108,9 +135,8 @@ def serve(address: str, imports: Callable[[], Write]) -> int:
                     if os.fork() == 0:
                         door.close()
                         _answer_and_end(asked, write)
-    with contextlib.suppress(OSError):  # the start may have been shot, and leaves its folder
+    with contextlib.suppress(OSError):
         os.unlink(address)  # noqa: PTH108
-        os.rmdir(os.path.dirname(address))  # noqa: PTH106, PTH120
     return 0
 
 
