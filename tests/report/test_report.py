@@ -90,6 +90,42 @@ def test_page_opens_without_errors_and_fits_the_screen(
     )
 
 
+def test_large_figures_of_a_benchmark_stand_apart_on_a_phone(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """`prompt tokens 33,433,309answer tokens 6,383,309`."""
+    run = built_run(tmp_path, "run", {"quiz": many(3)})
+    check = run.tasks[0].paths.check(run.tasks[0].digest)
+    totals = {"requests": 1_234_567, "prompt_tokens": 3_334_333_090, "completion_tokens": 638e6}
+    check.write_text(json.dumps({**json.loads(check.read_text()), "totals": totals}))
+    write_report(run)
+
+    page = opened(browser, run, 390)
+
+    assert "3,334,333,090" in page.value("document.querySelector('.costs').textContent")
+    assert page.value(
+        "[...document.querySelectorAll('.costs td, .tiles strong')]"
+        ".every(cell => cell.scrollWidth <= cell.clientWidth)"
+    )
+
+
+def test_report_on_paper_has_tables_in_black_on_white(browser: Browser, run: Run) -> None:
+    """A sheet is as narrow as a small screen: 40 benchmarks took 32 pages, a card each."""
+    page = opened(browser, run, 700, dark=True)
+    scheme = {"name": "prefers-color-scheme", "value": "dark"}
+    page.send("Emulation.setEmulatedMedia", media="print", features=[scheme])
+
+    def display(selector: str) -> str:
+        found: str = page.value(f"getComputedStyle(document.querySelector('{selector}')).display")
+        return found
+
+    assert display(".scores thead") == "table-header-group"
+    assert display(".scores tr") == display(".costs tr") == "table-row"
+    assert display("#samples") == "none", "what nobody can open"
+    assert page.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.value("document.documentElement.scrollWidth") <= 700
+
+
 def test_page_with_a_name_of_any_length_is_as_wide_as_the_screen(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -181,6 +217,15 @@ def test_sample_browser_filters_20000_samples_quickly(browser: Browser, run: Run
     assert "19999 sheep" in page.value("document.getElementById('detail').textContent")
 
 
+def test_digests_are_not_broken_into_lines(browser: Browser, run: Run) -> None:
+    page = opened(browser, run, 390)
+    heights = page.value(
+        "[...document.querySelectorAll('#provenance .facts code')].map(code => code.getClientRects().length)"
+    )
+    assert len(heights) >= 2, "the run's id and the revision"
+    assert set(heights) == {1}
+
+
 def test_keyboard_goes_through_the_list(browser: Browser, run: Run) -> None:
     page = opened(browser, run)
 
@@ -191,6 +236,14 @@ def test_keyboard_goes_through_the_list(browser: Browser, run: Run) -> None:
 
     assert "Sample 30" in page.value("document.getElementById('detail').textContent")
     assert page.value("document.getElementById('list').scrollTop") > 0
+    chosen = "document.getElementById(list.getAttribute('aria-activedescendant')).textContent"
+    assert "sheep are 30 sheep" in page.value(chosen), "a reader of the screen is told which"
+    for key, number in (("End", 19_999), ("PageUp", 19_990), ("Home", 0)):
+        page.value(
+            "document.getElementById('list').dispatchEvent("
+            f"new KeyboardEvent('keydown', {{key: '{key}', cancelable: true}}))"
+        )
+        assert f"Sample {number}" in page.value("document.getElementById('detail').textContent")
 
 
 def test_page_is_one_file_that_asks_for_nothing(run: Run) -> None:
@@ -299,11 +352,11 @@ def test_benchmarks_are_filtered_sorted_and_grouped(browser: Browser, run: Run) 
 
 
 def test_contents_stand_at_the_side_of_a_wide_screen(browser: Browser, run: Run) -> None:
-    wide, narrow = opened(browser, run, 1500), opened(browser, run, 1280)
+    wide, narrow = opened(browser, run, 1280), opened(browser, run, 1000)
     links = "[...document.querySelectorAll('.contents ol a')]"
     assert wide.value(f"{links}.every(a => document.querySelector(a.getAttribute('href')))")
     assert wide.value(f"{links}.length") == 5
-    assert wide.value("document.documentElement.scrollWidth") <= 1500
+    assert wide.value("document.documentElement.scrollWidth") <= 1280
     display = "getComputedStyle(document.querySelector('.contents')).display"
     assert (wide.value(display), narrow.value(display)) == ("flex", "none")
 

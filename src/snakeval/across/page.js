@@ -55,15 +55,22 @@
       `${columns} of ${head.cells.length - fixed} benchmarks`;
   }
 
+  // A button in a head stays white on the second page and later ones.
+  function heading(cell) {
+    const plain = cell.cloneNode(false);
+    plain.append(...cell.firstChild.cloneNode(true).childNodes);
+    return plain;
+  }
+
   // Paper is not scrolled: what is seen, a few benchmarks at a time.
   function print() {
     const shown = [...head.cells].map((_, at) => at)
       .filter((at) => at >= fixed && !head.cells[at].hidden);
-    const pieces = [];
-    for (let from = 0; from < Math.max(1, shown.length); from += 8) {
-      const at = [0, ...(from ? [] : [...Array(fixed).keys()].slice(2)), ...shown.slice(from, from + 8)];
+    const pieces = [], size = Math.ceil(shown.length / Math.ceil(shown.length / 8)) || 1;
+    for (let from = 0; from < Math.max(1, shown.length); from += size) {
+      const at = [0, ...(from ? [] : [...Array(fixed).keys()].slice(2)), ...shown.slice(from, from + size)];
       const piece = document.createElement("table"), top = piece.createTHead().insertRow();
-      for (const column of at) top.append(head.cells[column].cloneNode(true));
+      for (const column of at) top.append(heading(head.cells[column]));
       const lines = piece.createTBody();
       for (const row of body.rows) {
         if (row.hidden) continue;

@@ -235,23 +235,22 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def provenance(found: Figures) -> Iterator[tuple[str, str]]:
-    """Where the numbers come from: names and values for a table."""
+def provenance(found: Figures) -> Iterator[tuple[str, str, bool]]:
+    """Where the numbers come from: names and values for a table, and whether a value is copied
+    rather than read (a digest, an id), so that it must not be broken into lines."""
     record = found.record
     start = record.get("last_start", {})
     versions = start.get("versions", {})
-    yield "Run", found.run
-    yield "Model", found.model
-    yield "Endpoint", found.endpoint or "started by the pipeline"
-    yield "First start", str(record.get("created", "unknown"))
-    yield (
-        "Last start",
-        f"{start.get('time', 'unknown')}, by {start.get('user', '?')} on {start.get('host', '?')}",
-    )
+    yield "Run", found.run, True
+    yield "Model", found.model, False
+    yield "Endpoint", found.endpoint or "started by the pipeline", False
+    yield "First start", str(record.get("created", "unknown")), False
+    who = f"by {start.get('user', '?')} on {start.get('host', '?')}"
+    yield "Last start", f"{start.get('time', 'unknown')}, {who}", False
     for name, version in versions.items():
-        yield name, str(version)
-    yield "git revision of the pipeline", str(start.get("revision") or "unknown")
+        yield name, str(version), False
+    yield "git revision of the pipeline", str(start.get("revision") or "unknown"), True
     for name, pinned in record.get("images", {}).items():
-        yield f"Image {name}", str(pinned)
+        yield f"Image {name}", str(pinned), True
     for warning in record.get("warnings", []):
-        yield "Warning at the start", str(warning)
+        yield "Warning at the start", str(warning), False

@@ -145,6 +145,7 @@
       const item = element("div", undefined, `item ${kind(row)}`);
       item.style.top = `${index * HEIGHT}px`;
       item.setAttribute("role", "option");
+      item.id = `sample-${index}`;
       item.setAttribute("aria-selected", String(index === chosen));
       const mark = typeof score !== "number" ? "–" : graded ? format(score) : score ? "right" : "wrong";
       const lines = element("div");
@@ -157,6 +158,8 @@
       items.push(item);
     }
     spacer.replaceChildren(...items);
+    if (chosen < 0) list.removeAttribute("aria-activedescendant");
+    else list.setAttribute("aria-activedescendant", `sample-${chosen}`);
   }
 
   function choose(index) {
@@ -206,7 +209,10 @@
 
   list.addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
   list.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const seen = Math.max(1, Math.floor(list.clientHeight / HEIGHT) - 1), all = shown.length;
+    const step = {
+      ArrowDown: 1, ArrowUp: -1, PageDown: seen, PageUp: -seen, End: all, Home: -all,
+    }[event.key];
     if (!step || !shown.length) return;
     event.preventDefault();
     const next = Math.min(shown.length - 1, Math.max(0, chosen + step));
