@@ -220,7 +220,8 @@ def test_sample_browser_filters_20000_samples_quickly(browser: Browser, run: Run
 def test_digests_are_not_broken_into_lines(browser: Browser, run: Run) -> None:
     page = opened(browser, run, 390)
     heights = page.value(
-        "[...document.querySelectorAll('#provenance .facts code')].map(code => code.getClientRects().length)"
+        "[...document.querySelectorAll('#provenance .facts code')]"
+        ".map(code => code.getClientRects().length)"
     )
     assert len(heights) >= 2, "the run's id and the revision"
     assert set(heights) == {1}

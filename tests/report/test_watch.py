@@ -1,21 +1,26 @@
 """Checkpoints as they appear: complete ones join, each is evaluated once, the gate is heard."""
 
 import json
+import shutil
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 
 from rig.built_runs import publish, records
 from snakeval.cli.front import main as front
+from snakeval.cli.front.watch import _finished
 from snakeval.errors import InputError
 from snakeval.plan.make import plan
 from snakeval.plan.run import Run
 from snakeval.results.tables import write_tables
 from snakeval.run_folder import controller
 from snakeval.start.begin import resolved_text
+from snakeval.watch import alert
 from snakeval.watch.look import TRIES, Seen, Watch, look
 from snakeval.watch.state import State, alone
 
@@ -70,6 +75,7 @@ class Bench:
             ROOT,
             self.folder / "state",
             self.evaluate,
+            _finished,
             say=self.said.append,
             clock=lambda: self.now,
             **options,
@@ -185,6 +191,165 @@ def test_checkpoint_that_another_process_evaluates_is_left_to_it(bench: Bench) -
     run.paths.config.write_text(resolved_text(run))
     bench.failing = {"step-1000"}
     assert bench.look(marker="done").started == ["step-1000"]
+
+
+def test_what_another_process_evaluates_holds_up_no_other_checkpoint(bench: Bench) -> None:
+    """Started together, both were refused, and after three looks the new one was left alone."""
+    (bench.add(1000) / "done").touch()
+    [run] = plan([bench.config], {}, CATALOGUE)
+    run.paths.dir.mkdir(parents=True)
+    run.paths.record.write_text(json.dumps({"layout": 2}))
+    controller.Hold(run.paths.controller)
+    (bench.add(2000) / "done").touch()
+
+    seen = bench.look(marker="done")
+
+    assert (seen.busy, seen.started) == (["step-1000"], ["step-2000"])
+    assert bench.started == [["step-2000"]]
+
+
+def test_killed_watch_goes_on_where_it_was(bench: Bench) -> None:
+    """Its time limit is no failure of a checkpoint: three of them left it alone."""
+    (bench.add(1000) / "done").touch()
+    evaluate = bench.evaluate
+
+    def killed(files: Sequence[Path]) -> int:
+        raise KeyboardInterrupt
+
+    bench.evaluate = killed  # type: ignore[method-assign]
+    for _ in range(TRIES + 2):
+        with pytest.raises(KeyboardInterrupt):
+            bench.look(marker="done")
+    bench.evaluate = evaluate  # type: ignore[method-assign]
+
+    assert bench.look(marker="done").started == ["step-1000"]
+    assert bench.look(marker="done") == Seen()
+    [known] = State.read(bench.folder / "state" / "state.json").checkpoints.values()
+    assert (known.starts, known.cut_off) == (0, 0)
+
+
+def test_checkpoint_that_disappears_during_its_evaluation_ends_no_look(bench: Bench) -> None:
+    folder = bench.add(1000)
+    (folder / "done").touch()
+    (bench.add(2000) / "done").touch()
+    evaluate = bench.evaluate
+
+    def deleting(files: Sequence[Path]) -> int:
+        code = evaluate(files)
+        shutil.rmtree(folder)
+        return code
+
+    bench.evaluate = deleting  # type: ignore[method-assign]
+    assert bench.look(marker="done").started == ["step-1000", "step-2000"]
+    assert bench.look(marker="done") == Seen()
+    shutil.rmtree(bench.folder / "ckpt")
+    assert bench.look(marker="done") == Seen()
+
+
+def test_checkpoint_is_a_base_also_when_its_folder_is_deleted(bench: Bench, tmp_path: Path) -> None:
+    """A training that keeps its last checkpoint only: nothing was ever held against anything."""
+    options = {"marker": "done", "policy": policy(tmp_path)}
+    for step, right in ((1000, 300), (2000, 301)):
+        folder = bench.add(step, right)
+        (folder / "done").touch()
+        bench.look(marker="done")  # and the gate comes too late for the folders
+        shutil.rmtree(folder)
+    (bench.add(3000, 200) / "done").touch()
+
+    assert bench.look(**options).refused == ["step-3000"]
+    assert verdicts(tmp_path) == {"step-1000": None, "step-2000": "GO", "step-3000": "NO-GO"}
+
+
+def test_each_training_is_held_against_itself(bench: Bench, tmp_path: Path) -> None:
+    content = yaml.safe_load(bench.config.read_text())
+    content["models"] = [{"checkpoints": f"{tmp_path}/{name}/step-*"} for name in ("big", "small")]
+    bench.config.write_text(yaml.safe_dump(content))
+    for name, step, right in (("big", 9000, 350), ("small", 10, 100), ("small", 20, 101)):
+        made = tmp_path / name / f"step-{step}"
+        made.mkdir(parents=True)
+        (made / "done").touch()
+        bench.right[made.name] = right
+
+    assert bench.look(marker="done", policy=policy(tmp_path)).refused == []
+    assert verdicts(tmp_path) == {"step-9000": None, "step-10": None, "step-20": "GO"}
+
+
+def test_webhook_that_is_down_hears_of_it_later_and_once(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert, "PAUSES", (0.0,))
+    heard = HTTPServer(("127.0.0.1", 0), Hook)
+    address = f"http://127.0.0.1:{heard.server_port}/key-4711"
+    told = tmp_path / "told"
+    options = {
+        "marker": "done",
+        "policy": policy(tmp_path),
+        "command": f"echo x >> {told}",
+        "webhook": address,
+    }
+    for step, right in ((1000, 300), (2000, 200)):
+        (bench.add(step, right) / "done").touch()
+
+    heard.server_close()  # nobody listens
+    assert bench.look(**options).refused == ["step-2000"]
+    assert "the webhook did not answer" in bench.said[-1]
+    assert "key-4711" not in " ".join(bench.said)
+    heard = HTTPServer(("127.0.0.1", heard.server_port), Hook)
+    Thread(target=heard.serve_forever, daemon=True).start()
+    for _ in range(2):
+        assert bench.look(**options).refused == []
+    heard.shutdown()
+    heard.server_close()
+
+    assert [each["decision"] for each in Hook.bodies] == ["NO-GO"]
+    assert told.read_text() == "x\n", "the command had heard of it the first time"
+
+
+def test_other_weights_below_the_same_name_are_told(bench: Bench) -> None:
+    folder = bench.add(1000)
+    (folder / "done").touch()
+    bench.look(marker="done")
+
+    (folder / "model.safetensors").write_text("of another training")
+
+    assert bench.look(marker="done").started == []
+    assert "step-1000: its files have changed since" in bench.said[-1]
+    said = len(bench.said)
+    bench.look(marker="done")
+    assert len(bench.said) == said, "told once"
+
+
+def test_gate_that_could_not_decide_decides_later(bench: Bench, tmp_path: Path) -> None:
+    broken = policy(tmp_path)
+    text = broken.read_text()
+    for step, right in ((1000, 300), (2000, 200)):
+        (bench.add(step, right) / "done").touch()
+
+    broken.write_text("others: {max_drop: [")
+    assert bench.look(marker="done", policy=broken).refused == []
+    broken.write_text(text)
+
+    assert bench.look(marker="done", policy=broken).refused == ["step-2000"]
+
+
+def policy(folder: Path) -> Path:
+    path = folder / "policy.yaml"
+    path.write_text("others: {max_drop: 0.05}\n")
+    return path
+
+
+def verdicts(folder: Path) -> dict[str, str | None]:
+    known = State.read(folder / "state" / "state.json").checkpoints
+    return {Path(name).name: each.verdict for name, each in known.items()}
+
+
+class Hook(BaseHTTPRequestHandler):
+    bodies: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        self.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
 
 
 def test_second_watch_of_the_same_checkpoints_is_refused(tmp_path: Path) -> None:

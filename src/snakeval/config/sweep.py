@@ -108,7 +108,7 @@ def folders_of(pattern: str) -> Iterator[Path]:
     """The folders that a pattern matches, step-2 before step-10; of a file its folder."""
     seen = set()
     names = glob.glob(str(Path(pattern).expanduser()))  # noqa: PTH207 # it may be absolute
-    for name in sorted(names, key=_in_order):
+    for name in sorted(names, key=in_order_of_numbers):
         path = Path(name)
         folder = path if path.is_dir() else path.parent
         if folder not in seen:
@@ -116,6 +116,7 @@ def folders_of(pattern: str) -> Iterator[Path]:
             yield folder
 
 
-def _in_order(name: str) -> list[tuple[int, str]]:
+def in_order_of_numbers(name: str) -> list[tuple[int, str]]:
+    """A key for sorting: step-2 before step-10."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdigit() else (0, part) for part in parts]

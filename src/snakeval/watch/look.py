@@ -18,10 +18,14 @@ from typing import Any
 
 import yaml
 
+from snakeval.config.sweep import in_order_of_numbers
 from snakeval.job.files import read_json, write_atomically
+from snakeval.plan.identity import digest
 from snakeval.plan.make import plan
 from snakeval.plan.run import Run
+from snakeval.results.steps import step_of
 from snakeval.run_folder import controller
+from snakeval.run_folder.layout import RunPaths
 from snakeval.runs.jobs import live_jobs
 from snakeval.watch import alert, folders
 from snakeval.watch.state import Checkpoint, State
@@ -29,7 +33,11 @@ from snakeval.watch.state import Checkpoint, State
 TRIES = 3
 """Starts after which a checkpoint that never finishes is left alone."""
 
+CUT_OFF = 10
+"""The same for starts during which the watch itself was killed: by a time limit, a reboot."""
+
 DECISIONS = {0: "GO", 1: "NO-GO", 2: "INCONCLUSIVE"}
+PASSED = ("GO", "INCONCLUSIVE")
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,9 @@ class Watch:
     marker     name of a file that says that a folder is complete; None: it is quiet for `quiet`
                seconds
     policy     of the gate; None: nothing is decided
-    base       the run that every checkpoint is held against; None: the latest one before it that
-               the gate has not refused
+    base       the run that every checkpoint is held against; None: the latest one before it, of
+               the same training, that the gate has not refused
+    finished   whether all benchmarks of a run folder are published; of one that cannot be read no
     """
 
     files: list[Path]
@@ -49,6 +58,7 @@ class Watch:
     root: Path
     state: Path
     evaluate: Callable[[Sequence[Path]], int]
+    finished: Callable[[Path], bool]
     marker: str | None = None
     quiet: float = 120.0
     policy: Path | None = None
@@ -80,52 +90,82 @@ def look(watch: Watch) -> Seen:
     entries = folders.patterns(watch.files)
     found, complete = Seen(), {}
     for folder, entry in folders.seen(entries):
-        if _is_complete(watch, folder, state.of(folder)):
+        known = state.of(folder)
+        if _is_complete(watch, folder, known):
             complete[folder] = entry
+            _tell_of_change(watch, folder, known)
         else:
             found.waiting.append(folder.name)
     state.write()
-    if not complete:
-        return found
-    over = _overlay(watch, complete, entries)
-    runs = _runs(watch, over)
+    if complete:
+        _evaluate(watch, complete, entries, state, found)
+    if watch.policy:
+        found.refused = _decide(watch, state)
+    state.write()
+    return found
+
+
+def _evaluate(
+    watch: Watch,
+    complete: Mapping[Path, dict[str, Any]],
+    entries: Sequence[dict[str, Any]],
+    state: State,
+    found: Seen,
+) -> None:
+    """Starts what is neither finished nor being evaluated: a start that held a checkpoint of
+    somebody else's would be refused as a whole."""
+    runs = _runs(watch, complete, entries)
     at_it = _at_it(runs)
     found.busy = [folder.name for folder in at_it]
-    pending = [
-        folder
+    pending = {
+        folder: complete[folder]
         for folder, run in runs.items()
-        if not _finished(run) and folder not in at_it and state.of(folder).starts < TRIES
-    ]
+        if not _finished(run) and folder not in at_it and _may_start(state.of(folder))
+    }
     if pending:
         found.started = [folder.name for folder in pending]
         watch.say(f"evaluating {', '.join(found.started)}")
-        for folder in pending:  # counted before: a watch that dies here has tried
-            state.of(folder).starts += 1
+        for folder in pending:  # noted before: a watch that dies here has tried
+            state.of(folder).cut_off += 1
         state.write()
-        watch.evaluate([*watch.files, over])
-        runs = _runs(watch, over)  # a new run has its folder only now
+        watch.evaluate([*watch.files, _overlay(watch, pending, entries)])
+        # A new run has its folder only now; a checkpoint may have been deleted meanwhile.
+        runs |= _runs(watch, pending, entries)
+    for folder, run in runs.items():
+        known = state.of(folder)
+        known.run, known.finished = str(run.paths.dir), _finished(run)
+        known.step, known.training = step_of(run)
+    left = {folder: runs[folder] for folder in pending if not state.of(folder).finished}
+    handed_on = _at_it(left)  # to a job that drives it
     for folder in pending:
-        if _finished(runs[folder]):
-            state.of(folder).starts = 0
-        elif state.of(folder).starts >= TRIES:
+        known = state.of(folder)
+        known.cut_off -= 1
+        if folder not in left:
+            known.starts = known.cut_off = 0
+            continue
+        known.starts += 1
+        if not _may_start(known) and folder not in handed_on:
             watch.say(
                 f"{folder.name}: not finished after {TRIES} starts, and left alone; "
-                f"`snakeval status` says why: {runs[folder].paths.dir}"
+                f"`snakeval status` says why: {left[folder].paths.dir}"
             )
-    if watch.policy:
-        found.refused = _decide(watch, runs, state)
     state.write()
-    return found
+
+
+def _may_start(known: Checkpoint) -> bool:
+    return known.starts < TRIES and known.cut_off < CUT_OFF
 
 
 def _is_complete(watch: Watch, folder: Path, known: Checkpoint) -> bool:
     """Once complete it stays so: what somebody changes later is no new checkpoint."""
     if known.complete:
         return True
-    if watch.marker:
-        known.complete = (folder / watch.marker).exists()
-        return known.complete
+    if watch.marker and not (folder / watch.marker).exists():
+        return False
     seen, now = folders.looks(folder), watch.clock()
+    if watch.marker:
+        known.looks, known.complete = seen, True
+        return True
     if seen != known.looks or not seen or now < known.since:
         known.looks, known.since = seen, now
         return False
@@ -133,26 +173,45 @@ def _is_complete(watch: Watch, folder: Path, known: Checkpoint) -> bool:
     return known.complete
 
 
+def _tell_of_change(watch: Watch, folder: Path, known: Checkpoint) -> None:
+    """Other weights below the same name: the scores are of the former ones, and nobody would see
+    it."""
+    seen = folders.looks(folder)
+    if known.run and known.looks and seen and seen != known.looks:
+        watch.say(
+            f"{folder.name}: its files have changed since it was taken for complete, and it is not "
+            "evaluated again: give other weights a folder of their own"
+        )
+        known.looks = seen
+
+
 def _overlay(
     watch: Watch, complete: Mapping[Path, dict[str, Any]], entries: Sequence[dict[str, Any]]
 ) -> Path:
-    """The file that lies over the config: one model for each complete folder."""
+    """The file that lies over the config: one model for each complete folder. Nobody changes it: a
+    job that waits in a queue reads it later."""
     models = [entry for entry in entries if not entry.get("checkpoints")]
     models += [
         {**entry, "checkpoints": glob.escape(str(folder))} for folder, entry in complete.items()
     ]
-    path = watch.state / "complete.yaml"
-    write_atomically(path, yaml.safe_dump({"models": models}, sort_keys=False))
+    text = yaml.safe_dump({"models": models}, sort_keys=False)
+    path = watch.state / f"complete-{digest(models, 8)}.yaml"
+    write_atomically(path, text)
     return path
 
 
-def _runs(watch: Watch, over: Path) -> dict[Path, Run]:
-    """The run of each complete folder, in the order of the folders."""
-    runs = plan([*watch.files, over], watch.values, watch.root / "config" / "catalogue")
+def _runs(
+    watch: Watch, complete: Mapping[Path, dict[str, Any]], entries: Sequence[dict[str, Any]]
+) -> dict[Path, Run]:
+    """The run of each complete folder that is still there, in the order of the folders."""
+    there = {folder: entry for folder, entry in complete.items() if folder.is_dir()}
+    if not there:
+        return {}
+    over = _overlay(watch, there, entries)
     found = {}
-    for run in runs:
+    for run in plan([*watch.files, over], watch.values, watch.root / "config" / "catalogue"):
         folder = getattr(run.config.deployment, "checkpoint_path", None)
-        if folder:
+        if folder and Path(folder) in there:
             found[Path(folder)] = run
     return found
 
@@ -180,46 +239,74 @@ def _at_it(runs: Mapping[Path, Run]) -> list[Path]:
 # ---------------------------------------------------------------- the gate
 
 
-def _decide(watch: Watch, runs: Mapping[Path, Run], state: State) -> list[str]:
-    """Holds every finished checkpoint against its base, once. Returns those that were refused."""
+def _decide(watch: Watch, state: State) -> list[str]:
+    """Holds every finished checkpoint against its base, once. Returns those that were refused.
+
+    A checkpoint counts by its run, also where its folder is no longer there: who trains keeps the
+    last few, and the base of the next one would be gone.
+    """
     refused = []
-    base = watch.base
-    for folder, run in runs.items():
-        known = state.of(folder)
-        if not _finished(run):
-            continue
-        if known.verdict is None and base is not None:
-            known.verdict, known.base = _verdict(watch, base, run), base
-            watch.say(f"{folder.name}: {known.verdict} against {base}")
-            state.write()
-        if known.verdict == "NO-GO" and not known.told:
-            refused.append(folder.name)
-            what = {
-                "checkpoint": str(folder),
-                "run": run.paths.id,
-                "base": known.base,
-                "decision": known.verdict,
-                "reasons": _reasons(run, str(known.base)),
-            }
-            for sentence in alert.tell(what, watch.command, watch.webhook):
-                watch.say(f"{folder.name}: {sentence}")
-            known.told = True
-            state.write()
-        if watch.base is None and known.verdict != "NO-GO":
-            base = str(run.paths.dir)
+    for training in _trainings(watch, state):
+        base = watch.base
+        for folder, known in training:
+            if known.verdict is None and base is not None:
+                known.verdict, known.base = _verdict(watch, base, Path(known.run)), base
+                watch.say(f"{folder.name}: {known.verdict or 'not decided'} against {base}")
+                state.write()
+            if known.verdict == "NO-GO" and not known.told:
+                refused.append(folder.name)
+                known.told, known.owed = True, [alert.COMMAND, alert.WEBHOOK]
+                state.write()
+            if known.owed:
+                _tell(watch, folder, known)
+                state.write()
+            if watch.base is None and (base is None or known.verdict in PASSED):
+                base = known.run
     return refused
 
 
-def _verdict(watch: Watch, base: str, run: Run) -> str:
-    words = ["--policy", str(watch.policy), "--base", base, "--candidate", str(run.paths.dir)]
+def _trainings(watch: Watch, state: State) -> list[list[tuple[Path, Checkpoint]]]:
+    """The finished checkpoints of each training, in the order of their steps."""
+    found: dict[str, list[tuple[Path, Checkpoint]]] = {}
+    for folder in sorted(state.checkpoints, key=in_order_of_numbers):
+        known = state.checkpoints[folder]
+        if known.run and not known.finished and not Path(folder).exists():
+            known.finished = watch.finished(Path(known.run))
+        if known.finished and Path(known.run).exists():
+            found.setdefault(known.training, []).append((Path(folder), known))
+    return [sorted(each, key=lambda one: one[1].step or 0) for each in found.values()]
+
+
+def _tell(watch: Watch, folder: Path, known: Checkpoint) -> None:
+    """Alerts who has not heard of it yet, and still does not hear: again at the next look."""
+    what = {
+        "checkpoint": str(folder),
+        "run": Path(known.run).name,
+        "base": known.base,
+        "decision": known.verdict,
+        "reasons": _reasons(Path(known.run), str(known.base)),
+    }
+    failed = alert.tell(
+        what,
+        watch.command if alert.COMMAND in known.owed else None,
+        watch.webhook if alert.WEBHOOK in known.owed else None,
+    )
+    for sentence in failed.values():
+        watch.say(f"{folder.name}: {sentence}; it is told again at the next look")
+    known.owed = list(failed)
+
+
+def _verdict(watch: Watch, base: str, run: Path) -> str | None:
+    """None where nothing was decided, by a mistake in the policy for one: tried again later."""
+    words = ["--policy", str(watch.policy), "--base", base, "--candidate", str(run)]
     script = watch.root / "scripts" / "gate.py"
     done = subprocess.run(
-        [sys.executable, str(script), *words, "--output-dir", str(run.paths.dir.parent)],
+        [sys.executable, str(script), *words, "--output-dir", str(run.parent)],
         check=False,
     )
-    return DECISIONS.get(done.returncode, "not decided")
+    return DECISIONS.get(done.returncode)
 
 
-def _reasons(run: Run, base: str) -> list[str]:
-    found = read_json(run.paths.verdict(Path(base).name)).get("reasons")
+def _reasons(run: Path, base: str) -> list[str]:
+    found = read_json(RunPaths(run).verdict(Path(base).name)).get("reasons")
     return [str(each) for each in found] if isinstance(found, list) else []

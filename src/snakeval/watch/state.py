@@ -18,18 +18,28 @@ class Checkpoint:
     """One folder.
 
     looks     what its files looked like at the last look; since: when they were first seen so
-    starts    how often an evaluation of it was started and left it unfinished
+    run       the folder of its run, which stays when the checkpoint is deleted
+    finished  whether the run was, at the last look
+    training  what the checkpoint is one of; step: its place in it
+    starts    how often an evaluation of it has ended and left it unfinished
+    cut_off   how often the watch died during one; that of a live watch counts
     verdict   of the gate; base: the run that it was held against
-    told      whether a NO-GO was alerted
+    told      whether a NO-GO was handed on; owed: who has not heard of it yet
     """
 
     looks: str = ""
     since: float = 0.0
     complete: bool = False
+    run: str = ""
+    finished: bool = False
+    training: str = ""
+    step: int | None = None
     starts: int = 0
+    cut_off: int = 0
     verdict: str | None = None
     base: str | None = None
     told: bool = False
+    owed: list[str] = field(default_factory=list)
 
 
 @dataclass

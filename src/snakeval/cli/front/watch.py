@@ -63,6 +63,7 @@ def main(given: argparse.Namespace) -> int:
         ROOT,
         state,
         lambda files: _evaluate(given, files),
+        _finished,
         marker=given.marker,
         quiet=given.quiet,
         policy=given.gate,
@@ -123,6 +124,16 @@ def _address(variable: str | None) -> str | None:
         fix = f"export {variable}=https://... and give its name: --webhook {variable}"
         raise InputError([Problem("--webhook", "is not the name of a variable that is set", fix)])
     return os.environ[variable]
+
+
+def _finished(folder: Path) -> bool:
+    from snakeval.cli.entry import run_at
+    from snakeval.run_folder.layout import RunPaths
+
+    try:
+        return folder.is_dir() and all(task.published for task in run_at(RunPaths(folder)).tasks)
+    except InputError:
+        return False  # its config was damaged; `snakeval status` tells
 
 
 def _evaluate(given: argparse.Namespace, files: Sequence[Path]) -> int:
