@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as TrackedRun
 from published import make, publish, publish_all, unpublish
 
+from rig.built_runs import built_run, records
 from rig.mlflow_server import mlflow_server
 from rig.refusing import refusing_server
 from snakeval.config.export import MlflowExport
@@ -402,6 +403,22 @@ def test_receipts_of_before_the_key_layout_hold(run: Run) -> None:
     assert MlflowExport(experiment_name="x", layout="task").as_sent() != given.as_sent()
 
 
+def test_interval_is_told_where_only_single_samples_know_it(
+    tmp_path: Path, client: MlflowClient, per_model: dict[str, Any]
+) -> None:
+    """The report and the leaderboard had an interval, MLflow had none."""
+    run = built_run(tmp_path, "run", {"quiz": records([1.0] * 30 + [0.0] * 10)})
+
+    export(run, **per_model)
+
+    [one] = tracked(client, per_model).values()
+    metrics = one.data.metrics
+    assert metrics["uncertainty/quiz_accuracy_n"] == 40
+    assert metrics["uncertainty/quiz_accuracy_stderr"] == pytest.approx(0.0693, abs=0.001)
+    low, high = (metrics[f"uncertainty/quiz_accuracy_ci95_{end}"] for end in ("low", "high"))
+    assert low < 0.75 < high
+
+
 def test_nested_has_the_benchmarks_below_their_model(
     run: Run, client: MlflowClient, per_model: dict[str, Any]
 ) -> None:
@@ -432,3 +449,6 @@ def test_checkpoints_are_lines_of_one_training(
     ]  # fmt: skip
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {training.info.run_id}
     assert {run.data.params["step"] for run in runs.values()} == {"1000", "2000", "3000"}
+    # MLflow draws sections above all else: five charts of it for each score that one looks for.
+    assert not [name for name in training.data.metrics if "/" in name]
+    assert all("uncertainty/quiz0_accuracy_stderr" in run.data.metrics for run in runs.values())

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from snakeval.across.chance import differ, marked
 from snakeval.across.curves import panels
 from snakeval.cli.entry import run_at
 from snakeval.compare.suite import Suite, SuiteFile, read_suite
+from snakeval.config.deployment import ServerDeployment
 from snakeval.errors import InputError
+from snakeval.plan.identity import run_identity
 from snakeval.plan.run import Run
 from snakeval.report.page import write_report
 from snakeval.results.samples import write_samples
@@ -419,6 +422,68 @@ def test_page_on_paper_holds_all_benchmarks_side_by_side_a_few_at_a_time(
 
 
 # ---------------------------------------------------------------- names
+
+
+def test_runs_of_one_model_are_called_by_what_differs_and_never_alike(tmp_path: Path) -> None:
+    """Both were `m (2026-11-22 03:00:00)`, and the report's place among the models was of one."""
+    tasks = {"quiz": answers(0.8), "test": answers(0.5)}
+    lower = {"quiz": answers(0.6), "test": answers(0.5)}
+    runs = [
+        built_run(tmp_path / "a", "one", tasks, "m", params={"temperature": 0.0}),
+        built_run(tmp_path / "a", "two", lower, "m", params={"temperature": 1.0}),
+        built_run(tmp_path / "b", "two", tasks, "m", params={"temperature": 1.0, "top_p": 0.5}),
+        built_run(tmp_path / "b", "other", tasks, "other"),
+    ]
+
+    labels = [row.label for row in board(runs).rows]
+
+    assert sorted(labels) == ["m", "m (one)", "m [top_p=0.5]", "other"]
+
+
+def test_variants_of_one_model_are_called_by_their_parameters(tmp_path: Path) -> None:
+    runs = [
+        built_run(tmp_path / str(heat), "same", {"quiz": answers(0.8)}, "m", {"temperature": heat})
+        for heat in (0.0, 0.7)
+    ]
+
+    labels = [row.label for row in board(runs).rows]
+
+    assert sorted(labels) == ["m [temperature=0.0]", "m [temperature=0.7]"]
+
+
+def test_one_name_served_from_two_folders_is_two_rows_by_their_folders(tmp_path: Path) -> None:
+    """A sweep over a/step-1 and b/step-1, begun in one second: two rows were called alike."""
+    runs = [run_of_checkpoint(tmp_path, f"{place}/step-1", 0.5) for place in ("a", "b")]
+    runs = [replace(each, identity=run_identity(each.config)) for each in runs]
+
+    labels = [row.label for row in made(runs).rows]
+
+    assert len(set(labels)) == 2
+    assert all(re.fullmatch(r"step-1 \[checkpoint_path=.*/[ab]/step-1\]", each) for each in labels)
+
+
+def test_trainings_of_one_name_in_two_folders_are_two_lines(tmp_path: Path) -> None:
+    """Both are called `hf`: they were one line, which had dropped."""
+    runs = [
+        run_of_checkpoint(tmp_path, f"{place}/exp/step-{step}", share)
+        for place, share in (("x", 0.9), ("y", 0.4))
+        for step in (1000, 2000)
+    ]
+
+    [panel] = panels(board(runs))
+
+    assert [len(curve.points) for curve in panel.curves] == [2, 2]
+    assert [curve.drop for curve in panel.curves] == [None, None]
+    assert [curve.series.rpartition("/")[0][-2:] for curve in panel.curves] == ["/x", "/y"]
+
+
+def run_of_checkpoint(folder: Path, path: str, share: float) -> Run:
+    """A run as of a server of the checkpoint in a folder."""
+    found = run(folder / path, Path(path).name, {"quiz": answers(share, 300)})
+    server = {"type": "vllm", "image": "vllm:1", "checkpoint_path": str(folder / path)}
+    deployment = ServerDeployment.model_validate({**server, "served_model_name": Path(path).name})
+    config = found.config.model_copy(update={"deployment": deployment})
+    return replace(found, config=config)
 
 
 def test_label_is_what_report_and_leaderboard_call_a_benchmark(tmp_path: Path) -> None:

@@ -148,4 +148,4 @@ def test_an_export_says_which_executor_has_made_the_result(
 ) -> None:
     task: Any = SimpleNamespace(paths=TaskPaths(tmp_path))
     task.paths.job.write_text(json.dumps(job))
-    assert Item(Any, task, (), attempt).executor == said  # type: ignore[arg-type]
+    assert Item(Any, task, (), attempt, Any).executor == said  # type: ignore[arg-type]

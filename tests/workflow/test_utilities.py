@@ -91,7 +91,7 @@ def test_start_with_nothing_to_do_shows_the_table_and_the_way_to_the_report(
 
     assert "Nothing to be done" in ended.output
     assert "3 of 3 benchmarks published" in ended.output
-    assert f"snakemake report --config run={finished.run_folder.name[-8:]}" in ended.output
+    assert f"`snakeval report {finished.run_folder.name[-8:]}`" in ended.output
 
 
 def test_logs_show_a_task_and_ask_for_one_where_there_are_several(finished: Project) -> None:

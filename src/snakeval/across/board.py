@@ -20,18 +20,21 @@ from snakeval.compare.same import ANSWERS_NOT_QUESTIONS
 from snakeval.compare.statistics import Interval
 from snakeval.compare.suite import Suite
 from snakeval.errors import InputError, Problem, nearest
-from snakeval.job.scores import is_mean
 from snakeval.plan.identity import digest
-from snakeval.plan.labels import Nameless, names
+from snakeval.plan.labels import LONGEST, Nameless, names
 from snakeval.plan.run import Run, Task
 from snakeval.results.clusters import of_repeats
 from snakeval.results.published import repeats_of
 from snakeval.results.steps import step_of
 from snakeval.results.tables import metric_name, read_tasks
 from snakeval.results.totals import FromSamples, known_from_samples
+from snakeval.terminal import middle
 
 ABSENT = "not evaluated"
 """State of a cell whose run does not have the benchmark."""
+
+NAMES = ("version", "name", "model_id")
+"""Of a run's identity: what a row is called by anyway."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -385,7 +388,7 @@ def _cell(each: _Found, column: Column, from_samples: Callable[[], FromSamples])
         return Cell(state, cause, each.run, each.task, each.first)
     stderr, n = of_repeats(row["stderr"], row["n"], repeats_of(each.task))
     if stderr is None:
-        stderr, n = _spread(each, row, from_samples) or (None, n)
+        stderr, n = from_samples().error_of(each.task.name, row) or (None, n)
     return Cell(
         each.state,
         None,
@@ -399,29 +402,36 @@ def _cell(each: _Found, column: Column, from_samples: Callable[[], FromSamples])
     )
 
 
-def _spread(
-    each: _Found, row: dict[str, Any], from_samples: Callable[[], FromSamples]
-) -> tuple[float, int] | None:
-    """Standard error and number of the samples, where the score is their mean."""
-    filtered = "" if row["score"] in (None, "none", row["metric"]) else row["score"]
-    key = each.task.name, row["subtask"], row["metric"], filtered
-    found = from_samples().spread.get(key)
-    return (found[1], found[2]) if found and is_mean(row["value"], found[0]) else None
-
-
 def _labelled(rows: Iterable[Row]) -> list[Row]:
-    """Models of one name are told apart by the config's name, else by the time of the run."""
+    """Models of one name are told apart by the config's name, else by what they were asked with or
+    served from, else by the time of the run; no two rows have one label."""
     found = list(rows)
     counted = Counter(row.model for row in found)
     named = Counter((row.model, row.name) for row in found)
-    made = []
+    times = Counter((row.model, _when(row)) for row in found)
+    called = []
     for row in found:
-        label = row.model
-        if counted[row.model] > 1:
-            alone = row.name and named[row.model, row.name] == 1
-            label += f" ({row.name})" if alone else f" ({_when(row)})"
-        made.append(replace(row, label=label))
-    return made
+        alone = counted[row.model] > 1 and row.name and named[row.model, row.name] == 1
+        when = _when(row)
+        called.append(
+            Nameless(
+                f"{row.model} ({row.name})" if alone else "",
+                row.model,
+                row.model,
+                f"{row.model} {row.name}",
+                {} if alone else _differs(row),
+                when if times[row.model, when] == 1 else f"{when}, {row.run.paths.id[-8:]}",
+            )
+        )
+    labels = names(called)
+    return [replace(row, label=label) for row, label in zip(found, labels, strict=True)]
+
+
+def _differs(row: Row) -> dict[str, Any]:
+    """What may differ between two runs of one name: parameters, and where the weights are."""
+    identity = {key: value for key, value in row.run.identity.items() if key not in NAMES}
+    found = {**dict(flat(identity)), "from": None if row.name else row.run.identity["name"]}
+    return {key: middle(str(value), LONGEST) for key, value in found.items() if value is not None}
 
 
 def _when(row: Row) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from snakeval.across.board import Board, Cell, Column, Row
 from snakeval.across.chance import differ
 from snakeval.compare.statistics import CONFIDENCE
+from snakeval.results.steps import origin_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,8 @@ def panels(board: Board) -> tuple[Panel, ...]:
     for row in board.rows:
         if row.step is not None:
             series.setdefault(row.series, []).append(row)
-    several = {name: rows for name, rows in series.items() if len(rows) > 1}
+    apart = dict(each for name, rows in series.items() for each in _told_apart(name, rows))
+    several = {name: rows for name, rows in apart.items() if len(rows) > 1}
     drawn = [
         (column, curves)
         for column in board.columns
@@ -82,6 +84,19 @@ def panels(board: Board) -> tuple[Panel, ...]:
         )
         for column, curves in drawn
     )
+
+
+def _told_apart(name: str, rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Two trainings of one name would be one line with two scores at a step: by their folders."""
+    by_origin: dict[str, list[Row]] = {}
+    for row in rows:
+        by_origin.setdefault(origin_of(row.run), []).append(row)
+    if len(by_origin) == 1 or len({row.step for row in rows}) == len(rows):
+        yield name, rows
+        return
+    called, _, params = name.rpartition("-")
+    for origin, own in by_origin.items():
+        yield f"{called} ({origin})-{params}", own
 
 
 def _curves(column: Column, series: dict[str, list[Row]]) -> Iterator[Curve]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from snakeval.compare import statistics
@@ -14,7 +16,9 @@ from snakeval.plan.identity import digest
 from snakeval.plan.run import Run, Task
 from snakeval.results.clusters import of_repeats
 from snakeval.results.published import repeats_of
+from snakeval.results.samples import write_if_possible
 from snakeval.results.tables import USED, part_of, rows
+from snakeval.results.totals import FromSamples, known_from_samples
 
 ABOUT_SCORES = ("label", "better", "lowest", "highest", *USED)
 """Columns that say what it is called, how a score is to be read, and what it has cost; they change
@@ -30,12 +34,14 @@ NAME = 18
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A published task. `rows`: its rows of the results table; `attempt`: the one that made it."""
+    """A published task. `rows`: its rows of the results table; `attempt`: the one that made it;
+    `samples`: what is known from the single ones, read when it is asked for."""
 
     run: Run
     task: Task
     rows: tuple[dict[str, Any], ...]
     attempt: dict[str, Any]
+    samples: Callable[[], FromSamples]
 
     @property
     def name(self) -> str:
@@ -146,11 +152,17 @@ def items(run: Run) -> list[Item]:
     for row in rows(run):
         if row["state"] == "published":
             found.setdefault(row["task"], []).append(row)
+    samples = cache(partial(_from_samples, run))
     return [
-        Item(run, task, tuple(found[task.name]), _attempt(task))
+        Item(run, task, tuple(found[task.name]), _attempt(task), samples)
         for task in run.tasks
         if task.name in found
     ]
+
+
+def _from_samples(run: Run) -> FromSamples:
+    write_if_possible(run)  # it may be there already; where it cannot be, less is known
+    return known_from_samples(run)
 
 
 def _attempt(task: Task) -> dict[str, Any]:
@@ -173,6 +185,8 @@ def score_name(row: dict[str, Any]) -> str:
 def around(item: Item, row: dict[str, Any]) -> dict[str, float]:
     """Standard error, number of questions and 95% interval of a score, as far as they are known."""
     stderr, n = of_repeats(row["stderr"], row["n"], repeats_of(item.task))
+    if stderr is None:
+        stderr, n = item.samples().error_of(item.name, row) or (None, n)
     interval = statistics.score_interval(row["value"], stderr, n)
     low, high = interval or (None, None)
     known = {"stderr": stderr, "n": n, "ci95_low": low, "ci95_high": high}

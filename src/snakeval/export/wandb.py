@@ -166,6 +166,7 @@ def _of_all(shipment: Shipment, step: int | None, training: str | None) -> dict[
         "training": training,
         "endpoint_type": shipment.run.identity["endpoint_type"],
         "params": shipment.run.identity["params"],
+        "deployment": shipment.run.identity.get("deployment"),
         "snakeval": __version__,
         "specs": {item.name: item.task.digest for item in items},
         "images": {item.name: item.image for item in items},

@@ -13,7 +13,6 @@ from snakeval.compare.statistics import Interval
 from snakeval.config.secrets import without
 from snakeval.executors.registry import left_over
 from snakeval.job.files import read_text
-from snakeval.job.scores import is_mean
 from snakeval.plan.run import Run
 from snakeval.results.clusters import of_repeats
 from snakeval.results.costs import Costs, costs
@@ -197,12 +196,11 @@ def _task(run: Run, shown: Shown, known: FromSamples) -> ShownTask:
 
 def _score(row: dict[str, Any], task: str, known: FromSamples, repeats: int) -> ShownScore:
     value, stderr, n = row["value"], row["stderr"], row["n"]
-    filtered = "" if row["score"] in (None, "none", row["metric"]) else row["score"]
-    found = known.spread.get((task, row["subtask"], row["metric"], filtered))
-    # Only where the score is the mean of these samples, and nothing better is known; of repeated
-    # questions a harness may have counted every repeat as one more.
-    if found and is_mean(value, found[0]) and (stderr is None or (n and found[2] < n)):
-        _, stderr, n = found
+    found = known.error_of(task, row)
+    # Only where nothing better is known; of repeated questions a harness may have counted every
+    # repeat as one more.
+    if found and (stderr is None or (n and found[1] < n)):
+        stderr, n = found
     else:
         stderr, n = of_repeats(stderr, n, repeats)
     interval = statistics.score_interval(value, stderr, n)

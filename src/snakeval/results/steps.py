@@ -42,6 +42,20 @@ def step_of(run: Run) -> tuple[int | None, str]:
     return run.config.step, f"{run.config.name or 'checkpoints'}-{params}"
 
 
+def origin_of(run: Run) -> str:
+    """Where a run's checkpoints come from: the folder that they lie in, else the config's name or
+    the endpoint. Two trainings may be called the same; of one they are all in one place."""
+    path = getattr(run.config.deployment, "checkpoint_path", None)
+    folders = str(path or "").rstrip("/").split("/")
+    last = len(folders) - 1
+    for at in range(last, max(-1, last - 2), -1):
+        if at < last and folders[at].isdecimal():
+            continue
+        if path and _step_in(folders[at]) is not None:
+            return "/".join(folders[:at]) or "."
+    return str((path and "/".join(folders[:-1])) or run.identity["name"])
+
+
 def _given(run: Run, number: int) -> int:
     return number if run.config.step is None else run.config.step
 

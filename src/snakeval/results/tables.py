@@ -340,8 +340,10 @@ def _as_shown(found: list[dict[str, Any]]) -> Table:
 def _told_page(run: Run) -> str:
     """Where the page about a run is, or how it is made."""
     if run.paths.report.exists():
-        return f"Report: {run.paths.report}; `snakemake report` writes it anew"
-    return f"Report: `snakemake report --config run={run.paths.id[-8:]}` writes one page about it"
+        return f"Report: {run.paths.report}; `snakeval report {run.paths.id[-8:]}` writes it anew"
+    # Not `snakemake report`: from another folder, or as a module of somebody's workflow, it has
+    # another name.
+    return f"Report: `snakeval report {run.paths.id[-8:]}` writes one page about it"
 
 
 def _told_notes(run: Run) -> list[str]:

@@ -13,6 +13,7 @@ from snakeval.job.files import read_json
 from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import live, totals_of
 from snakeval.job.paths import TaskPaths
+from snakeval.job.scores import is_mean
 from snakeval.plan.run import Run, Task
 from snakeval.results.clusters import of_questions
 from snakeval.results.published import Published, kept_apart
@@ -34,6 +35,13 @@ class FromSamples:
 
     spread: dict[tuple[str, str | None, str, str], Spread]
     totals: dict[str, dict[str, float]]
+
+    def error_of(self, task: str, row: Mapping[str, Any]) -> tuple[float, int] | None:
+        """Standard error and number of questions of a score of the results table; None where it is
+        not the mean of the samples."""
+        filtered = "" if row["score"] in (None, "none", row["metric"]) else row["score"]
+        found = self.spread.get((task, row["subtask"], row["metric"], filtered))
+        return found[1:] if found and is_mean(row["value"], found[0]) else None
 
 
 def known_from_samples(run: Run) -> FromSamples:

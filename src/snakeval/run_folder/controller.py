@@ -168,6 +168,5 @@ def _refusal(file: Path, other: Controller) -> Problem:
     return Problem(
         str(file.parent),
         f"is driven by another start: pid {other.pid} on {other.host}, since {other.since}",
-        f"wait for it (`snakemake status --config run={run}`), or stop it "
-        f"(`snakemake kill --config run={run}`)",
+        f"wait for it (`snakeval status {run}`), or stop it (`snakeval kill {run}`)",
     )

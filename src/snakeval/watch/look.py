@@ -23,7 +23,7 @@ from snakeval.job.files import read_json, write_atomically
 from snakeval.plan.identity import digest
 from snakeval.plan.make import plan
 from snakeval.plan.run import Run
-from snakeval.results.steps import step_of
+from snakeval.results.steps import origin_of, step_of
 from snakeval.run_folder import controller
 from snakeval.run_folder.layout import RunPaths
 from snakeval.runs.jobs import live_jobs
@@ -134,7 +134,8 @@ def _evaluate(
     for folder, run in runs.items():
         known = state.of(folder)
         known.run, known.finished = str(run.paths.dir), _finished(run)
-        known.step, known.training = step_of(run)
+        known.step, series = step_of(run)
+        known.training = f"{series} in {origin_of(run)}"
     left = {folder: runs[folder] for folder in pending if not state.of(folder).finished}
     handed_on = _at_it(left)  # to a job that drives it
     for folder in pending:
