@@ -186,6 +186,17 @@ def test_what_a_model_says_is_text_and_never_code(browser: Browser, run: Run) ->
     assert page.complaints() == []
 
 
+def test_answer_cannot_turn_its_letters_round(browser: Browser, tmp_path: Path) -> None:
+    run = built_run(tmp_path, "run", {"quiz": [{**each, "answer": "\u202e24"} for each in many(3)]})
+    write_report(run)
+
+    page = opened(browser, run)
+
+    assert "[U+202E]24" in page.value("document.getElementById('detail').textContent")
+    assert "[U+202E]24" in page.value("document.getElementById('list').textContent")
+    assert "\u202e" not in page.value("document.querySelector('main').textContent")
+
+
 def test_sample_browser_filters_20000_samples_quickly(browser: Browser, run: Run) -> None:
     page = opened(browser, run)
     wrong = sum(record["scores"]["accuracy"] == 0 for record in many(20_000))

@@ -70,9 +70,12 @@
   let data = { metrics: [], rows: [] }, shown = [], chosen = -1, show = "all", limit = 1;
   let graded = false, loading = 0;
 
+  // These turn the letters after them round: an answer would be read as another one.
+  const visible = (text) => String(text).replace(/[\u202d\u202e]/g, (sign) =>
+    `[U+${sign.charCodeAt(0).toString(16).toUpperCase()}]`);
   const element = (tag, text, name) => {
     const made = document.createElement(tag);
-    if (text !== undefined) made.textContent = text;
+    if (text !== undefined) made.textContent = visible(text);
     if (name) made.className = name;
     return made;
   };
@@ -176,12 +179,12 @@
       const shown = element("pre", text === "" ? "(empty)" : text);
       parts.push(element("h3", title), shown);
       if (text.length <= HEAD + TAIL + 100) return;
-      shown.textContent =
-        `${text.slice(0, HEAD)}\n[... ${whole(text.length - HEAD - TAIL)} characters ...]\n${text.slice(-TAIL)}`;
+      shown.textContent = visible(
+        `${text.slice(0, HEAD)}\n[... ${whole(text.length - HEAD - TAIL)} characters ...]\n${text.slice(-TAIL)}`);
       const more = element("button", `Show all ${whole(text.length)} characters`, "more");
       more.type = "button";
       more.addEventListener("click", () => {
-        shown.textContent = text;
+        shown.textContent = visible(text);
         more.remove();
       });
       parts.push(more);
