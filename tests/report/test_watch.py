@@ -40,6 +40,7 @@ class Bench:
         self.folder = folder
         self.right: dict[str, int] = {}
         self.failing: set[str] = set()
+        self.values: dict[str, Any] = {}
         self.started: list[list[str]] = []
         self.now = 1000.0
         self.said: list[str] = []
@@ -71,7 +72,7 @@ class Bench:
     def watch(self, **options: Any) -> Watch:
         return Watch(
             [self.config],
-            {},
+            self.values,
             ROOT,
             self.folder / "state",
             self.evaluate,
@@ -206,6 +207,39 @@ def test_what_another_process_evaluates_holds_up_no_other_checkpoint(bench: Benc
 
     assert (seen.busy, seen.started) == (["step-1000"], ["step-2000"])
     assert bench.started == [["step-2000"]]
+
+
+def test_baseline_that_is_evaluated_elsewhere_holds_up_no_checkpoint(bench: Bench) -> None:
+    content = yaml.safe_load(bench.config.read_text())
+    baseline = {"checkpoint_path": str(bench.folder), "served_model_name": "baseline"}
+    content["models"].append({"deployment": baseline})
+    bench.config.write_text(yaml.safe_dump(content))
+    bench.right["baseline"] = 300
+    (bench.add(1000) / "done").touch()
+    _, run = plan([bench.config], {}, CATALOGUE)
+    run.paths.dir.mkdir(parents=True)
+    run.paths.record.write_text(json.dumps({"layout": 2}))
+    hold = controller.Hold(run.paths.controller)
+
+    bench.look(marker="done")
+
+    assert bench.started == [["step-1000"]]
+    hold.release()
+    shutil.rmtree(run.paths.dir)
+    (bench.add(2000) / "done").touch()
+    bench.look(marker="done")
+    assert bench.started[1:] == [["baseline", "step-2000"]], "with the next start"
+
+
+def test_each_checkpoint_has_a_job_of_its_own(bench: Bench) -> None:
+    """While one job of two runs waited in the queue, the next look found one of them alone."""
+    bench.values = {"controller": "job"}
+    for step in (1000, 2000):
+        (bench.add(step) / "done").touch()
+
+    bench.look(marker="done")
+
+    assert bench.started == [["step-1000"], ["step-2000"]]
 
 
 def test_killed_watch_goes_on_where_it_was(bench: Bench) -> None:

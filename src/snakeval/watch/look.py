@@ -11,7 +11,7 @@ import glob
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,9 +112,10 @@ def _evaluate(
     state: State,
     found: Seen,
 ) -> None:
-    """Starts what is neither finished nor being evaluated: a start that held a checkpoint of
-    somebody else's would be refused as a whole."""
-    runs = _runs(watch, complete, entries)
+    """Starts what is neither finished nor being evaluated: a start that held a run of somebody
+    else's would be refused as a whole."""
+    others = [entry for entry in entries if not entry.get("checkpoints")]
+    runs, runs_of_others = _runs(watch, complete, others)
     at_it = _at_it(runs)
     found.busy = [folder.name for folder in at_it]
     pending = {
@@ -128,9 +129,17 @@ def _evaluate(
         for folder in pending:  # noted before: a watch that dies here has tried
             state.of(folder).cut_off += 1
         state.write()
-        watch.evaluate([*watch.files, _overlay(watch, pending, entries)])
+        held = _at_it({run.paths.dir: run for run in runs_of_others})
+        left_over = [
+            entry
+            for entry, run in zip(others, runs_of_others, strict=True)
+            if not _finished(run) and run.paths.dir not in held
+        ]
+        for each in _starts(watch, pending):
+            watch.evaluate([*watch.files, _overlay(watch, each, left_over)])
+            left_over = []
         # A new run has its folder only now; a checkpoint may have been deleted meanwhile.
-        runs |= _runs(watch, pending, entries)
+        runs |= _runs(watch, pending, [])[0]
     for folder, run in runs.items():
         known = state.of(folder)
         known.run, known.finished = str(run.paths.dir), _finished(run)
@@ -151,6 +160,18 @@ def _evaluate(
                 f"`snakeval status` says why: {left[folder].paths.dir}"
             )
     state.write()
+
+
+def _starts(
+    watch: Watch, pending: dict[Path, dict[str, Any]]
+) -> Iterator[dict[Path, dict[str, Any]]]:
+    """What is started together: all, but where jobs drive them, each has its own. One job for
+    several runs belongs to the first, and who looks at the others while it waits finds nobody."""
+    if watch.values.get("controller") != "job":
+        yield pending
+        return
+    for folder, entry in pending.items():
+        yield {folder: entry}
 
 
 def _may_start(known: Checkpoint) -> bool:
@@ -183,17 +204,17 @@ def _tell_of_change(watch: Watch, folder: Path, known: Checkpoint) -> None:
             f"{folder.name}: its files have changed since it was taken for complete, and it is not "
             "evaluated again: give other weights a folder of their own"
         )
-        known.looks = seen
+    known.looks = seen or known.looks
 
 
 def _overlay(
-    watch: Watch, complete: Mapping[Path, dict[str, Any]], entries: Sequence[dict[str, Any]]
+    watch: Watch, complete: Mapping[Path, dict[str, Any]], others: Sequence[dict[str, Any]]
 ) -> Path:
-    """The file that lies over the config: one model for each complete folder. Nobody changes it: a
-    job that waits in a queue reads it later."""
-    models = [entry for entry in entries if not entry.get("checkpoints")]
-    models += [
-        {**entry, "checkpoints": glob.escape(str(folder))} for folder, entry in complete.items()
+    """The file that lies over the config: other models as they are, then one for each complete
+    folder. Nobody changes it: a job that waits in a queue reads it later."""
+    models = [
+        *others,
+        *({**entry, "checkpoints": glob.escape(str(folder))} for folder, entry in complete.items()),
     ]
     text = yaml.safe_dump({"models": models}, sort_keys=False)
     path = watch.state / f"complete-{digest(models, 8)}.yaml"
@@ -202,19 +223,21 @@ def _overlay(
 
 
 def _runs(
-    watch: Watch, complete: Mapping[Path, dict[str, Any]], entries: Sequence[dict[str, Any]]
-) -> dict[Path, Run]:
-    """The run of each complete folder that is still there, in the order of the folders."""
+    watch: Watch, complete: Mapping[Path, dict[str, Any]], others: Sequence[dict[str, Any]]
+) -> tuple[dict[Path, Run], Sequence[Run]]:
+    """The run of each complete folder that is still there, in the order of the folders; and of the
+    other models."""
     there = {folder: entry for folder, entry in complete.items() if folder.is_dir()}
     if not there:
-        return {}
-    over = _overlay(watch, there, entries)
-    found = {}
-    for run in plan([*watch.files, over], watch.values, watch.root / "config" / "catalogue"):
-        folder = getattr(run.config.deployment, "checkpoint_path", None)
-        if folder and Path(folder) in there:
-            found[Path(folder)] = run
-    return found
+        return {}, ()
+    over = _overlay(watch, there, others)
+    every = plan([*watch.files, over], watch.values, watch.root / "config" / "catalogue")
+    found = {Path(_checkpoint(run)): run for run in every[len(others) :]}
+    return found, every[: len(others)]
+
+
+def _checkpoint(run: Run) -> str:
+    return str(getattr(run.config.deployment, "checkpoint_path", None))
 
 
 def _finished(run: Run) -> bool:
