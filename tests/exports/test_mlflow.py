@@ -362,6 +362,7 @@ def test_run_per_model_holds_all_scores_with_their_errors(
     assert one.data.tags["spec.quiz1"] == run.tasks[1].digest
     day = "-".join(run.paths.id.split("-")[1:3])
     assert one.info.run_name[:30].startswith(f"model-1 {day} "), one.info.run_name
+    assert one.info.run_name.endswith(run.paths.id[-8:]), "two may begin in one minute"
     assert {"config.yaml", "own.quiz1/artifacts/results.json"} <= artifacts(client, one.info.run_id)
     assert {each.dataset.name for each in one.inputs.dataset_inputs} == {"own.quiz0", "own.quiz1"}
 

@@ -195,10 +195,10 @@ def around(item: Item, row: dict[str, Any]) -> dict[str, float]:
 
 def run_name(run: Run) -> str:
     """`Llama-3...Instruct 11-22 03:00`: model and time in thirty characters, then the config's
-    name."""
+    name, and what the run is called by elsewhere: two of one model may begin in one minute."""
     model = str(run.identity["model_id"]).rstrip("/").rpartition("/")[2]
     if len(model) > NAME:  # the end tells checkpoints apart
         model = f"{model[:7]}..{model[-(NAME - 9) :]}"
     month, day, hour, minute = run.paths.id[5:16].split("-")
     name = f", {run.config.name}" if run.config.name else ""
-    return f"{model} {month}-{day} {hour}:{minute}{name}"
+    return f"{model} {month}-{day} {hour}:{minute}{name}, {run.paths.id[-8:]}"
