@@ -98,6 +98,7 @@ def test_a_watch_in_a_small_job_submits_its_successor(project: ServedProject) ->
     # then a job after it evaluates the checkpoint
     project.cluster.wait(lambda: known(project).get("step-1000", {}).get("finished"))
     project.cluster.run("scancel", "--name", "watch")
+    project.cluster.wait((project.run_folder / "results" / "results.json").exists)
     assert [row["state"] for row in project.rows()] == ["published"]
     shown = project.cluster.run("squeue", "--noheader", "--states=all", "--format=%i %T")
     assert f"{first} COMPLETED" in shown.splitlines()

@@ -143,6 +143,8 @@ def _evaluate(
     for folder, run in runs.items():
         known = state.of(folder)
         known.run, known.finished = str(run.paths.dir), _finished(run)
+        if known.finished and folder not in pending:  # by a job that an earlier look has started
+            known.starts = known.cut_off = 0
         known.step, series = step_of(run)
         known.training = f"{series} in {origin_of(run)}"
     left = {folder: runs[folder] for folder in pending if not state.of(folder).finished}
