@@ -67,7 +67,6 @@ bench: export SNAKEVAL_BENCH_FIGURES := $(CURDIR)/$(VENV)/bench-figures
 bench: $(VENV)/dev
 	rm -f $(SNAKEVAL_BENCH_FIGURES)
 	$(BIN)/python -m bench.scale
-	$(BIN)/python -m bench.scale --tasks 5000 --times 1
 	$(BIN)/python -m bench.overhead
 	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.one_server

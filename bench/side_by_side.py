@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -28,10 +28,12 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds on the clock, and seconds of CPU of the process and its children."""
+    """Seconds on the clock, seconds of CPU of the process and its children, and the most memory
+    that one of them has had, in MB."""
 
     wall: float
     cpu: float
+    memory: float = 0.0
 
 
 def cost(
@@ -49,15 +51,16 @@ def cost(
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     with tempfile.TemporaryFile("w+") as said:  # a pipe would wait for who outlives the command
-        ended = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=cwd,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
-            check=False,
         )
+        _, status, usage = os.wait4(process.pid, 0)  # the memory of this command alone
+        process.returncode = os.waitstatus_to_exitcode(status)
         if leaves_others:
             with contextlib.suppress(ChildProcessError):
                 while True:
@@ -65,9 +68,10 @@ def cost(
         said.seek(0)
         output = said.read()
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if ended.returncode:
+    if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{output}")
-    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall, cpu, usage.ru_maxrss / 1024)
 
 
 def in_turns(measures: Mapping[str, Callable[[], Cost]], times: int) -> dict[str, Cost]:
@@ -77,7 +81,7 @@ def in_turns(measures: Mapping[str, Callable[[], Cost]], times: int) -> dict[str
         for name, measure in measures.items():
             seen[name].append(measure())
     return {
-        name: Cost(median(c.wall for c in costs), median(c.cpu for c in costs))
+        name: Cost(*(median(values) for values in zip(*map(astuple, costs), strict=True)))
         for name, costs in seen.items()
     }
 
