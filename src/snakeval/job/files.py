@@ -32,15 +32,15 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def write_atomically(path: Path, text: str, durable: bool = False) -> None:
+def write_atomically(path: Path, content: str | bytes, durable: bool = False) -> None:
     """Replaces a file in one step: a reader, or a full disk, never sees half of it.
 
     durable: it is on the disk when this returns
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

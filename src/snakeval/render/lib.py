@@ -2,6 +2,7 @@
 
 `lib/job/` is a copy of `snakeval.job`. Beside it stand the files that scripts start by their path,
 those of earlier versions too: each starts the module of the same name.
+Byte code of the modules comes with them (`byte_code.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from snakeval.job.files import write_changed
+from snakeval.render.byte_code import write_byte_code
 
 MODULES = (
     "__init__",
@@ -143,3 +145,5 @@ def write_library(lib: Path) -> None:
     for name in STARTED:
         write_changed(lib / f"{name}.py", _STARTER.format(name=name))
     write_changed(lib / "keeper.py", _KEEPER)
+    own = Path(str(files("snakeval.job")))
+    write_byte_code({lib / "job" / f"{name}.py": own / f"{name}.py" for name in MODULES})
