@@ -28,7 +28,7 @@ from snakeval.config.load import load
 from snakeval.job import lease, record, verify
 from snakeval.job.keeper import bridge
 from snakeval.job.keeper import hold as holding
-from snakeval.job.keeper.beside import Gateway, byte_code_is_kept
+from snakeval.job.keeper.beside import Gateway
 from snakeval.job.keeper.hold import Hold
 from snakeval.job.keeper.job import Failed, Job
 from snakeval.job.keeper.log_filter import LogFilter
@@ -478,20 +478,6 @@ def test_an_attempt_whose_gateway_breaks_is_failed(
     assert "failed: the gateway has ended (IndexError: broken)" in ended.stdout
 
 
-@pytest.mark.parametrize(("users", "is_kept"), [(None, True), ("1", False)])
-def test_byte_code_of_libraries_is_kept_though_none_comes_into_the_run_folder(
-    monkeypatch: pytest.MonkeyPatch, users: str | None, is_kept: bool
-) -> None:
-    """`run.sh` starts Python with -B; else each task of a new environment compiles aiohttp."""
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    if users:
-        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", users)
-    with byte_code_is_kept():
-        assert sys.dont_write_bytecode is not is_kept
-    assert sys.dont_write_bytecode
-
-
 def test_where_it_cannot_run_the_task_goes_without_and_says_so(
     job: Job, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -554,6 +540,7 @@ def test_a_container_on_a_busy_machine_is_not_taken_for_one_behind_a_firewall(
     "said",
     [
         [{"IPAM": {"Config": [{"Subnet": "127.0.0.0/8", "Gateway": "127.0.0.3"}]}}],  # Docker
+        [{"IPAM": {"Config": [{"Subnet": "127.0.0.2/31"}]}}],  # Docker, which has chosen it itself
         [{"subnets": [{"gateway": "fd00::1"}, {"gateway": "127.0.0.3"}]}],  # netavark
         [{"plugins": [{"ipam": {"ranges": [[{"gateway": "127.0.0.3"}]]}}]}],  # CNI
         # Docker 20.10, until it is started for the second time

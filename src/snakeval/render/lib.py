@@ -87,6 +87,7 @@ MODULES = (
     "gateway/budget",
     "gateway/completion",
     "gateway/ledger",
+    "gateway/libraries",
     "gateway/pace",
     "gateway/server",
     "gateway/service",

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import write_atomically
+from . import libraries
 from .accounts import accounts
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ NO_AIOHTTP = 3
 
 def serve(options: argparse.Namespace) -> int:
     try:
+        libraries.imported()
         from . import service
     except ImportError as error:
         print(f"this Python ({sys.executable}) has no aiohttp: {error}")

@@ -52,7 +52,8 @@ class Upstream:
         self.origin = f"{parts.scheme}://{place}"
         self._user = urllib.parse.unquote(parts.netloc.rpartition("@")[0])
         self._proxy = proxy_for(self.origin)
-        self._ssl = authorities() if parts.scheme == "https" else None
+        is_secure = "https" in (parts.scheme, (self._proxy or "").partition("://")[0].lower())
+        self._ssl = authorities() if is_secure else None
 
     async def ask(
         self,

@@ -3,16 +3,15 @@ gateway between harness and endpoints, a thread of this process (docs/gateway.md
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import read_text
+from ..gateway import libraries
 from ..record import forget_gateway
 from ..text import one_line
 from .bridge import IPV4
@@ -71,6 +70,12 @@ class Gateway:
     def is_there(self) -> bool:
         return bool(self.ports)
 
+    def prepare(self) -> None:
+        """Begins to import what it needs, beside what comes before it."""
+        settings = self._job.settings
+        if settings.gateway and not has_own_network(settings.runtime, settings.extra_args):
+            libraries.begin()
+
     def begin(self, endpoints: Mapping[str, str], ways: Callable[[], list[str]]) -> None:
         """Puts it before the endpoints. The keys stay with it: the harness gets a token of this
         task. Raises Stopped, and Failed where it is needed and cannot run.
@@ -125,9 +130,7 @@ class Gateway:
 
     def _begun(self, endpoints: Mapping[str, str]) -> Mapping[str, int]:
         """Its ports. Raises what keeps it from listening."""
-        with byte_code_is_kept():
-            for name in ("aiohttp", "aiohttp.web_server"):
-                importlib.import_module(name)
+        libraries.imported()
         from ..gateway import service
 
         job, keys = self._job, self._keys()
@@ -218,18 +221,6 @@ def _started(
             stderr=subprocess.STDOUT,
             env={**of_caller(os.environ), **safe, **environment},
         )
-
-
-@contextlib.contextmanager
-def byte_code_is_kept() -> Iterator[None]:
-    """`run.sh` keeps byte code out of the run folder. Without that of the environment's libraries
-    each task would compile them."""
-    before = sys.dont_write_bytecode
-    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
-    try:
-        yield
-    finally:
-        sys.dont_write_bytecode = before
 
 
 def _last_line(log: Path) -> str:

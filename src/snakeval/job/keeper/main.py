@@ -126,6 +126,7 @@ class Keeper:
         self._hold.until = batch.ends_at(job)
         if lacking := self._runtime.lacking():
             raise Failed(lacking)
+        self._gateway.prepare()
         # What `snakemake prefetch` has put beside the runs; without it the image is asked for by
         # its name.
         archive = job.run_dir.parent / settings.archive
@@ -183,6 +184,7 @@ class Keeper:
             if why := job.stop.during(lambda: attempt.refused(self._asked_at, name, key)):
                 raise Failed(why)
         self._endpoints = {"model": job.endpoint_url, **beside}
+        self._runtime.sweep()  # here, since the gateway may still be being imported
         if settings.gateway:
             given = {each["name"]: each["url"] for each in settings.beside}
             self._gateway.begin({**self._endpoints, **given}, self._runtime.ways_here)
@@ -251,12 +253,12 @@ class Keeper:
                 write_files(self._job)
                 self._job.log.write_bytes(b"")  # what it said is no cause of anything
             self._tell_addresses()
+            self._runtime.sweep()
             self._start_and_wait()
         self._gateway.end()
 
     def _start_and_wait(self) -> None:
         job = self._job
-        self._runtime.sweep()
         with _or_failed("the harness cannot be started"):
             launch = self._runtime.launch()
         output = LogFilter(job.log, job.variables.secrets)
@@ -268,6 +270,8 @@ class Keeper:
             harness = self._runtime.start(launch, output.writes)
         output.close()
         self._gateway.let_many_in()
+        from .. import verify  # noqa: F401 - imported while nothing waits for it
+
         try:
             while harness.poll() is None and not job.stop.by:
                 job.stop.pause(1.0)
