@@ -378,8 +378,10 @@ def endpoint(seconds: float) -> Iterator[str]:
     command = [sys.executable, "-m", "bench.gateway", "--serve", str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1/chat/completions"
-        process.kill()
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1/chat/completions"
+        finally:
+            process.kill()
 
 
 @contextmanager
@@ -395,11 +397,13 @@ def gateway(folder: Path, upstream: str) -> Iterator[tuple[str, subprocess.Popen
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process:
         if len(CORES) > 1:
             os.sched_setaffinity(process.pid, CORES[1:])
-        while not ports.exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{ports.read_text().split()[1]}/v1/chat/completions", process
-        process.kill()
+        try:
+            while not ports.exists():
+                assert process.poll() is None
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{ports.read_text().split()[1]}/v1/chat/completions", process
+        finally:
+            process.kill()
 
 
 def cpu(process: subprocess.Popen[bytes]) -> float:
