@@ -95,5 +95,5 @@ def show(
         raise InputError(
             [Problem(str(error.filename or folder), f"cannot be written: {error.strerror}")]
         ) from None
-    Terminal(200).say(f"Leaderboard: {html} (and {csv.name}, {json.name})")
+    Terminal(200).say(f"Leaderboard (also .csv, .json): {html}")
     return board
