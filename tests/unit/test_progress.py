@@ -20,6 +20,7 @@ from snakeval.job import attempt
 from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import Tallies
 from snakeval.run_folder.layout import RunPaths
+from snakeval.run_folder.models import names_of_models
 from snakeval.run_folder.records import TaskState
 from snakeval.runs import progress, progress_view, screen
 from snakeval.runs.progress import Line, Watch
@@ -125,6 +126,54 @@ def test_many_benchmarks_are_the_active_ones_and_sums() -> None:
     assert shown[0].startswith("active")
     assert shown[-2] == "and 92 more"
     assert "0 of 101 published, 1 running, 100 pending; 271 of 1,541 samples" in shown[-1]
+
+
+def test_answers_tell_how_far_a_harness_is_that_tells_no_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a harness whose samples take three answers each, as an earlier run has shown
+    run = _run(tmp_path)
+    asked = {"name": "ifeval", "digest": "d", "benchmark": "h.ifeval"}
+    run.task("ifeval").spec.write_text(yaml.safe_dump(asked))
+    counts = replace(_state(64), expected=64, requests=96)
+    monkeypatch.setattr(progress, "task_state", lambda paths, jobs: counts)
+    now = [0.0]
+    watch = Watch([run], clock=lambda: now[0])
+
+    before = watch.look()[0]
+    record = RunPaths(tmp_path / "2026-01-01-00-00-00-0123abc1").task("ifeval").record("e")
+    record.mkdir(parents=True)
+    (record / "task.yaml").write_text(yaml.safe_dump(asked))
+    checked = {"passed": True, "expected": 64, "totals": {"answers": 192}}
+    (record / "check.json").write_text(json.dumps(checked))
+    now[0] += progress.ASK_QUEUE + 1
+    after = watch.look()[0]
+
+    # then they count, and the samples where nothing better is known; one that ends later is seen
+    assert (before.done, before.expected, before.in_answers) == (64, 64, False)
+    assert (after.done, after.expected, after.in_answers) == (96, 192, True)
+    assert "96 of ~192 answers  50%" in progress_view.row(after, 120).plain
+
+
+def test_a_harness_that_has_asked_nothing_yet_is_not_said_to_tell_no_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading = replace(_state(0), requests=0, elapsed=75.0)
+    monkeypatch.setattr(progress, "task_state", lambda paths, jobs: loading)
+
+    said = progress_view.row(Watch([_run(tmp_path)]).look()[0], 80).plain
+
+    assert "loading: nothing was asked yet, after 75 s" in said
+
+
+def test_models_of_a_sweep_are_told_apart_by_the_ends_of_their_names(tmp_path: Path) -> None:
+    def called(*models: str) -> list[str]:
+        return names_of_models(models, [str(number) for number in range(len(models))])
+
+    assert called("org/llama-8b", "org/qwen-7b") == ["llama-8b", "qwen-7b"]
+    assert called("a/llama", "b/llama") == ["a/llama", "b/llama"]
+    assert called("/ckpt/step_10/", "/ckpt/step_20/") == ["step_10", "step_20"]
+    assert called("org/m", "org/m", "x") == ["m (0)", "m (1)", "x"]
 
 
 def test_log_gets_one_line_with_everything() -> None:
@@ -240,7 +289,7 @@ def test_block_leaves_nothing_behind_in_a_window_that_became_narrower() -> None:
         os.close(its)
 
     # the terminal has folded 119 and 100 columns into two lines each
-    assert said.endswith(b"\x1b[4A\x1b[Jnarrow\r\n\x1b[1A\x1b[J")
+    assert said.endswith(b"\r\x1b[4A\x1b[Jnarrow\r\n\r\x1b[1A\x1b[J"), "nor of a ^C"
 
 
 def test_progress_is_off_where_it_is_said_so() -> None:

@@ -41,6 +41,8 @@ class TaskState:
     log: Path | None
     job: Job | None = None
     label: str = ""
+    requests: int | None = None
+    """Answers that its harness has got so far, where that alone tells how far it is."""
 
     @property
     def shown(self) -> str:
@@ -94,6 +96,7 @@ def task_state(
         cause = f"{cause}; {broken}" if cause else broken
     spec = read_json(paths.check_spec(digest))
     checked = read_json(paths.check(digest)) if finished else {}
+    samples, requests = (None, None) if checked else _progress(paths, digest, spec)
     return TaskState(
         paths.dir.name,
         digest,
@@ -101,12 +104,13 @@ def task_state(
         cause,
         len(attempts),
         _elapsed(last, state == "running"),
-        checked.get("scored") if checked else _progress(paths, digest, spec),
+        checked.get("scored") if checked else samples,
         checked.get("expected") if checked else verify.expected(spec),
         at_it,
         paths.log if paths.log.exists() else None,
         job,
         str(_written(paths).get("label") or ""),
+        requests,
     )
 
 
@@ -156,6 +160,11 @@ def task_names(run: RunPaths) -> list[str]:
     if not isinstance(listed, list):
         listed = sorted(entry.name for entry in run.dir.iterdir() if entry.is_dir())
     return [name for name in listed if _is_a_task(run, name)]
+
+
+def called(paths: TaskPaths) -> str:
+    """What a task is called where people read: its label, else its folder."""
+    return str(_written(paths).get("label") or "") or paths.dir.name
 
 
 def _is_a_task(run: RunPaths, name: object) -> bool:
@@ -218,13 +227,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _progress(paths: TaskPaths, digest: str, spec: dict[str, Any]) -> int | None:
-    """As the harness tells it, else the answers that it has got through the gateway."""
+def _progress(paths: TaskPaths, digest: str, spec: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Samples as the harness tells them, else the answers that it has got through the gateway, at
+    most the samples asked for; and the answers alone, where they are what counts."""
     told = verify.progress(paths.work(digest), spec) if spec else None
     if told is not None or not spec:
-        return told
-    answers, most = answers_of(live(paths.record(digest)), MODEL), verify.expected(spec)
-    return answers if answers is None or most is None else min(answers, most)
+        return told, None
+    ours = paths.record(digest)
+    answers, most = answers_of(live(ours), MODEL), verify.expected(spec)
+    if answers is None and (ours / record.BEHIND).exists():
+        answers = 0
+    return answers if answers is None or most is None else min(answers, most), answers
 
 
 def _elapsed(last: dict[str, Any], running: bool) -> float | None:

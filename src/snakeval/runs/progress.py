@@ -15,6 +15,7 @@ from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import live, paused, totals_of
 from snakeval.run_folder.jobs import LiveJobs
 from snakeval.run_folder.layout import RunPaths, TaskPaths
+from snakeval.run_folder.models import names_of_models
 from snakeval.run_folder.records import TaskState, read_yaml, task_names, task_state
 from snakeval.run_folder.servers import deployments_of, record_of, supervisor_of
 from snakeval.runs import earlier
@@ -24,7 +25,7 @@ WINDOW = 120.0
 """Seconds over which a rate is taken."""
 
 ASK_QUEUE = 20.0
-"""Seconds between two questions to a cluster."""
+"""Seconds between two questions to a cluster, and two looks for an earlier run."""
 
 STARTS = 60.0
 """Seconds in which a harness without an answer is said to start."""
@@ -42,7 +43,9 @@ class Line:
     """One benchmark now.
 
     done, expected  samples; None: not known
-    per_second      samples; None: not known yet
+    in_answers      both are answers of the model: nothing tells its samples, or a sample takes
+                    several
+    per_second      samples, or answers; None: not known yet
     failures        requests without an answer so far
     tokens          of prompts and answers so far
     cost            so far, by the prices of the config, which are in `currency`; None: not known
@@ -67,6 +70,7 @@ class Line:
     currency: str = ""
     paused: float = 0.0
     is_guess: bool = False
+    in_answers: bool = False
 
     @property
     def share(self) -> float | None:
@@ -81,6 +85,16 @@ class Line:
         if self.state != "running" or not (self.expected and self.per_second):
             return None
         return max(0, self.expected - (self.done or 0)) / self.per_second
+
+
+@dataclass(frozen=True)
+class Amount:
+    """As in `Line`."""
+
+    done: int | None
+    expected: int | None
+    is_guess: bool = False
+    in_answers: bool = False
 
 
 class Watch:
@@ -100,7 +114,8 @@ class Watch:
         self._seen: dict[Path, deque[tuple[float, int]]] = {}
         self._jobs: dict[Path, tuple[float, LiveJobs]] = {}
         self._prices: dict[Path, dict[str, Any]] = {}
-        self._earlier: dict[Path, int | None] = {}
+        self._earlier: dict[Path, tuple[float, earlier.Sizes | None]] = {}
+        self._models = _models(runs)
 
     def look(self) -> list[Line]:
         """Every benchmark, in the order of the config."""
@@ -146,26 +161,42 @@ class Watch:
         paths = run.task(state.name)
         told = live(paths.record(state.digest)) if state.digest else {}
         failures, tokens = _asked(told)
-        known = state.expected or expected_in(state.log)
         prices = self._prices_of(run)
         running = state.state == "running"
+        amount = self._amount(run, state)
         return Line(
             run.id,
             self._called(run, state),
             state.state,
-            state.samples,
-            known or (self._expected_before(run, state) if running else None),
-            self._rate(paths.dir, state),
+            amount.done,
+            amount.expected,
+            self._rate(paths.dir, state, amount.done),
             failures,
             tokens,
-            _waits_for(state, loading),
+            _waits_for(state, loading, told),
             state.cause or "",
             state.elapsed,
             cost_of(told, prices),
             str(prices.get("currency", "USD")),
             paused(told) if running else 0.0,
-            known is None,
+            amount.is_guess,
+            amount.in_answers,
         )
+
+    def _amount(self, run: RunPaths, state: TaskState) -> Amount:
+        """What is done and expected. What an earlier run had is a guess; where a sample takes
+        several answers it is a better one than the samples."""
+        known = state.expected or expected_in(state.log)
+        counts = state.requests is not None
+        if state.state != "running" or (known and not counts):
+            return Amount(state.samples, known)
+        before = self._before(run, state)
+        if counts and before and before.answers and before.answers != (known or before.samples):
+            return Amount(state.requests, before.answers, True, True)
+        if known:
+            return Amount(state.samples, known)
+        guess = before.samples if before else None
+        return Amount(state.samples, guess, True, counts and guess is None)
 
     def _prices_of(self, run: RunPaths) -> dict[str, Any]:
         """Those of the run's config, read once."""
@@ -173,32 +204,42 @@ class Watch:
             self._prices[run.dir] = mapping_in(read_yaml(run.config), "prices")
         return self._prices[run.dir]
 
-    def _expected_before(self, run: RunPaths, state: TaskState) -> int | None:
-        """The samples that an earlier run had of the same benchmark, looked for once."""
-        task = run.task(state.name)
-        if task.dir not in self._earlier:
-            self._earlier[task.dir] = earlier.samples_of(run, task)
-        return self._earlier[task.dir]
+    def _before(self, run: RunPaths, state: TaskState) -> earlier.Sizes | None:
+        """What an earlier run had of the same benchmark; looked for until there is one."""
+        task, now = run.task(state.name), self._clock()
+        asked, found = self._earlier.get(task.dir, (None, None))
+        if found is None and (asked is None or now - asked > ASK_QUEUE):
+            found = earlier.sizes_of(run, task)
+            self._earlier[task.dir] = (now, found)
+        return found
 
     def _called(self, run: RunPaths, state: TaskState) -> str:
         """Benchmarks of several models are told apart by them."""
-        if len(self._runs) == 1:
-            return state.shown
-        return f"{state.shown} of {mapping_in(read_json(run.record), 'identity').get('model_id')}"
+        model = self._models.get(run.dir)
+        return f"{state.shown} of {model}" if model else state.shown
 
-    def _rate(self, task: Path, state: TaskState) -> float | None:
+    def _rate(self, task: Path, state: TaskState, done: int | None) -> float | None:
         """Over the last two minutes; at the first look over the attempt."""
-        if state.state != "running" or state.samples is None:
+        if state.state != "running" or done is None:
             self._seen.pop(task, None)
             return None
         seen = self._seen.setdefault(task, deque())
         now = self._clock()
-        if seen and state.samples < seen[-1][1]:  # another attempt
+        if seen and done < seen[-1][1]:  # another attempt
             seen.clear()
-        seen.append((now, state.samples))
+        seen.append((now, done))
         while len(seen) > 2 and now - seen[0][0] > WINDOW:
             seen.popleft()
-        return rate_of(seen) or (state.samples / state.elapsed if state.elapsed else None)
+        return rate_of(seen) or (done / state.elapsed if state.elapsed else None)
+
+
+def _models(runs: Sequence[RunPaths]) -> dict[Path, str]:
+    """What each run's model is called beside the others; nothing where there are none."""
+    if len(runs) < 2:
+        return {}
+    said = [str(mapping_in(read_json(run.record), "identity").get("model_id")) for run in runs]
+    names = names_of_models(said, [run.id[-8:] for run in runs])
+    return {run.dir: name for run, name in zip(runs, names, strict=True)}
 
 
 def rate_of(seen: Sequence[tuple[float, int]]) -> float | None:
@@ -226,15 +267,19 @@ def cost_of(told: Mapping[str, object], prices: Mapping[str, Any]) -> float | No
     return sum(used[kind] * float(prices[kind]) for kind in kinds) / TOKENS
 
 
-def _waits_for(state: TaskState, loading: str) -> str:
+def _waits_for(state: TaskState, loading: str, told: Mapping[str, object]) -> str:
     if state.job and state.job.waiting:
         return f"in the queue: {state.job.reason}"
     if state.state in ("pending", "interrupted", "running") and loading and not state.samples:
         return loading
     if state.state == "pending":
         return state.cause or "waits for its turn"
-    starts = state.state == "running" and not state.samples
-    return "starting" if starts and (state.elapsed or 0) < STARTS else ""
+    if state.state != "running" or state.samples:
+        return ""
+    if (state.elapsed or 0) < STARTS:
+        return "starting"
+    has_asked = state.requests is None or bool(told)
+    return "" if has_asked else f"loading: nothing was asked yet, after {int(state.elapsed or 0)} s"
 
 
 def server_that_loads(run: RunPaths) -> str:

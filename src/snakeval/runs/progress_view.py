@@ -62,7 +62,9 @@ def figures(line: Line) -> str:
     if line.done is None:
         return f"for {clock(line.elapsed or 0)}; its harness tells no count"
     about = "~" if line.is_guess and line.expected else ""
-    parts = [f"{line.done} of {about}{line.expected or '?'}"]
+    parts = [f"{line.done} of {about}{line.expected}" if line.expected else f"{line.done}"]
+    if line.in_answers:
+        parts[0] += " answers"
     if line.share is not None:
         parts.append(f"{line.share:.0%}")
     if line.paused:
@@ -95,7 +97,7 @@ def summary(lines: Sequence[Line], elapsed: float) -> str:
     counted = Counter(line.state for line in lines)
     rest = [f"{counted[name]} {name}" for name in STATES[1:] if counted[name]]
     parts = [", ".join([f"{counted['published']} of {len(lines)} published", *rest])]
-    if all(line.expected for line in lines) and lines:
+    if lines and all(line.expected and not line.in_answers for line in lines):
         done = sum(line.done or 0 for line in lines)
         parts.append(f"{done:,} of {sum(line.expected or 0 for line in lines):,} samples")
     left = [line.left for line in lines if line.left is not None]

@@ -190,13 +190,13 @@ class Board:
             self._write(self._erased() + text + self._shown.encode())
 
     def _erased(self) -> bytes:
-        """Up over the block. A window that became narrower has folded its lines, as all but the
-        oldest terminals do."""
+        """Up over the block, from the beginning of the line: a terminal writes `^C` into it. A
+        window that became narrower has folded its lines, as all but the oldest do."""
         if not self._shown:
             return b""
         columns = self.size[0]
         widths = [Text.from_ansi(line).cell_len for line in self._shown.splitlines()]
-        return b"\x1b[%dA\x1b[J" % sum(max(1, -(-width // columns)) for width in widths)
+        return b"\r\x1b[%dA\x1b[J" % sum(max(1, -(-width // columns)) for width in widths)
 
     def _write(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # the terminal was closed
