@@ -59,13 +59,18 @@ def show_results(runs: Runs, scripts: Path) -> None:
 
     scripts  where the entry points are that export what there is of an unfinished run
     """
+    in_short = len(runs) > 1 and sum(len(run.tasks) for run in runs) > TABLES_OF
     for run in runs:
-        _show(run, scripts)
+        _show(run, scripts, in_short)
     if len(runs) > 1:
         _show_sweep(runs)
 
 
-def _show(run: Run, scripts: Path) -> None:
+TABLES_OF = 24
+"""Benchmarks of a sweep that have a table for each model; of more, the leaderboard has them."""
+
+
+def _show(run: Run, scripts: Path, in_short: bool) -> None:
     from snakeval.export.unfinished import export_what_is_there
     from snakeval.results.samples import write_if_possible
     from snakeval.results.tables import print_table, rows, write_tables
@@ -78,7 +83,7 @@ def _show(run: Run, scripts: Path) -> None:
         snakemake.log().warning(failed)
     # What a server has cost is known only now.
     final = complete and not run.servers
-    print_table(run, rows(run) if final else write_tables(run, run.members))
+    print_table(run, rows(run) if final else write_tables(run, run.members), in_short)
     if not complete:
         export_what_is_there(run, scripts)
 

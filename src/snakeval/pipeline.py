@@ -22,7 +22,7 @@ from snakeval.executors.profile import Profile, of_all_jobs
 from snakeval.run_folder.layout import from_here
 from snakeval.start import snakemake_internals as snakemake
 from snakeval.start.as_module import of_module
-from snakeval.start.words import Shorter
+from snakeval.start.words import OfJobs, Shorter
 
 if TYPE_CHECKING:
     from snakeval.plan.run import Run
@@ -80,6 +80,8 @@ class Pipeline:
                 snakemake.filter_log(talk)
                 snakemake.tell_of_jobs_who_listens(workflow)
                 snakemake.remember_parameters()
+                of_jobs = OfJobs(self._called, self._is_local, snakemake.log().info)
+                snakemake.filter_screen(workflow, of_jobs)
                 snakemake.limit_cores(workflow, AT_ONCE)
             gc.set_threshold(COLLECT_AFTER)
             self.runs  # noqa: B018 # a wrong config is told now, not when a rule asks
@@ -143,8 +145,7 @@ class Pipeline:
         from snakeval.start import fresh_images
 
         dry, log = snakemake.is_dry_run(self._workflow), snakemake.log()
-        plugin = snakemake.executor_plugin(self._workflow)
-        may_bring = not dry and plugin is not None and plugin.common_settings.local_exec
+        may_bring = not dry and self._is_local()
         self.runs = fresh_images.planned_again(
             self.runs, self._runtime, may_bring, log.info, log.warning
         )
@@ -232,6 +233,24 @@ class Pipeline:
         found = self._by_folder.get(wildcards.run)
         return [found] if found else []
 
+    def _called(self, job: int) -> str:
+        """What the benchmark of a job of this start is called; empty: it is none."""
+        return self._called_by_number.get(job, "")
+
+    @cached_property
+    def _called_by_number(self) -> dict[int, str]:
+        called = {
+            (str(run.paths.dir), task.name): task.called for run in self.runs for task in run.tasks
+        }
+        return {
+            snakemake.number_of(job): called.get((job.wildcards.run, job.wildcards.task), "")
+            for job in snakemake.planned(self._workflow, "evaluate")
+        }
+
+    def _is_local(self) -> bool:
+        plugin = snakemake.executor_plugin(self._workflow)
+        return plugin is None or bool(plugin.common_settings.local_exec)
+
     @cached_property
     def _defaults(self) -> dict[str, int | str]:
         return of_all_jobs(snakemake.default_resources(self._workflow))
@@ -312,7 +331,7 @@ class Pipeline:
         if self._holds:
             closing.end_once()
             self._end_progress = closing.show_progress(self.runs)
-            if snakemake.executor_plugin(self._workflow).common_settings.local_exec:
+            if self._is_local():
                 self._end_ready = closing.begin_tables(self.root / "scripts")
 
     def finish(self) -> None:

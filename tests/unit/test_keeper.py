@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -25,7 +26,7 @@ from rig.killed import a_lease, dead_owner, kills
 from rig.pipeline import as_in_a_terminal
 from rig.waiting import PATIENCE, wait_until
 from snakeval.config.load import load
-from snakeval.job import lease, record, verify
+from snakeval.job import attempt, cancelled, lease, record, verify
 from snakeval.job.keeper import bridge
 from snakeval.job.keeper import hold as holding
 from snakeval.job.keeper.beside import Gateway
@@ -417,6 +418,61 @@ def test_wherever_the_disk_is_full_the_cause_says_so(
     monkeypatch.setattr("snakeval.job.attempt.refused", full)
     assert Keeper(job, []).run() == 1
     assert json.loads(job.paths.status.read_text())["cause"].startswith("the disk is full;")
+
+
+def test_what_is_not_tried_again_has_not_failed_once_more(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SNAKEVAL_START", "s1")
+    cancelled.mark(job.here, "s1")
+
+    assert Keeper(job, []).run() == 1
+
+    said = capfd.readouterr().out
+    assert "cancelled in this start; the next start continues it" in said
+    assert "failed" not in said
+    assert attempt.read(job.here)["attempts"] == []
+    assert not job.paths.lease.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_marked", "cause"),
+    [
+        ("INT", False, "stopped by SIGINT (Ctrl-C)"),
+        ("HUP", False, "stopped by SIGHUP (the terminal was closed)"),
+        ("TERM", False, "stopped by SIGTERM"),
+        ("TERM", True, "stopped by `kill`"),
+    ],
+)
+def test_who_has_cancelled_is_told(
+    job: Job, monkeypatch: pytest.MonkeyPatch, name: str, is_marked: bool, cause: str
+) -> None:
+    monkeypatch.setenv("SNAKEVAL_START", "s1")
+    job.number = attempt.begin(job.here, job.settings.digest)
+    if is_marked:
+        cancelled.mark(job.here, "s1")
+    keeper = Keeper(job, [])
+    assert keeper._hold.take(lambda: None, lambda: False)
+    job.stop.ask(name)
+
+    keeper._end(keeper._why_stopped())
+
+    (last,) = attempt.read(job.here)["attempts"]
+    assert (last["state"], last["cause"]) == ("cancelled", cause)
+
+
+def test_lines_name_the_label_and_the_model_and_a_path_stands_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = replace(a_task(tmp_path), label="b4.1", of_model="qwen-7b")
+    task.paths.script.write_text(render(task, "process", None), encoding="utf-8")
+    monkeypatch.setenv("SNAKEVAL_START", "s1")
+    ended = run_sh(task)
+
+    assert "b4.1 of qwen-7b: attempt 1 started (process); follow its log with\n" in ended.stdout
+    log = next(line for line in ended.stdout.splitlines() if line.startswith("tail -f "))
+    assert log.endswith("/logs/evaluate.1.log")
+    assert "b4.1 of qwen-7b: published\n" in ended.stdout
 
 
 def test_a_lease_that_cannot_be_made_says_why(job: Job) -> None:

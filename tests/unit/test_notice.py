@@ -70,6 +70,7 @@ def test_command_gets_the_summary_of_every_run(tmp_path: Path) -> None:
     (summary,) = json.loads(told.read_text())["runs"]
     assert summary["name"] == "nightly"
     assert (summary["published"], summary["benchmarks"], summary["complete"]) == (0, 1, False)
+    assert (summary["pending"], summary["failed"], summary["cancelled"]) == (1, 0, 0)
     assert summary["tasks"][0]["task"] == "gsm8k_cot_instruct"
     assert summary["tasks"][0]["state"] == "pending"
 

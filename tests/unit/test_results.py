@@ -195,7 +195,7 @@ def test_printed_table_says_n_of_m(run: Run, capsys: pytest.CaptureFixture[str])
     assert "0.1235" in said
     assert "4 of unknown" in said
     assert "failed: the [red]model[/red] was silent" in said
-    assert "1 of 2 benchmarks published" in said
+    assert "1 of 2 benchmarks published, 1 failed." in said
 
 
 def test_result_that_was_taken_away_is_pending(run: Run) -> None:

@@ -73,6 +73,7 @@ NEEDED: list[tuple[str, str, Callable[..., Any]]] = [
     ("snakemake_interface_logger_plugins.common.LogEvent", "SHELLCMD", internals._takes),
     ("snakemake.common", "get_function_params", internals.remember_parameters),
     ("snakemake.rules", "get_function_params", internals.remember_parameters),
+    ("snakemake.logging.LoggerManager", "_default_streamhandler", internals.filter_screen),
     ("snakemake.workflow.Workflow", "dag_settings", internals.asks_for_answers_only),
     ("snakemake.settings.types.DAGSettings", "targets", internals.asks_for_answers_only),
     ("snakemake.workflow.Workflow", "output_settings", internals.asks_for_answers_only),
@@ -140,6 +141,11 @@ internals.limit_cores(workflow, 7)
 sys.argv = said
 found["cores"] = internals.resource_limit(workflow, "_cores")
 internals.filter_log(Unsaid())
+class Unshown:
+    def filter(self, record):
+        return "not to be shown" not in str(record.msg)
+
+internals.filter_screen(workflow, Unshown())
 
 def done(_):
     internals.force(workflow, ["done"])
@@ -164,8 +170,10 @@ onstart:
     found["runs it"] = hasattr(internals.executor_of(workflow, jobs[0]), "run_job")
     found["at once"] = workflow.scheduler.resources["_cores"]
     found["targets"] = internals.targets(workflow)
+    found["number"] = internals.number_of(jobs[0])
     found["answers"] = internals.asks_for_answers_only(workflow)
     internals.log().info("not to be told")
+    internals.log().info("not to be shown")
     internals.log().info("told by Snakemake's logger")
     Path("found.json").write_text(json.dumps(found))
 """
@@ -204,6 +212,7 @@ EXPECTED: dict[str, tuple[Any, Callable[..., Any]]] = {
     "kept": ({}, internals.kept_on),
     "makes": (True, internals.makes),
     "gpu": (2, internals.resource_limit),
+    "number": (1, internals.number_of),
     "none": (None, internals.resource_limit),
     "seats": (3, internals.limit_resource),
     "defaults": ({"container_runtime": "podman", "mem_mb": 10}, internals.default_resources),
@@ -237,6 +246,9 @@ def test_a_real_workflow_runs_what_is_forced_and_logs_where_snakemake_does(
     assert found["folder"] == str(folder)
     assert "told by Snakemake's logger" in output, broken("does not show it", internals.log)
     assert "not to be told" not in output, broken("filters nothing", internals.filter_log)
+    assert "not to be shown" not in output, broken("filters nothing", internals.filter_screen)
+    (log,) = (folder / ".snakemake" / "log").glob("*.snakemake.log")
+    assert "not to be shown" in log.read_text(), broken("filters the file", internals.filter_screen)
 
 
 def test_every_function_is_tried() -> None:

@@ -11,7 +11,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_snakeval import config_files, is_told, mistakes, read_faster
 from snakeval.harness import lm_eval_index
-from snakeval.start.words import Shorter
+from snakeval.start.words import OfJobs, Shorter
 
 
 def record(said: str, **extra: Any) -> logging.LogRecord:
@@ -129,3 +129,28 @@ def test_names_of_lm_evals_tasks_are_read_from_its_files_once(
     (kept,) = (tmp_path / "snakeval").iterdir()
     kept.write_text('["only"]')
     assert lm_eval_index.names() == {"only"}
+
+
+def finished(**extra: Any) -> logging.LogRecord:
+    return record("Finished jobid: 3 (Rule: evaluate)", event=LogEvent.JOB_FINISHED, **extra)
+
+
+def test_a_job_that_has_told_its_end_here_is_not_told_by_number() -> None:
+    said: list[str] = []
+    here = OfJobs(lambda job: "ifeval of m", lambda: True, said.append)
+
+    assert not here.filter(finished(job_id=3))
+    assert not here.filter(record("", event=LogEvent.PROGRESS, done=1, total=4))
+    assert here.filter(record("to be evaluated: ifeval"))
+    assert said == []
+
+
+def test_a_job_that_writes_elsewhere_is_told_by_the_name_of_its_benchmark() -> None:
+    said: list[str] = []
+    elsewhere = OfJobs(lambda job: {3: "ifeval of m"}.get(job, ""), lambda: False, said.append)
+
+    assert not elsewhere.filter(finished(job_id=3))
+    assert not elsewhere.filter(finished(job_id=4))  # tables and the like
+    assert not elsewhere.filter(record("Trying to restart job 3."))
+    assert elsewhere.filter(record("Trying to restart job 4.")), "nobody knows its name"
+    assert said == ["ifeval of m: published", "ifeval of m: is tried again"]

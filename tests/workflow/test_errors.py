@@ -34,7 +34,7 @@ def test_keys_benchmarks_and_overrides_are_told_together(
 
     message = told(project.snakemake(*start, "--config", "limit_samples=-1").refused())
     project.config.write_text(project.config.read_text() + "executon: {}\n")
-    later = told(project.snakemake(*start).refused())
+    later = told(project.snakemake(*start, "--config", "tasks=quiz,ifevl").refused())
 
     assert "--config limit_samples: '-1' is not a whole number greater than 0" in message
     for expected in (
@@ -42,9 +42,11 @@ def test_keys_benchmarks_and_overrides_are_told_together(
         "unknown key 'containr'",
         "task 'quizz'",
         "'ifeval'",
+        "--config tasks: the config has no task 'quiz'",
+        "--config tasks: the config has no task 'ifevl'",
     ):
         assert expected in later
-    assert "4 problems; nothing was started" in later
+    assert "6 problems; nothing was started" in later
     assert nothing_was_made(project)
 
 

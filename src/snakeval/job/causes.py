@@ -383,4 +383,4 @@ def why_not_again(last: Mapping[str, Any], start: str, digest: str) -> str:
     same = start and last.get("start") == start and last.get("digest") == digest
     if not (same and last.get("lasting")):
         return ""
-    return f"not tried again, as it cannot get better by itself: {last.get('cause')}"
+    return "not tried again, as it cannot get better by itself"

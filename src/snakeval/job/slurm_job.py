@@ -90,7 +90,8 @@ def ending(fields: dict[str, str], deadline: float | None, lead: float) -> tuple
     end = deadline if state == "COMPLETING" else deadline_in(fields) or deadline
     if end is not None and end - time.time() <= lead + RESOLUTION and state != "CANCELLED":
         return "interrupted", ENDINGS["TIMEOUT"]
-    return "cancelled", "cancelled" if state in ("", "RUNNING") else "cancelled (scancel)"
+    by = "SIGTERM in its job" if state in ("", "RUNNING") else "scancel"
+    return "cancelled", f"stopped by {by}"
 
 
 def node_address() -> str:

@@ -47,7 +47,7 @@ def names(benchmarks: Sequence[Nameless]) -> list[str]:
     ]
 
 
-def labelled(tasks: Sequence[Task]) -> tuple[Task, ...]:
+def labelled(tasks: Sequence[Task], of_model: str = "") -> tuple[Task, ...]:
     """The tasks of a run with what they are called."""
     found = names(
         [
@@ -62,7 +62,10 @@ def labelled(tasks: Sequence[Task]) -> tuple[Task, ...]:
             for task in tasks
         ]
     )
-    return tuple(replace(task, label=name) for task, name in zip(tasks, found, strict=True))
+    return tuple(
+        replace(task, label=name, of_model=of_model)
+        for task, name in zip(tasks, found, strict=True)
+    )
 
 
 def _told_apart(own: Nameless, group: Sequence[Nameless]) -> str:

@@ -20,6 +20,7 @@ from snakeval.config.execution.common import READY_TIMEOUT
 from snakeval.config.layers import Layers, dig, where
 from snakeval.config.load import InvalidConfig, Loaded, load, load_all, told
 from snakeval.config.model import Config, EndpointType, HarnessDefinition, TaskEntry
+from snakeval.config.overrides import Overrides, parse_overrides
 from snakeval.config.source import Source, written
 from snakeval.errors import InputError, Problem, nearest
 from snakeval.plan import auxiliary
@@ -48,6 +49,7 @@ from snakeval.plan.run import PATHS_OF_TYPES, Endpoint, Keys, Run, Task
 from snakeval.plan.server import MODEL, Server, hf_home_of, servers_of
 from snakeval.run_folder import forms
 from snakeval.run_folder.layout import RunPaths, TaskPaths, runs_in
+from snakeval.run_folder.models import names_of_models
 
 _KNOWN_PATH = re.compile(r"/(chat/completions|completions|embeddings)/?$")
 
@@ -73,13 +75,14 @@ def plan(files: Sequence[Path], values: Mapping[str, Any], catalogue_dir: Path) 
         loaded = load_all(files, values)
     except InvalidConfig as error:
         unknown = _unknown_names(error, catalogue_dir)
-        raise InputError(dict.fromkeys([*error.problems, *unknown])) from None
+        in_vain = _asked_in_vain(parse_overrides(values, []), _names_in(error.raw))
+        raise InputError(dict.fromkeys([*error.problems, *unknown, *in_vain])) from None
     runs: list[Run] = []
     problems: list[Problem] = []
     now = datetime.now(UTC)
-    for each in loaded:
+    for each, of_model in zip(loaded, _models(loaded), strict=True):
         with told(problems):
-            runs.append(make_run(each, catalogue_dir, now))
+            runs.append(make_run(each, catalogue_dir, now, of_model))
     problems += _same_run(loaded)
     if problems:
         raise InputError(dict.fromkeys(problems))
@@ -100,10 +103,10 @@ def continued(
     """
     chosen = {key: value for key, value in values.items() if key == "tasks"}
     found = []
-    for folder in folders:
-        loaded = load([folder / "config.yaml"], chosen, interpolate=False)
+    sweep = [load([folder / "config.yaml"], chosen, interpolate=False) for folder in folders]
+    for folder, loaded, of_model in zip(folders, sweep, _models(sweep), strict=True):
         identity = run_identity(loaded.config)
-        run = _run_at(RunPaths(folder), False, loaded, identity, catalogue_dir)
+        run = _run_at(RunPaths(folder), False, loaded, identity, catalogue_dir, of_model)
         # Also where a definition's files were edited: jobs of that spec are under way.
         tasks = {task.name: _written(task) or task for task in run.tasks}
         selected = tuple(tasks[task.name] for task in run.selected)
@@ -155,17 +158,58 @@ def _unknown_names(invalid: InvalidConfig, catalogue_dir: Path) -> Iterable[Prob
                 yield problem
 
 
+def _names_in(raw: Mapping[str, Any]) -> list[str]:
+    """Names and labels of the benchmarks in a config that has mistakes."""
+    entries = dig(raw, "evaluation", "tasks")
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        said = [entry.get("name"), entry.get("label")] if isinstance(entry, dict) else [entry]
+        found += [name for name in said if isinstance(name, str)]
+    return found
+
+
+def _asked_in_vain(overrides: Overrides, names: Sequence[str]) -> Iterator[Problem]:
+    """What `tasks=` and `fresh=` name and a config does not, which has other mistakes too: only
+    what is nothing like a benchmark of it, as their folders and labels are not known then."""
+    ends = [name.rpartition(".")[2] for name in names]
+    for key in ("tasks", "fresh"):
+        for name in getattr(overrides, key):
+            base = re.sub(r"\.\d+$| \[.*\]$| \(.*\)$", "", name)
+            if base.rpartition(".")[2] not in ends and base not in names:
+                yield _no_task(name, key, sorted({*names, *ends}))
+
+
+def _no_task(name: str, key: str, known: Sequence[str]) -> Problem:
+    return Problem(f"--config {key}", f"the config has no task '{name}'", nearest(name, known))
+
+
 def _name_key(number: int) -> Keys:
     return ("evaluation", "tasks", number, "name")
 
 
-def make_run(loaded: Loaded, catalogue_dir: Path, now: datetime | None = None) -> Run:
-    """Plans the run of a config. Reads the output folder, writes nothing. Raises InputError."""
+def _models(sweep: Sequence[Loaded]) -> list[str]:
+    """What the models of a sweep are called beside each other; of a single one nothing."""
+    if len(sweep) < 2:
+        return [""] * len(sweep)
+    models = [str(run_identity(each.config)["model_id"]) for each in sweep]
+    spare = [str(each.config.name or number) for number, each in enumerate(sweep, 1)]
+    if len(set(spare)) < len(spare):
+        spare = [str(number) for number in range(1, len(sweep) + 1)]
+    return names_of_models(models, spare)
+
+
+def make_run(
+    loaded: Loaded, catalogue_dir: Path, now: datetime | None = None, of_model: str = ""
+) -> Run:
+    """Plans the run of a config. Reads the output folder, writes nothing. Raises InputError.
+
+    of_model  what its model is called beside the others of a sweep
+    """
     config = loaded.config
     identity = run_identity(config)
     output_dir = Path(config.execution.output_dir).expanduser()
     paths, new = _run_folder(output_dir, digest(identity, 8), loaded.overrides.new_run, now)
-    return _run_at(paths, new, loaded, identity, catalogue_dir)
+    return _run_at(paths, new, loaded, identity, catalogue_dir, of_model)
 
 
 def config_of_run(paths: RunPaths, files: Sequence[Path], values: Mapping[str, Any]) -> Config:
@@ -232,7 +276,12 @@ def _run_folder(
 
 
 def _run_at(
-    paths: RunPaths, new: bool, loaded: Loaded, identity: dict[str, Any], catalogue_dir: Path
+    paths: RunPaths,
+    new: bool,
+    loaded: Loaded,
+    identity: dict[str, Any],
+    catalogue_dir: Path,
+    of_model: str = "",
 ) -> Run:
     config = loaded.config
     catalogue = with_own(catalogue_dir, config.harnesses, loaded.base)
@@ -253,8 +302,10 @@ def _run_at(
     problems += _prices_of_nobody(loaded, drafts)
     problems += dict.fromkeys(each for task in drafts for each in _unpriced(task))
     if problems:
-        raise InputError(problems)
-    tasks = labelled(_named(drafts, paths))
+        entries = config.evaluation.tasks
+        names = [name for entry in entries for name in (entry.name, entry.label) if name]
+        raise InputError([*problems, *_asked_in_vain(loaded.overrides, names)])
+    tasks = labelled(_named(drafts, paths), of_model)
     picked = {}
     for key in ("tasks", "fresh"):
         with told(problems):
@@ -617,13 +668,8 @@ def _pick(tasks: Sequence[Task], names: Sequence[str], key: str) -> tuple[Task, 
             task for task in tasks if name == task.benchmark.task
         ]
         if not found:
-            problems.append(
-                Problem(
-                    f"--config {key}",
-                    f"the config has no task '{name}'",
-                    nearest(name, sorted({*(task.name for task in tasks), *labels})),
-                )
-            )
+            known = sorted({*(task.name for task in tasks), *labels})
+            problems.append(_no_task(name, key, known))
         picked += [task for task in found if task not in picked]
     if problems:
         raise InputError(problems)

@@ -88,6 +88,8 @@ class Task:
     """The `label` of its entry."""
     label: str = ""
     """What it is called wherever people read (`plan/labels.py`)."""
+    of_model: str = ""
+    """What its model is called beside the others of a sweep; empty: there are no others."""
     as_written: dict[str, Any] = field(repr=False, default_factory=dict)
     """What a run config has beside: keys of its `config`, and `metadata`."""
     hf_home: str = ""
@@ -126,6 +128,11 @@ class Task:
     def present_digest(self) -> str:
         """That of the spec in the present form; `digest` is where its result lies."""
         return digest(self.identity)
+
+    @property
+    def called(self) -> str:
+        """Its label; beside other models with its own: `ifeval of llama-3.1-8b`."""
+        return f"{self.label} of {self.of_model}" if self.of_model else self.label
 
     @property
     def where(self) -> str:

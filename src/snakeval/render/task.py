@@ -107,6 +107,7 @@ def _settings(
     sources, wanted = _variables(task, recipe)
     settings: dict[str, Any] = {
         "task": task.name,
+        "called": task.called if task.called != task.name else "",
         "digest": task.digest,
         "runtime": runtime,
         "image": IN_WORDS_OF.get(runtime, str)(image),

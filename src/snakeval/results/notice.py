@@ -15,10 +15,13 @@ from typing import Any
 
 from snakeval.config.execution.common import Notify
 from snakeval.plan.run import Run
-from snakeval.results.tables import rows
+from snakeval.results.tables import DONE, rows, states
 
 PATIENCE = 30
 """Seconds that a command or a webhook may take."""
+
+TOLD = ("failed", "cancelled", "interrupted", "pending")
+"""States that are counted also where no benchmark is in them."""
 
 SHOWN = ("metric", "score", "value", "stderr", "n")
 
@@ -26,8 +29,9 @@ SHOWN = ("metric", "score", "value", "stderr", "n")
 def summary(run: Run) -> dict[str, Any]:
     """What is told of a run."""
     found = rows(run)
-    states = {row["task"]: (row["state"], row["cause"]) for row in found}
-    published = sum(state == "published" for state, _ in states.values())
+    tasks = {row["task"]: (row["state"], row["cause"]) for row in found}
+    counted = states(found)
+    published = counted.pop(DONE)
     return {
         "run": run.paths.id,
         "name": run.config.name,
@@ -35,6 +39,8 @@ def summary(run: Run) -> dict[str, Any]:
         "complete": published == len(run.tasks),
         "published": published,
         "benchmarks": len(run.tasks),
+        **dict.fromkeys(TOLD, 0),
+        **counted,
         "tasks": [
             {
                 "task": name,
@@ -43,7 +49,7 @@ def summary(run: Run) -> dict[str, Any]:
                 "cause": cause,
                 "scores": [_score(row) for row in found if row["task"] == name and _counts(row)],
             }
-            for name, (state, cause) in states.items()
+            for name, (state, cause) in tasks.items()
         ],
         "folder": str(run.paths.dir.absolute()),
         "tables": str(run.paths.results_csv.absolute()),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -292,17 +293,40 @@ def _costs(run: Run, tasks: Sequence[Shown]) -> Costs | None:
     return costs(run, used, {shown.task.name: seconds(shown.task) for shown in tasks})
 
 
-def print_table(run: Run, found: list[dict[str, Any]]) -> None:
+DONE = "published"
+
+
+def states(found: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many benchmarks are in each state, the published ones first: none is told as well."""
+    by_task = {row["task"]: row["state"] for row in found}
+    return {DONE: 0} | dict(Counter(by_task.values()))
+
+
+def _in_words(state: str) -> str:
+    return "not run yet" if state == "pending" else state
+
+
+PARTS = 12
+"""Scores of parts (the subjects of MMLU) that a benchmark shows on a terminal; of more, none."""
+
+
+def print_table(run: Run, found: list[dict[str, Any]], in_short: bool = False) -> None:
     """The table for the person who waited: scores with stderr, coverage, causes, where it is.
 
     Causes and paths stand below it, each on a line that nobody breaks: they are copied.
+
+    in_short  without the scores, which are shown elsewhere
     """
     from snakeval.terminal import Terminal
 
     console = Terminal(160)
     model = found[0]["model"] if found else None
     console.say(": ".join(filter(None, [run.paths.id, run.config.name, model])), style="italic")
-    console.print(_as_shown(found))
+    shown, hidden = _without_parts(found)
+    if not in_short:
+        console.print(_as_shown(shown))
+        for label, number in hidden.items():
+            console.say(f"{label}: the scores of its {number} parts are in results.csv")
     untold = [row for row in found if row["state"] == "pending" and not row["cause"]]
     for row in found:
         if row["state"] != "published" and row not in untold:
@@ -314,11 +338,23 @@ def print_table(run: Run, found: list[dict[str, Any]]) -> None:
     servers_told = servers.told(run.paths, left_over)
     for line in [*_told_notes(run), *servers_told, *asked(used), *_told_costs(run)]:
         console.say(line)
-    published = len({row["task"] for row in found if row["state"] == "published"})
-    console.say(f"{published} of {len(run.tasks)} benchmarks published.")
+    counted = states(found)
+    rest = [f", {number} {_in_words(name)}" for name, number in counted.items() if name != DONE]
+    console.say(f"{counted[DONE]} of {len(run.tasks)} benchmarks published{''.join(rest)}.")
+    if counted[DONE] < len(run.tasks):
+        console.say("The same command again continues: what is published stays.")
     console.say(f"Tables: {run.paths.results}")
     console.say(f"Artifacts: {run.paths.dir}/<task>/artifacts")
     console.say(_told_page(run))
+
+
+def _without_parts(found: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The rows that are shown, and how many parts each benchmark has that are not."""
+    counted = Counter(row["label"] for row in found if row["subtask"] is not None)
+    wholes = {row["label"] for row in found if row["subtask"] is None}
+    hidden = {label: n for label, n in counted.items() if n > PARTS and label in wholes}
+    shown = [row for row in found if row["subtask"] is None or row["label"] not in hidden]
+    return shown, hidden
 
 
 def _as_shown(found: list[dict[str, Any]]) -> Table:

@@ -23,7 +23,7 @@ from snakeval.job.lease import Owner, holder_of, host_id, is_ours, living, send
 from snakeval.run_folder import controller
 from snakeval.run_folder import servers as state
 from snakeval.run_folder.layout import RunPaths
-from snakeval.run_folder.records import task_names
+from snakeval.run_folder.records import called, task_names
 
 SCRIPT_GRACE = 25.0
 """Seconds that a script has: 10 for its harness, then the removal of the container."""
@@ -81,6 +81,7 @@ def _stop_jobs(run: RunPaths, task: str | None, report: Stopped) -> None:
 
 def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
     leases = {run.task(name).lease: name for name in names}
+    shown = {name: called(run.task(name)) for name in names}
     owners = {leases[lease]: owner for lease, owner in living(leases).items()}
     here = {name: owner for name, owner in owners.items() if owner.here and owner.pid}
     for name, owner in owners.items():
@@ -90,18 +91,18 @@ def _stop_scripts(run: RunPaths, names: list[str], report: Stopped) -> None:
             _has_ended(run, owner.job) or _wait(lambda paths=paths: not holder_of(paths), JOB_GRACE)  # type: ignore[misc]
         )
         if name not in here and not gone:
-            report.left.append(f"{name}: {_elsewhere(owner, paths)}")
+            report.left.append(f"{shown[name]}: {_elsewhere(owner, paths)}")
     told = {name for name, owner in here.items() if _send(run, name, owner, signal.SIGTERM)}
     for name, owner in here.items():
         if name not in told:
-            report.left.append(f"{name}: {_not_ours(owner.pid, run.task(name).lease)}")
+            report.left.append(f"{shown[name]}: {_not_ours(owner.pid, run.task(name).lease)}")
             continue
         paths = run.task(name).lease
         gone = _wait(lambda paths=paths: not holder_of(paths), SCRIPT_GRACE)  # type: ignore[misc]
         if not gone:
             _send(run, name, owner, signal.SIGKILL)
             gone = _wait(lambda paths=paths: not holder_of(paths), 5)  # type: ignore[misc]
-        (report.ended if gone else report.left).append(f"{name}: pid {owner.pid}")
+        (report.ended if gone else report.left).append(f"{shown[name]}: pid {owner.pid}")
 
 
 def _send(run: RunPaths, name: str, owner: Owner, number: signal.Signals) -> bool:

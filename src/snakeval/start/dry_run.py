@@ -16,7 +16,7 @@ def tell(start: ThisStart) -> None:
     """Says it. Nothing is written and nothing refused."""
     start.log.info("`snakemake show_config` (same flags) shows every task's image and command.")
     if start.pending:
-        start.log.info(f"to be evaluated: {_named(start.pending, len(start.runs) > 1)}")
+        start.log.info(f"to be evaluated: {_named(start.pending)}")
     for line, is_warning in forecast.tell(start.runs, start.pending):
         (start.log.warning if is_warning else start.log.info)(line)
     planned = [(run, task) for run in start.runs for task in start.pending_of(run)]
@@ -26,10 +26,8 @@ def tell(start: ThisStart) -> None:
         start.log.warning(f"{verdict}{problem}")
 
 
-def _named(tasks: Iterable[Task], several: bool) -> str:
+def _named(tasks: Iterable[Task]) -> str:
     """The first tasks, with their models where there are several."""
-    names = [
-        f"{task.label} of {task.endpoint.model_id}" if several else task.label for task in tasks
-    ]
+    names = [task.called for task in tasks]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -303,6 +303,23 @@ def remember_parameters() -> None:
             module.get_function_params = remembered
 
 
+def filter_screen(workflow: Workflow, shorter: Any) -> None:
+    """A filter over what Snakemake's log shows on the screen; none where all of it is wanted
+    (`--verbose`). The file has the rest."""
+    if workflow.output_settings.verbose:
+        return
+    for handler in log().handlers:
+        if handler.name == "DefaultStreamHandler":
+            for each in [each for each in handler.filters if type(each) is type(shorter)]:
+                handler.removeFilter(each)
+            handler.addFilter(shorter)
+
+
+def number_of(job: Job) -> int:
+    """The number by which Snakemake's log names a job."""
+    return int(job.jobid)
+
+
 def default_resources(workflow: Workflow) -> dict[str, object]:
     """The `default-resources` of the profile, as they are written: servers are brought up with
     them, whose jobs are not Snakemake's."""

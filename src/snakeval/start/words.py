@@ -15,7 +15,43 @@ OF_JOBS = (
     "At least one job did not complete successfully",
     "Exiting because a job execution failed",
 )
+AGAIN = re.compile(r"Trying to restart job (\d+)\.")
 NO_RULE = re.compile(r"No rule to produce (?P<target>\S+)|Missing input files? for rule")
+
+
+class OfJobs:
+    """A filter of what the screen shows. Snakemake's lines about a job (that it has finished, how
+    many have, that it is tried again) name it by a number. A benchmark here has told its end
+    itself; of one whose job writes elsewhere, and of one that is tried again, there is one line
+    with its name. The file of Snakemake's log has all of it.
+
+    called        what the benchmark of a job is called; empty: it is none
+    writes_here   whether jobs write to this screen
+    say           adds a line to the log
+    """
+
+    def __init__(
+        self,
+        called: Callable[[int], str],
+        writes_here: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        self._called, self._writes_here, self._say = called, writes_here, say
+
+    def filter(self, record: LogRecord) -> bool:
+        event = getattr(getattr(record, "event", None), "name", "")
+        again = AGAIN.match(str(record.msg or ""))
+        if event == "JOB_FINISHED" and not self._writes_here():
+            self._tell(getattr(record, "job_id", None), "published")
+        elif again and not self._tell(int(again[1]), "is tried again"):
+            return True
+        return not (again or event in ("JOB_FINISHED", "PROGRESS"))
+
+    def _tell(self, job: int | None, what: str) -> bool:
+        called = self._called(job) if job is not None else ""
+        if called:
+            self._say(f"{called}: {what}")
+        return bool(called)
 
 
 class Shorter:

@@ -154,7 +154,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             live, followed.live = followed.live, None
             if live:
                 self.logger.info(
-                    f"{followed.task.label}: job {live.id} of an earlier start is "
+                    f"{followed.task.called}: job {live.id} of an earlier start is "
                     f"{live.state.lower()}; waiting for it"
                 )
             self._follow(job, live.id if live else self._place(job, followed))
@@ -164,7 +164,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             self._not_submitted(job, followed, f"could not be submitted: {error}")
 
     def _not_submitted(self, job: Any, followed: Followed, why: str) -> None:
-        self.logger.error(f"{followed.task.label}: {why}")
+        self.logger.error(f"{followed.task.called}: {why}")
         self._report_job_error_threadsafe(SubmittedJobInfo(job), why)
 
     def _refused(self, followed: Followed) -> str:
@@ -214,7 +214,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             variables={"SNAKEVAL_ATTEMPT": str(job.attempt)},
         )
         self._note(followed, slurm_id)
-        self.logger.info(f"{followed.task.label}: submitted as job {slurm_id}")
+        self.logger.info(f"{followed.task.called}: submitted as job {slurm_id}")
         return slurm_id
 
     def _follow(self, job: Any, slurm_id: str) -> None:
@@ -285,7 +285,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             return ours
         for info in ours:
             job = f"; job {info.external_jobid} may go on" if info.external_jobid else ""
-            name = self.followed[_output(info)].task.label
+            name = self.followed[_output(info)].task.called
             self.logger.error(f"{name}: {self.contact.given_up}{job}; the next start continues")
             self.report_job_error(info, msg=self.contact.given_up)
         return []
@@ -300,7 +300,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             followed.known.add(found.id)
             self._note(followed, found.id)
             self.logger.info(
-                f"{followed.task.label}: job {found.id} was submitted after all, unanswered; "
+                f"{followed.task.called}: job {found.id} was submitted after all, unanswered; "
                 f"it is {found.state.lower()}"
             )
             return self._info(info.job, found.id)
@@ -400,7 +400,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         """Begins a step whose server's job runs. Raises Refused."""
         step = followed.step
         if step and not step.begun and step.begin(self.recent):
-            self.logger.info(f"{followed.task.label}: a step of the server's job {step.job}")
+            self.logger.info(f"{followed.task.called}: a step of the server's job {step.job}")
 
     def _onward_step(self, info: SubmittedJobInfo) -> SubmittedJobInfo | None:
         """As `_onward`."""
@@ -457,7 +457,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             if not refused:
                 ended = f"was ended by {BY_SLURM.get(state, 'Slurm')}"
                 self.logger.info(
-                    f"{followed.task.label}: job {info.external_jobid} "
+                    f"{followed.task.called}: job {info.external_jobid} "
                     f"{'is not known to Slurm any more' if lost else ended}; another one "
                     "continues it"
                 )
@@ -497,7 +497,7 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
         if not job or not slurm_job.last_of(record, job):  # else it has said so itself
             self._note(followed, job, cause=why)
         # Told here: with `quiet: [rules]` Snakemake keeps a job's error to itself.
-        self.logger.error(f"{followed.task.label}: {why}")
+        self.logger.error(f"{followed.task.called}: {why}")
         self.report_job_error(info, msg=why)
 
     @staticmethod

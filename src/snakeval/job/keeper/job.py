@@ -65,13 +65,25 @@ class Job:
             self._lifeline = os.pipe()
         return self._lifeline[0]
 
-    def say(self, text: str) -> None:
-        """A line for the person who waits. Nobody may be reading any more: that ends nothing."""
-        line = f"{time.strftime('%H:%M:%S')} {self.settings.task}: {text}\n"
+    def say(self, text: str, path: str = "") -> None:
+        """A line for the person who waits. Nobody may be reading any more: that ends nothing.
+
+        path  of a file, or what is to be typed: on a line of its own, which may be copied whole
+        """
+        called = self.settings.called or self.settings.task
+        line = f"{time.strftime('%H:%M:%S')} {called}: {text}\n" + (f"{path}\n" if path else "")
         data = line.encode("utf-8", errors="backslashreplace")
         with contextlib.suppress(OSError):
             while data:
                 data = data[os.write(1, data) :]
+
+
+def from_here(path: Path) -> str:
+    """A path as it is typed where the caller is: short where it is below that folder."""
+    try:
+        return str(path.relative_to(os.getcwd()))
+    except (OSError, ValueError):
+        return str(path)
 
 
 def exit_code(returned: int) -> int:

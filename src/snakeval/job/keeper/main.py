@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
 from typing import NoReturn
 
-from .. import attempt, record
+from .. import attempt, cancelled, record
 from ..causes import NOT_SAID, NOT_STARTED
 from ..files import is_full
 from ..launch import begun_with
 from . import batch, surroundings
 from .beside import Gateway, demo_endpoint
 from .hold import DISK_FULL, Hold, has_room
-from .job import Failed, Job, exit_code
+from .job import Failed, Job, exit_code, from_here
 from .killed import Counts
 from .log_filter import LogFilter
 from .prepared import begin_log, keep_answers, write_files
@@ -70,6 +71,11 @@ class Keeper:
             self._evaluate()
         except Stopped:
             return self._end(f"{self._why_stopped()} before the harness ran")
+        except attempt.Refused as why:  # nothing was tried, so nothing has failed
+            job.stop.ignore()
+            job.say(str(why))
+            self._hold.release()
+            return 1
         except Failed as why:
             return self._end(str(why))
         except Exception as error:
@@ -106,7 +112,7 @@ class Keeper:
     # --- the attempt -----------------------------------------------------------------------------
 
     def _evaluate(self) -> None:
-        """From the lease to a result that was checked. Raises Failed, Stopped."""
+        """From the lease to a result that was checked. Raises Failed, Stopped, Refused."""
         self._prepare()
         self._find_endpoint()
         self._run_harness()
@@ -142,20 +148,17 @@ class Keeper:
             with _or_failed("the work folder cannot be made"):
                 folder.mkdir(parents=True, exist_ok=True)
         with _or_failed("the attempt could not be recorded"):
-            try:
-                job.number = attempt.begin(
-                    job.here,
-                    settings.digest,
-                    runtime=settings.runtime,
-                    image=settings.image,
-                    container=job.container,
-                    deadline=self._deadline,
-                    pid=os.getpid(),
-                    is_last=not self._is_tried_again(),
-                    stale=settings.stale,
-                )
-            except attempt.Refused as why:
-                raise Failed(str(why)) from None
+            job.number = attempt.begin(
+                job.here,
+                settings.digest,
+                runtime=settings.runtime,
+                image=settings.image,
+                container=job.container,
+                deadline=self._deadline,
+                pid=os.getpid(),
+                is_last=not self._is_tried_again(),
+                stale=settings.stale,
+            )
         with _or_failed("the log cannot be written"):
             job.log = begin_log(job.paths.logs, job.number, settings.digest)
         with _or_failed(f"the run config cannot be written into {job.record}"):
@@ -263,7 +266,10 @@ class Keeper:
             launch = self._runtime.launch()
         output = LogFilter(job.log, job.variables.secrets)
         runtime = job.settings.runtime
-        job.say(f"attempt {job.number} started ({runtime}); follow it with: tail -f {job.log}")
+        job.say(
+            f"attempt {job.number} started ({runtime}); follow its log with",
+            f"tail -f {shlex.quote(from_here(job.log))}",
+        )
         job.stop.look()
         counts, since = Counts(), time.time()
         with _or_failed("the harness cannot be started"):
@@ -337,8 +343,12 @@ class Keeper:
         if why_not:
             return self._end(f"the result could not be published: {why_not}")
         self._hold.release()
-        job.say(f"published: {job.paths.artifacts}")
+        job.say("published", self._where_by_hand())
         return 0
+
+    def _where_by_hand(self) -> str:
+        """The result's folder; a start tells it at its end, once for all benchmarks."""
+        return "" if os.environ.get("SNAKEVAL_START") else from_here(self._job.paths.artifacts)
 
     # --- how an attempt ends badly: with a state, a cause in one sentence, nothing running -------
 
@@ -357,7 +367,8 @@ class Keeper:
                 job.say("the attempt could not be recorded (is the disk full?)")
         job.say(f"{state}: {cause}")
         if job.number:
-            job.say(f"log: {job.log}; start again to continue, finished samples are kept")
+            again = "" if os.environ.get("SNAKEVAL_START") else "; start again to continue"
+            job.say(f"finished samples are kept{again}; its log:", from_here(job.log))
         self._hold.release()
         if by == SLURM:
             batch.come_back(job)
@@ -392,7 +403,14 @@ class Keeper:
             UNPAID: self._gateway.unpaid,
             BROKEN: f"the gateway has ended ({self._gateway.trouble})",
         }
-        return told.get(by) or self._batch_says or f"stopped by SIG{by}"
+        return told.get(by) or self._batch_says or self._by_a_signal(by)
+
+    def _by_a_signal(self, name: str) -> str:
+        start = os.environ.get("SNAKEVAL_START", "")
+        if name == "TERM" and start and cancelled.marked(self._job.here, start):
+            return "stopped by `kill`"
+        meant = {"INT": " (Ctrl-C)", "HUP": " (the terminal was closed)"}.get(name, "")
+        return f"stopped by SIG{name}{meant}"
 
     def _leave_if_lost(self) -> None:
         if self._is_lost():

@@ -28,6 +28,8 @@ class Settings:
     task: str
     digest: str
     runtime: str
+    called: str = ""
+    """The task where people read: its label, in a sweep with its model. Empty: as its folder."""
     image: str = ""
     archive: str = ""
     """A file with the image, relative to the output folder; `archive_id` is the image's id."""
