@@ -122,7 +122,7 @@ FAILED = [
     # The harness itself gave up.
     ("lm_eval_killed", 137, {}, r"exit code 137: it was killed \(SIGKILL"),
     ("lm_eval_killed", 143, {}, r"exit code 143: it was told to stop"),
-    ("lm_eval_killed", 124, {}, r"exit code 124: the time limit was reached"),
+    ("lm_eval_killed", 124, {}, r"exit code 124: a time limit was reached"),
     ("lm_eval_endpoint_dead", 1, {}, f"exit code 1: {UNREACHED}"),
     ("lm_eval_endpoint_died", 1, {}, f"exit code 1: {UNREACHED}"),
     ("lm_eval_all_400", 1, {}, r"the endpoint refused 21 requests \(400: 21\)"),

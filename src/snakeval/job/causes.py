@@ -24,9 +24,13 @@ LONGEST = 300
 """Characters of a harness's own words."""
 
 EXIT_CODES = {
-    124: "the time limit was reached",
+    124: "a time limit was reached (exit code 124, as `timeout` ends): raise it where the command "
+    "sets it, or ask for less (limit_samples)",
     130: "it was interrupted (SIGINT)",
+    132: "its programs are built for another processor than this one (SIGILL)",
     137: "it was killed (SIGKILL: out of memory, or from outside)",  # where nobody can say more
+    139: "it crashed in compiled code (SIGSEGV): packages that do not fit each other, or a driver; "
+    "the log's last lines may say where",
     143: "it was told to stop (SIGTERM)",
 }
 
@@ -85,6 +89,7 @@ _DATA_HOSTS = (
     r"|amazonaws\.com|blob\.core\.windows\.net|nltk\.org|pypi\.org|pythonhosted\.org|zenodo\.org"
     r"|modelscope\.cn|hf-mirror\.com)"
 )
+_OF_MODELS = r"\S*(?:completions|embeddings|/models)"
 _OF_DATA = re.compile(r"doc_to_|process_doc|fewshot|jinja2|/datasets/|load_dataset|\bdoc\[")
 _OF_SPLITS = re.compile(r"\bdataset\[\S*split\]|dataset_dict\.py")
 _BRING = "open the way to it (HTTPS_PROXY), or bring the data first: `snakemake prefetch`"
@@ -100,8 +105,8 @@ KNOWN = (
         r"Couldn't reach '?(?P<what>[\w./-]+)'? on the Hub|OfflineModeIsEnabled"
         r"|LocalEntryNotFoundError|couldn't connect to 'https://huggingface\.co'"
         r"|outgoing traffic has been disabled",
-        "the Hugging Face hub cannot be reached from where the harness runs, to fetch {what}: "
-        + _BRING,
+        "the Hugging Face hub cannot be reached from where the harness runs, to fetch {what}, or is "
+        "too busy: " + _BRING,
         lasting=False,
     ),
     _known(
@@ -116,6 +121,33 @@ KNOWN = (
         r"|refused|resolve|resolution|unreachable|timed out|Name or service)"
         rf"|(?:resolve|resolution|urlopen|Connect).*?(?P<what2>{_DATA_HOSTS})",
         "{what} cannot be reached from where the harness runs: " + _BRING,
+        lasting=False,
+    ),
+    _known(
+        r"(?P<more>429|50\d) (?:Client|Server) Error: [\w ]+ for url: https?://"
+        rf"(?P<what>[^/\s@]+)/(?!{_OF_MODELS})",
+        "{what} answers {more}: it is busy, or wants fewer requests; try again later, or bring the "
+        "data first: `snakemake prefetch`",
+        lasting=False,
+    ),
+    _known(
+        r"(?P<more>401|403) Client Error: \w+ for url: https?://"
+        rf"(?P<what>[^/\s@]+)/(?!{_OF_MODELS})",
+        "{what} answers {more}: the key for it is missing, wrong, or has no right to this (pass it "
+        "in env_vars)",
+    ),
+    _known(
+        r"host='(?P<what>(?!127\.|localhost|host\.)[\w.-]+)', port=\d+\).*(?:Max retries|refused"
+        r"|resolve|unreachable|timed out)",
+        "{what} cannot be reached from where the harness runs: is its name right, and the way to "
+        "it open (HTTPS_PROXY)?",
+        lasting=False,
+    ),
+    _known(
+        r"host='(?P<what>[\w.-]+)', port=(?P<more>\d+)\).*refused"
+        r"|Cannot connect to host (?P<what2>[\w.-]+):(?P<more2>\d+) .*Connect call failed",
+        "the endpoint could not be reached: nothing listens at {what}:{more} (connection refused); "
+        "is that server up (the model's, a judge's), and its address right?",
         lasting=False,
     ),
     # --- what was asked for is not there
@@ -157,6 +189,12 @@ KNOWN = (
         within=re.compile(r"_metric_fn_list\["),
     ),
     _known(
+        r"KeyError: None$",
+        "the task's definition asks for a metric that lm-eval does not have (the lines before the "
+        "log's end name it): correct its name in metric_list, or give it an aggregation",
+        within=re.compile("INV_AGG_REGISTRY"),
+    ),
+    _known(
         r"KeyError: '(?P<what>[^']+)'",
         "the data has no column {what}: correct the task's definition, or the data",
         within=_OF_DATA,
@@ -189,6 +227,18 @@ KNOWN = (
         "the file {what} is not there where the harness runs: is it mounted, and the path one of "
         "the container's?",
     ),
+    _known(
+        r"PermissionError: \[Errno 13\] Permission denied: '(?P<what>[^']+)'"
+        r"|(?:[Cc]annot|[Cc]an't|could not) \w+ (?:directory |file )?[\u2018'\"]?"
+        r"(?P<what2>/[^\u2019'\":]*)"
+        r"[\u2019'\"]?: Permission denied|: (?P<what3>/[^:\s]+): Permission denied",
+        "{what} may not be used by the user that the harness runs as (permission denied): give "
+        "that user the right, or name a folder that it has (docs/troubleshooting.md)",
+    ),
+    _known(
+        r"Read-only file system:? ?'?(?P<what>/[^'\s]*)?",
+        "{what} is on a file system that may only be read: let the harness write below /results",
+    ),
     # --- programs
     _known(
         r"No module named '(?:distutils|imp|tomllib)\b|requires a different Python:"
@@ -215,11 +265,26 @@ KNOWN = (
         r"(?:command )?not found|exec: \"(?P<what2>[^\"]+)\": (?:executable file not found|stat)",
         "there is no command {what} where the harness runs: install it, or correct the command",
     ),
+    _known(
+        r"[Ee]xec format error",
+        "a program, or the image, is for another kind of processor ({line})",
+    ),
     # --- memory and time
     _known(
         r"(?i)CUDA out of memory|OutOfMemoryError|MemoryError|cannot allocate memory|std::bad_alloc"
         r"|oom[-_ ]?kill|OOMKilled",
         f"it ran out of memory: {MORE}",
+        lasting=False,
+    ),
+    _known(
+        r"Resource temporarily unavailable|can't start new thread|pthread_create failed",
+        "it may start no more processes or threads (ulimit -u, or the container's pids limit): "
+        "raise the limit, or lower `parallelism`",
+        lasting=False,
+    ),
+    _known(
+        r"Too many open files",
+        "it may open no more files (ulimit -n): raise the limit, or lower `parallelism`",
         lasting=False,
     ),
     _known(r"(?i)due to time limit", "the job's time limit was reached", lasting=False),
@@ -254,7 +319,7 @@ CONTINUES = re.compile(r"^(?:During handling of|The above exception was)")
 EXCEPTION = re.compile(r"^(?:\[?\w+\]?:? ?)?(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit|"
                        r"NotFound|Interrupt|Refused)\b:?")  # fmt: skip
 COMPLAINS = re.compile(
-    r"(?i)\b(?:error|fatal|failed|exception|cannot|could not|not found|denied)\b"
+    r"(?i)\b(?:error|fatal|failed|exception|cannot|could not|not found|denied|unavailable)\b"
 )
 WRAPPED = re.compile(
     r"Evaluation failed|CalledProcessError|returned non-zero|exit(?:ed with)? (?:code|status)"
@@ -324,7 +389,7 @@ def _filled(sentence: str, found: re.Match[str], line: str) -> str:
     module = what.split(".")[0] if "[" not in what else what
     return sentence.format(
         what=what,
-        more=_shown(groups.get("more", "see its log")),
+        more=_shown(groups.get("more") or groups.get("more2") or "see its log"),
         package=PACKAGES.get(module, module),
         line=_shown(line),
     )
