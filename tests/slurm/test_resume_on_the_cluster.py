@@ -125,6 +125,11 @@ def test_a_cancelled_task_stays_away_in_this_start_and_continues_in_the_next(
     assert "scancel" in project.status("cancelled")["cause"]
     assert project.states("other") == ["published"]
     assert project.log.count("cancelled: submitted as job") == 1, project.log
+    assert "cancelled: cancelled: stopped by scancel" in project.log
+    assert "1 of 2 benchmarks published, 1 cancelled." in project.log
+    assert "1 of 2 published, 1 cancelled" in project.target("ls_runs").check().output
+    # and the end of a job elsewhere has the name of its benchmark, not Snakemake's number
+    assert "other: published" in project.log and "Finished jobid" not in project.log
     # and the next start continues it
     project.endpoint.latency = 0
     project.snakemake().check()

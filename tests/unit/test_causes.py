@@ -76,7 +76,7 @@ LASTING = [
     ("RuntimeError: this harness requires Python >= 3.10", "with the Python"),
     ("FileNotFoundError: [Errno 2] No such file or directory: '/data/x.jsonl'", "/data/x.jsonl"),
     ("PermissionError: [Errno 13] Permission denied: '/data/x'", "/data/x may not be used by"),
-    ("mkdir: cannot create directory \u2018/a/x\u2019: Permission denied", "/a/x may not be used by"),
+    ("mkdir: cannot create directory \u2018/a/x\u2019: Permission denied", "/a/x may not be used"),
     ("/bin/sh: 1: cannot create /data/x: Permission denied", "/data/x may not be used by"),
     ("bash: line 1: /data/x: Permission denied", "/data/x may not be used by"),
     ("OSError: [Errno 30] Read-only file system: '/data/x'", "/data/x is on a file system that"),
@@ -120,6 +120,31 @@ PASSING = [
      "judge could not be asked"),
     ("job: error: *** JOB 7 CANCELLED AT x DUE TO TIME LIMIT ***", "time limit was reached"),
 ]  # fmt: skip
+
+
+def test_why_the_hub_has_not_answered_is_told(tmp_path: Path) -> None:
+    def cause(said: str) -> causes.Cause:
+        asked = f"{said} thrown while requesting HEAD https://h/datasets/a/b/resolve/main/x\n"
+        end = "ConnectionError: Couldn't reach 'a/b' on the Hub (LocalEntryNotFoundError)\n"
+        return told(tmp_path, f"{asked}Retrying in 8s [Retry 5/5].\n{FRAMES}{end}")
+
+    busy, refused = cause("HTTP Error 429"), cause("'[Errno 111] Connection refused'")
+    untrusted = cause("'[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed'")
+
+    assert "(HTTP Error 429), to fetch a/b" in busy.sentence and not busy.lasting
+    assert "([Errno 111] Connection refused), to fetch a/b" in refused.sentence
+    assert not refused.lasting
+    assert "certificate is not trusted" in untrusted.sentence and untrusted.lasting
+
+
+def test_what_is_wrong_around_a_harness_is_not_tried_again_where_it_has_ended_it(
+    tmp_path: Path,
+) -> None:
+    line = "requests.exceptions.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed (_ssl.c:1)\n"
+    went_on = "".join(f"sample {number} is scored\n" for number in range(60))
+
+    assert told(tmp_path, FRAMES + line).lasting
+    assert not told(tmp_path, FRAMES + line + went_on).lasting
 
 
 @pytest.mark.parametrize(("line", "words"), LASTING)

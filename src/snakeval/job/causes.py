@@ -92,6 +92,9 @@ _DATA_HOSTS = (
 _OF_MODELS = r"\S*(?:completions|embeddings|/models)"
 _OF_DATA = re.compile(r"doc_to_|process_doc|fewshot|jinja2|/datasets/|load_dataset|\bdoc\[")
 _OF_SPLITS = re.compile(r"\bdataset\[\S*split\]|dataset_dict\.py")
+HUB = "the Hugging Face hub cannot be reached from where the harness runs"
+_OF_HUB = re.compile(r"^(?:'(.+)'|(HTTP Error \d+)) thrown while requesting ")
+"""What huggingface_hub says of each request that it tries again, before it gives up."""
 _BRING = "open the way to it (HTTPS_PROXY), or bring the data first: `snakemake prefetch`"
 
 
@@ -103,10 +106,10 @@ KNOWN = (
     # --- the network, and what is fetched through it
     _known(
         r"Couldn't reach '?(?P<what>[\w./-]+)'? on the Hub|OfflineModeIsEnabled"
+        r"|Couldn't find '(?P<what2>[\w.-]+/[\w.-]+)' on the Hugging Face Hub either: LocalEntryNot"
         r"|LocalEntryNotFoundError|couldn't connect to 'https://huggingface\.co'"
         r"|outgoing traffic has been disabled",
-        "the Hugging Face hub cannot be reached from where the harness runs, to fetch {what}, or is "
-        "too busy: " + _BRING,
+        HUB + ", to fetch {what}: " + _BRING,
         lasting=False,
     ),
     _known(
@@ -341,9 +344,10 @@ def of_harness(exit_code: int, log: Log, model_id: str | None, killed_by: str = 
     if killed_by == AT_ITS_LIMIT and any(map(CHILD_KILLED.search, lines[-30:])):
         return Cause(KILLED[killed_by])
     if found := by_name(lines):
-        return found
+        return _as_the_hub_was_asked(found, lines)
     if told := reason(log, model_id):
-        return Cause(told)
+        at_the_end = any(around(line) == told for line in lines[-30:])
+        return Cause(told, lasting=at_the_end)  # what is wrong around it stays so
     said = last_words(lines)
     if exit_code == NOT_STARTED:
         return Cause(f"the container could not be started{f': {said}' if said else ''}")
@@ -364,6 +368,20 @@ def by_name(lines: Sequence[str]) -> Cause | None:
         if not WRAPPED.search(whole):
             return None
     return None
+
+
+def _as_the_hub_was_asked(cause: Cause, lines: Sequence[str]) -> Cause:
+    """With why the hub has not answered, which stands long before the end."""
+    if not cause.sentence.startswith(HUB):
+        return cause
+    asked = [(line, found) for line in lines if (found := _OF_HUB.match(line))]
+    if not asked:
+        return cause
+    line, found = asked[-1]
+    if told := around(line):
+        return Cause(f"the Hugging Face hub: {told}", lasting=True)
+    why = f" ({_shown(found[1] or found[2])})"
+    return replace(cause, sentence=cause.sentence.replace(HUB, HUB + why, 1))
 
 
 def _tells(line: str) -> bool:

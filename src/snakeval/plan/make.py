@@ -303,8 +303,8 @@ def _run_at(
     problems += dict.fromkeys(each for task in drafts for each in _unpriced(task))
     if problems:
         entries = config.evaluation.tasks
-        names = [name for entry in entries for name in (entry.name, entry.label) if name]
-        raise InputError([*problems, *_asked_in_vain(loaded.overrides, names)])
+        said = [name for entry in entries for name in (entry.name, entry.label) if name]
+        raise InputError([*problems, *_asked_in_vain(loaded.overrides, said)])
     tasks = labelled(_named(drafts, paths), of_model)
     picked = {}
     for key in ("tasks", "fresh"):

@@ -63,8 +63,8 @@ def figures(line: Line) -> str:
         return f"for {clock(line.elapsed or 0)}; its harness tells no count"
     about = "~" if line.is_guess and line.expected else ""
     parts = [f"{line.done} of {about}{line.expected}" if line.expected else f"{line.done}"]
-    if line.in_answers:
-        parts[0] += " answers"
+    if line.in_answers or not line.expected:
+        parts[0] += " answers" if line.in_answers else " done"
     if line.share is not None:
         parts.append(f"{line.share:.0%}")
     if line.paused:
@@ -116,7 +116,8 @@ def summary(lines: Sequence[Line], elapsed: float) -> str:
 
 def plain_line(lines: Sequence[Line], elapsed: float) -> str:
     """All of it for a log: what is at work, then the sums."""
-    active = [f"{line.name} {figures(line)}" for line in lines if line.state == "running"]
+    running = [line for line in lines if line.state == "running"]
+    active = [f"{line.name} {line.waits_for or figures(line)}" for line in running]
     more = f" and {len(active) - 3} more" if len(active) > 3 else ""
     shown = one_line(", ".join(active[:3]) + more)
     return f"{summary(lines, elapsed)}{f' | {shown}' if shown else ''}"
