@@ -80,6 +80,7 @@ LASTING = [
     ("/bin/sh: 1: cannot create /data/x: Permission denied", "/data/x may not be used by"),
     ("bash: line 1: /data/x: Permission denied", "/data/x may not be used by"),
     ("OSError: [Errno 30] Read-only file system: '/data/x'", "/data/x is on a file system that"),
+    ("bash: line 1: /ro/x: Read-only file system", "/ro/x is on a file system that"),
     ("requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url: https://data.org/x",
      "data.org answers 401: the key for it is missing"),
     ("exec /usr/bin/bash: exec format error", "another kind of processor"),

@@ -239,7 +239,8 @@ KNOWN = (
         "that user the right, or name a folder that it has (docs/troubleshooting.md)",
     ),
     _known(
-        r"Read-only file system:? ?'?(?P<what>/[^'\s]*)?",
+        r"(?P<what>/[^\s:'\u2019]+)['\u2019]?: Read-only file system"
+        r"|Read-only file system: '(?P<what2>[^']+)",
         "{what} is on a file system that may only be read: let the harness write below /results",
     ),
     # --- programs
@@ -322,7 +323,7 @@ CONTINUES = re.compile(r"^(?:During handling of|The above exception was)")
 EXCEPTION = re.compile(r"^(?:\[?\w+\]?:? ?)?(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit|"
                        r"NotFound|Interrupt|Refused)\b:?")  # fmt: skip
 COMPLAINS = re.compile(
-    r"(?i)\b(?:error|fatal|failed|exception|cannot|could not|not found|denied|unavailable)\b"
+    r"(?i)\b(?:error|fatal|failed|exception|cannot|could not|not found|denied|unavailable|read-only)\b"
 )
 WRAPPED = re.compile(
     r"Evaluation failed|CalledProcessError|returned non-zero|exit(?:ed with)? (?:code|status)"
