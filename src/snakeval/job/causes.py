@@ -323,7 +323,8 @@ CONTINUES = re.compile(r"^(?:During handling of|The above exception was)")
 EXCEPTION = re.compile(r"^(?:\[?\w+\]?:? ?)?(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit|"
                        r"NotFound|Interrupt|Refused)\b:?")  # fmt: skip
 COMPLAINS = re.compile(
-    r"(?i)\b(?:error|fatal|failed|exception|cannot|could not|not found|denied|unavailable|read-only)\b"
+    r"(?i)\b(?:error|fatal|failed|exception|cannot|could not|not found|denied|unavailable"
+    r"|read-only)\b"
 )
 WRAPPED = re.compile(
     r"Evaluation failed|CalledProcessError|returned non-zero|exit(?:ed with)? (?:code|status)"
