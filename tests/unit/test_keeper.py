@@ -469,7 +469,7 @@ def test_lines_name_the_label_and_the_model_and_a_path_stands_alone(
     monkeypatch.setenv("SNAKEVAL_START", "s1")
     ended = run_sh(task)
 
-    assert "b4.1 of qwen-7b: attempt 1 started (process); follow its log with\n" in ended.stdout
+    assert "b4.1 of qwen-7b: attempt 1 started (process)\n" in ended.stdout
     log = next(line for line in ended.stdout.splitlines() if line.startswith("tail -f "))
     assert log.endswith("/logs/evaluate.1.log")
     assert "b4.1 of qwen-7b: published\n" in ended.stdout

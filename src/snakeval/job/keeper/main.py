@@ -267,7 +267,7 @@ class Keeper:
         output = LogFilter(job.log, job.variables.secrets)
         runtime = job.settings.runtime
         job.say(
-            f"attempt {job.number} started ({runtime}); follow its log with",
+            f"attempt {job.number} started ({runtime})",
             f"tail -f {shlex.quote(from_here(job.log))}",
         )
         job.stop.look()
