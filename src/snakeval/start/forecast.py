@@ -96,8 +96,8 @@ def _lines(run: Run, known: Sequence[Forecast], unknown: Sequence[str]) -> Itera
     if unknown:
         more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
         yield (
-            f"forecast of {', '.join(unknown[:SHOWN])}{more}: unknown (no earlier result of the "
-            f"same in {run.paths.dir.parent} says; limit_samples=10 makes one)"
+            f"forecast of {', '.join(unknown[:SHOWN])}{more}: unknown, as no earlier run beside "
+            "this one has it (limit_samples=10 makes one)"
         )
 
 
