@@ -79,6 +79,10 @@ def test_intervals_are_shown_where_there_is_room_and_else_said_to_be_elsewhere(d
     assert "0.500*" in narrow and "the intervals, and what is measured, are in the files" in narrow
 
 
+def test_names_are_not_broken_where_there_is_room(drawn: Any) -> None:
+    assert "exact_match (strict-match)" in drawn(120, board(3, 2))
+
+
 def test_what_has_no_score_is_seen_and_told_once_for_all_models(drawn: Any) -> None:
     said = drawn(80, board(3, 4, b1="cancelled", b2="failed"))
 

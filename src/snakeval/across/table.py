@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -21,8 +22,11 @@ LONGEST_NAME = 60
 LABELS = (34, 26, 20)
 """Columns that the first column takes at most: as many of these as there is room for."""
 
-NARROWEST, LINES, LONGEST_PART = 7, 3, 14
-"""Columns of any other at least, lines of a heading, and of a part of a name that is not broken."""
+LINES = (1, 2, 3)
+"""Of a heading: as few of them as there is room for."""
+
+NARROWEST, LONGEST_PART = 7, 14
+"""Columns of any column at least, and of a part of a name that is not broken."""
 
 PART = re.compile(r"(?<=[-_/ ])|(?<=\.)(?=\D)")
 """Where a name may be broken."""
@@ -54,13 +58,14 @@ def print_board(board: Board, drops: Sequence[str] = ()) -> None:
 class Grid:
     """Texts of a table: a heading for each column, and rows that begin with a name.
 
-    names   the longest that the first column may be
+    names  columns that the first column takes at most; lines: of a heading
     """
 
     headings: list[str]
     rows: list[list[Text]]
-    names: int
     with_halves: bool
+    names: int = LABELS[-1]
+    lines: int = LINES[-1]
 
     @cached_property
     def widths(self) -> list[int]:
@@ -72,13 +77,26 @@ class Grid:
             )
             for n in self._columns
         ]
-        headings = list(map(_least, self.headings))
+        headings = [_least(heading, self.lines) for heading in self.headings]
         others = [max(NARROWEST, each) for each in map(max, cells[1:], headings[1:])]
         return [max(min(self.names, cells[0]), cell_len(self.headings[0])), *others]
 
     @property
     def _columns(self) -> range:
         return range(len(self.headings))
+
+    @property
+    def width(self) -> int:
+        """Of all columns side by side."""
+        return 1 + sum(self.widths) + 3 * len(self.widths)
+
+    @property
+    def height(self) -> int:
+        """Lines of a piece."""
+        names = [row[0].plain for row in self.rows]
+        heads = zip(self.headings, self.widths, strict=True)
+        high = [len(_lines(heading, width)) for heading, width in heads]
+        return 3 + max(high) + sum(len(_lines(name, self.widths[0])) for name in names)
 
     def pieces(self, width: int) -> list[list[int]]:
         """The columns that stand side by side on a screen of a width, the names in each."""
@@ -108,11 +126,17 @@ def folded(text: str, width: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _least(heading: str) -> int:
-    """The columns that a heading takes at least: few lines, and whole words."""
+def _lines(text: str, width: int) -> list[str]:
+    """The same of a text that has lines already."""
+    return [part for line in text.split("\n") for part in folded(line, width)]
+
+
+def _least(heading: str, lines: int) -> int:
+    """The columns that a heading takes at least in so many lines (each of its own), in whole words
+    where that can be."""
     parts = [cell_len(part.strip()) for line in heading.split("\n") for part in PART.split(line)]
     width = min(max(parts), LONGEST_PART)
-    while any(len(folded(line, width)) > LINES for line in heading.split("\n")):
+    while any(len(folded(line, width)) > lines for line in heading.split("\n")):
         width += 1
     return width
 
@@ -120,16 +144,22 @@ def _least(heading: str) -> int:
 def fitting(board: Board, width: int) -> tuple[Grid, list[list[int]]]:
     """The grid that a screen of a width shows best, and its columns piece by piece: the first one
     that fits as a whole, else the shortest."""
-    found = []
+    found: list[Grid] = []
     for with_halves in (True, False):
         for of in (_models_as_rows, _benchmarks_as_rows):
-            for names in LABELS:
-                grid = replace(of(board, with_halves), names=names)
-                pieces = grid.pieces(width)
-                if len(pieces) == 1 and sum(grid.widths) + 3 * len(grid.widths) < width:
-                    return grid, pieces
-                found.append((grid, pieces))
-    return min(found, key=lambda each: len(each[1]) * (len(each[0].rows) + 4))
+            made = of(board, with_halves)
+            grids = [
+                replace(made, names=names, lines=lines) for lines, names in product(LINES, LABELS)
+            ]
+            found += grids
+            if whole := [grid for grid in grids if grid.width <= width]:
+                return _shortest(whole, width)
+    return _shortest(found, width)
+
+
+def _shortest(grids: Sequence[Grid], width: int) -> tuple[Grid, list[list[int]]]:
+    both = [(grid, grid.pieces(width)) for grid in grids]
+    return min(both, key=lambda each: len(each[1]) * each[0].height)
 
 
 def _models_as_rows(board: Board, with_halves: bool) -> Grid:
@@ -143,7 +173,7 @@ def _models_as_rows(board: Board, with_halves: bool) -> Grid:
         ]
         for row in board.rows
     ]
-    return Grid(headings, rows, LABELS[0], with_halves)
+    return Grid(headings, rows, with_halves)
 
 
 def _benchmarks_as_rows(board: Board, with_halves: bool) -> Grid:
@@ -162,7 +192,7 @@ def _benchmarks_as_rows(board: Board, with_halves: bool) -> Grid:
         ]
         for name, mean in _means(board).items()
     ]
-    return Grid(headings, rows, LABELS[0], with_halves)
+    return Grid(headings, rows, with_halves)
 
 
 Mean = Callable[[Row], tuple[float | None, Interval | None]]
@@ -187,11 +217,10 @@ def _drawn(board: Board, grid: Grid, columns: Sequence[int], number: int) -> Tab
     table = Table(title=board.title if not number else None, title_justify="left")
     for each in columns:
         width = grid.widths[each]
-        lines = [part for line in grid.headings[each].split("\n") for part in folded(line, width)]
-        table.add_column("\n".join(lines), justify="right" if each else "left", width=width)
+        heading = "\n".join(_lines(grid.headings[each], width))
+        table.add_column(heading, justify="right" if each else "left", width=width)
     for name, *cells in grid.rows:
-        lines = [part for line in name.plain.split("\n") for part in folded(line, grid.widths[0])]
-        first = Text("\n".join(lines), style=name.style)
+        first = Text("\n".join(_lines(name.plain, grid.widths[0])), style=name.style)
         table.add_row(first, *(cells[each - 1] for each in columns[1:]))
     return table
 
