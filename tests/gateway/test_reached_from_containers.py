@@ -1,11 +1,12 @@
 """How containers reach the gateway: by the bridge of their engine, else in the host's network, else
 not at all. Real engines; what stands for a firewall, or for an engine elsewhere, is a bridge at an
-address that means something else in a container."""
+address that means something else in a container, or at one that is not this machine's."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,7 +22,8 @@ from rig.podman import Podman
 from rig.waiting import PATIENCE
 from snakeval.config.load import load
 from snakeval.job.gateway.ledger import LEDGER, rows
-from snakeval.job.record import behind_gateway
+from snakeval.job.keeper.bridge import own_address
+from snakeval.job.record import behind_gateway, without_gateway
 from snakeval.plan.make import make_run
 from snakeval.render.lib import write_library
 from snakeval.render.task import render
@@ -30,6 +32,8 @@ from snakeval.start.begin import spec_text
 CATALOGUE = Path(__file__).parents[2] / "config" / "catalogue"
 NOWHERE = "127.0.0.2"
 """An address of this machine, and of each container's own."""
+ELSEWHERE = "203.0.113.1"
+"""An address of no machine here (RFC 5737)."""
 
 # The key is named in another way: a benchmark that names it keeps it.
 ASKS = r"""readlink /proc/self/ns/net >/results/network
@@ -94,12 +98,12 @@ def attempt(
     return Attempt(said, *texts, [str(row["outcome"]) for row in rows(record / LEDGER)], record)
 
 
-def another_bridge(folder: Path, network: str = "host") -> None:
+def another_bridge(folder: Path, network: str = "host", address: str = NOWHERE) -> None:
     """A `docker` whose bridge is said to be at another address; and what "the host's network" is
     for its containers."""
     docker, file = shutil.which("docker"), folder / "bin" / "docker"
     file.parent.mkdir()
-    said = json.dumps([{"IPAM": {"Config": [{"Gateway": NOWHERE}]}}])
+    said = json.dumps([{"IPAM": {"Config": [{"Gateway": address}]}}])
     file.write_text(
         "#!/bin/bash\n"
         f"if [ \"$1 $2\" = 'network inspect' ]; then echo '{said}'; exit; fi\n"
@@ -167,3 +171,19 @@ def test_a_container_that_reaches_it_in_no_way_goes_without_and_has_its_key(
     assert f"MY_KEY={KEY}" in found.environment
     assert f"SNAKEVAL_ENDPOINT_URL={endpoint.chat_url}" in found.environment
     assert found.asked == [] and behind_gateway(found.record) == set()
+    (why,) = without_gateway(found.record)
+    assert why == "the container does not reach this machine at 127.0.0.1"
+
+
+@pytest.mark.docker
+def test_a_container_of_an_engine_elsewhere_asks_by_this_machines_own_address(
+    tmp_path: Path, endpoint: ScriptedEndpoint, engine: DockerEngine
+) -> None:
+    """Its bridge is not here: it is in a network of its own (rootless), or on another machine."""
+    another_bridge(tmp_path, address=ELSEWHERE)
+    found = attempt(tmp_path, endpoint.chat_url)
+    assert found.network != here() and "200 OK" in found.answer
+    assert found.asked == ["answered"]
+    url = re.search("^SNAKEVAL_ENDPOINT_URL=http://([^:]+):", found.environment, re.MULTILINE)
+    assert url and url[1] == own_address() and not url[1].startswith("127.")
+    assert "no gateway" not in found.said and not without_gateway(found.record)

@@ -121,6 +121,23 @@ def answers(url: str, key_name: str | None = None) -> bool:
         return False
 
 
+def ipv4_of(name: str) -> str:
+    """The IPv4 address of a name; empty: none, or one that only the machine itself reaches."""
+    try:
+        address = socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
+    except (OSError, UnicodeError):
+        return ""
+    return "" if str(address).startswith("127.") else str(address)
+
+
+def own_address_towards(address: str) -> str:
+    """This machine's own IPv4 address on the way to another one; nothing is sent. Raises OSError
+    where there is no way."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 9))
+        return str(probe.getsockname()[0])
+
+
 def free_port(host: str) -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))

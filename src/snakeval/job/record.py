@@ -7,6 +7,7 @@
     forgotten           since when poisoned answers are forgotten
     from_empty          the last attempt that began in an empty work folder
     behind_gateway      the attempts whose requests went through a gateway
+    without_gateway     a line of JSON for each attempt that was to have one and went without: why
     doubted             the attempts whose answers may be of another model: asked again
     cache-since         since when root may have added files to a shared cache
     stands_for          the digest that this spec has by now, where it was made with an earlier form
@@ -25,11 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from . import hostile
-from .files import read_json, write_atomically
+from .files import read_json, read_text, write_atomically
 
 CHECK, SPEC, COMPLETE, FORGOTTEN = "check.json", "check_spec.json", "complete", "forgotten"
 VERSION_1, STANDS_FOR = "version_1", "stands_for"
 FROM_EMPTY, BEHIND, DOUBTED = "from_empty", "behind_gateway", "doubted"
+WITHOUT = "without_gateway"
 
 LAYOUT = 2
 """Of a run folder: the number `layout` in run.json; folders of version 1 have none."""
@@ -120,6 +122,23 @@ def forget_gateway(record: Path, attempt: int) -> None:
     """The attempt goes without, after all. Raises OSError."""
     kept = [number for number in _numbers(record / BEHIND) if number != attempt]
     (record / BEHIND).write_text("".join(f"{number}\n" for number in kept), encoding="utf-8")
+
+
+def note_without(record: Path, attempt: int, why: str) -> None:
+    """Notes why an attempt went without a gateway. Raises OSError."""
+    with (record / WITHOUT).open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"attempt": attempt, "why": why}) + "\n")
+
+
+def without_gateway(record: Path) -> list[str]:
+    """Why attempts that the work folder stands on went without: each reason once."""
+    since, reasons = from_empty(record), dict[str, None]()
+    for line in read_text(record / WITHOUT).splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            noted = json.loads(line)
+            if noted["attempt"] >= since:
+                reasons[str(noted["why"])] = None
+    return list(reasons)
 
 
 def behind_gateway(record: Path) -> set[int]:

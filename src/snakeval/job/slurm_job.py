@@ -16,13 +16,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import attempt, files, slurm_calls
+from .endpoint import ipv4_of, own_address_towards
 
 if TYPE_CHECKING:
     import argparse
@@ -108,31 +108,16 @@ def addresses_of(nodes: list[str]) -> list[str]:
     said = slurm_calls.ask(["scontrol", "--oneliner", "show", "node", ",".join(nodes)])
     lines = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in said.splitlines()]
     named = {line["NodeName"]: line.get("NodeAddr", "") for line in lines if line.get("NodeName")}
-    found = [_ipv4(named.get(node) or node) or _ipv4(node) for node in nodes]
+    found = [ipv4_of(named.get(node) or node) or ipv4_of(node) for node in nodes]
     outside = next((address for address in found if address), "")
     here = os.environ.get("SLURMD_NODENAME", "")
     for number, node in enumerate(nodes):
         if not found[number] and node == here and outside:
-            found[number] = _towards(outside)  # its own name stands for a loopback address
+            # its own name stands for a loopback address
+            found[number] = own_address_towards(outside)
         if not found[number]:
             raise ValueError(f"no IPv4 address of {node} is known that other nodes reach")
     return found
-
-
-def _ipv4(name: str) -> str:
-    """Empty: none, or one that only the machine itself reaches."""
-    try:
-        address = socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
-    except (OSError, UnicodeError):
-        return ""
-    return "" if str(address).startswith("127.") else str(address)
-
-
-def _towards(address: str) -> str:
-    """This machine's own address on the way to another one; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((address, 9))
-        return str(probe.getsockname()[0])
 
 
 def state_of(job: str) -> str | None:

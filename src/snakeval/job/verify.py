@@ -343,6 +343,8 @@ def judge(
             raise CheckFailed(changed)
         with hostile.noting() as names:
             results = check(work_dir, spec, exit_code, logs, forgotten, asked, is_whole, killed_by)
+        without = told.without_gateway(record.without_gateway(record_dir))
+        results = replace(results, notes=(*results.notes, *without))
         files = record.fingerprints(work_dir, _kept(names))
         return None, {**content(None, results), "files": files, **_in_accounts(known)}
     except CheckFailed as failed:

@@ -6,7 +6,7 @@ Pure functions of the accounts of a ledger. Standard library only.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ..text import one_line
 from .accounts import ARROW, Account
@@ -44,6 +44,14 @@ def totals(account: Account) -> dict[str, float]:
 
 NAMES = {"mean": "avg"}
 """Of quantiles, where harnesses have another word for them."""
+
+
+def without_gateway(reasons: Iterable[str]) -> list[str]:
+    """reasons: why attempts went without one."""
+    return [
+        one_line(f"no gateway ({why}): its requests are known as far as the harness tells them")
+        for why in reasons
+    ]
 
 
 def several_models(account: Account) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..files import read_text
 from ..gateway import libraries
-from ..record import forget_gateway
+from ..record import forget_gateway, note_without
 from ..text import one_line
 from .bridge import IPV4
 from .job import Failed
@@ -152,6 +152,8 @@ class Gateway:
         if '"budget"' in self._job.texts.get(OPTIONS, ""):
             raise Failed(f"no gateway, which a budget needs: {why}")
         self._job.say(f"no gateway: {why}")
+        with contextlib.suppress(OSError):
+            note_without(self._job.record, self._job.number, why)
 
     def _is_unpaid(self, why: str) -> None:
         self.unpaid = why

@@ -1,20 +1,26 @@
 """How a container in an engine's own network reaches this machine: at the address that the engine's
-bridge has here. Whether it does (a firewall may be in between) is looked at in the container."""
+bridge has here; where that is elsewhere, at this machine's own. Whether it does (a firewall may be
+in between) is looked at in the container."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import socket
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..endpoint import ipv4_of, own_address_towards
 from .commands import said_by
 
 NETWORKS = {"docker": "bridge", "podman": "podman"}
 """The one that an engine puts a container into, unless it is told otherwise."""
+ANYWHERE = "192.0.2.1"
+"""An address beyond this machine and its networks (RFC 5737); nothing is sent there."""
 IPV4 = re.compile(r"\d+(\.\d+){3}")
 UNREACHED = 74
 """The exit code of a container that has not begun, since it does not reach the gateway."""
@@ -79,6 +85,22 @@ def address_of(engine: str) -> str:
     address = next(_gateways(said), "") or next(_first_addresses(said), "")
     # podman makes its bridge with the first container.
     return address if engine == "podman" or _is_here(address) else ""
+
+
+def is_desktop() -> bool:
+    """Whether Docker's engine is Docker Desktop's, which knows this machine by a name."""
+    return "docker desktop" in said_by("docker", "info", "--format={{.OperatingSystem}}").lower()
+
+
+def own_address() -> str:
+    """This machine's address for those that are not on it: as Docker's engine, where that is on
+    another one, or all others see it. Empty: none is known."""
+    elsewhere = urllib.parse.urlsplit(os.environ.get("DOCKER_HOST", "")).hostname
+    for address in filter(None, (elsewhere, ANYWHERE)):
+        with contextlib.suppress(OSError):
+            found = own_address_towards(address)
+            return "" if found.startswith("127.") else found
+    return ipv4_of(socket.gethostname())
 
 
 def _gateways(said: Any) -> Iterator[str]:

@@ -87,7 +87,10 @@ class Engine:
             return [HERE]
         if address := bridge.address_of(self.engine):
             return [address, HERE]
-        return [DESKTOP, HERE] if self.engine == "docker" else [HERE]
+        if self.engine == "podman":
+            return [HERE]
+        elsewhere = DESKTOP if bridge.is_desktop() else bridge.own_address()
+        return [elsewhere, HERE] if elsewhere else [HERE]
 
     def has_reached(self, code: int) -> bool:
         way = self.job.way
