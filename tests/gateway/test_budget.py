@@ -183,6 +183,10 @@ def test_the_gateway_is_told_of_budgets_and_prices_and_needs_no_other_word(tmp_p
             {"budget": {"requests": 5}, "execution": {"gateway": False}},
             "the gateway keeps it, and execution.gateway is false",
         ),
+        (
+            {"budget": {"requests": 5}, "gateway": "false"},  # as --config gives it
+            "budget: the gateway keeps it, and gateway is false",
+        ),
     ],
 )
 def test_a_budget_that_nobody_could_keep_is_refused(
@@ -190,6 +194,16 @@ def test_a_budget_that_nobody_could_keep_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=told.replace(".", r"\.")):
         load([written(tmp_path, **more)], {})
+
+
+def test_a_cap_that_nobody_keeps_is_told(tmp_path: Path) -> None:
+    def told(**more: Any) -> str:
+        execution = {"max_in_flight": 4}
+        written_one = written(tmp_path, task=dict(JUDGED), execution=execution, **more)
+        return " ".join(map(str, make_run(load([written_one], {}), CATALOGUE).warnings))
+
+    assert "max_in_flight: is not kept" not in told()
+    assert "execution.max_in_flight: is not kept: the gateway would" in told(gateway=False)
 
 
 @pytest.mark.parametrize(

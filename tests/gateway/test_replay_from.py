@@ -73,6 +73,35 @@ def test_what_is_no_run_and_no_spec_is_refused(tmp_path: Path, wanted: str) -> N
         planned(tmp_path, replay_from=wanted)
 
 
+def test_answers_of_another_model_are_told_to_be_of_no_use(tmp_path: Path) -> None:
+    record = left(tmp_path, EARLIER, "gsm8k", "abcdef123456")
+    (record / "task.yaml").write_text("model_id: m\n")
+    assert "another model" not in " ".join(map(str, planned(tmp_path, replay_from="0bad").warnings))
+    (record / "task.yaml").write_text("model_id: an-older-one\n")
+    told = " ".join(map(str, planned(tmp_path, replay_from="0bad").warnings))
+    assert "has answers of another model (an-older-one): gsm8k is asked" in told
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"at": 5}',
+        '{"at": [1], "key": "aa", "occurrence": 0}',
+        '{"at": -1, "key": "aa", "occurrence": 0}',
+        '{"at": 0, "key": 7, "occurrence": 0}',
+        '{"at": 0, "key": "aa", "occurrence": "first"}',
+        '{"at": 0, "key": "aa", "occurrence": -1}',
+        '{"at": 0, "key": "aa", "occurrence": 0, "named": ["x"], "model": {}}',
+    ],
+)
+def test_a_ledger_that_no_gateway_has_written_gives_no_answer_and_ends_nothing(
+    tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "ledger.jsonl").write_text(f"nonsense\n[]\n{line}\n")
+    (tmp_path / "answers.bin").write_bytes(b"nonsense")
+    assert Answers(tmp_path, is_read_only=True).take(b"\xaa", 0) is None
+
+
 def test_an_answer_of_another_record_is_kept_in_the_own_one(tmp_path: Path) -> None:
     there, here = tmp_path / "there", tmp_path / "here"
     ledger, answers = Ledger(there), Answers(there)

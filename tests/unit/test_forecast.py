@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,13 +94,36 @@ def test_a_budget_below_the_forecast_is_told(run: Run) -> None:
     )
 
 
+def asked(record: Path, requests: int) -> None:
+    record.mkdir(parents=True)
+    sums = {"requests": requests, "answered": requests, "replayed": 0, "failed": 0, "tokens": {}}
+    (record / "gateway.json").write_text(json.dumps({"endpoints": {"model": sums}}))
+
+
+def test_what_was_asked_for_other_results_of_the_run_is_gone_from_its_budget(run: Run) -> None:
+    run = of_size(run, 1_000, limit=99, budget=Budget(requests=120))
+    left(run, run.tasks[0], scored=99, limit=99)
+    assert not [line for line, is_warning in tell([run], run.tasks) if is_warning]
+    asked(run.tasks[0].paths.record("0" * 12), 30)
+    (line,) = [line for line, is_warning in tell([run], run.tasks) if is_warning]
+    assert (
+        "requests 120 is less than what the known benchmarks will need (about 100, beside 30"
+        in (line)
+    )
+
+
+def test_a_budget_that_is_used_up_is_told_before_the_start(run: Run) -> None:
+    """Also where nobody knows what the benchmark will need."""
+    run = of_size(run, None, budget=Budget(requests=30))
+    asked(run.tasks[0].paths.record("0" * 12), 30)
+    (line,) = [line for line, is_warning in tell([run], run.tasks) if is_warning]
+    assert line.startswith("budget: requests 30 is used up (about 30): nothing more is asked")
+
+
 def test_what_was_answered_already_is_not_asked_again(run: Run) -> None:
     run = of_size(run, None, limit=10)
     left(run, run.tasks[0], scored=10, limit=10)
-    record = run.tasks[0].paths.record(run.tasks[0].digest)
-    record.mkdir(parents=True)
-    sums = {"requests": 50, "answered": 50, "replayed": 0, "failed": 0, "tokens": {}}
-    (record / "gateway.json").write_text(json.dumps({"endpoints": {"model": sums}}))
+    asked(run.tasks[0].paths.record(run.tasks[0].digest), 50)
     assert "about 51 requests" in lines(run)[0]
 
 

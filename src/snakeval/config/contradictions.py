@@ -135,13 +135,18 @@ def _budgets(raw: dict[str, Any], layers: Layers) -> Iterable[Problem]:
                 "write prices.prompt_tokens and prices.completion_tokens, or limit tokens",
             )
         switches = (("gateway",), ("execution", "gateway"))
-        off = next((each for each in switches if dig(raw, *each) is False), None)
+        off = next((each for each in switches if _is_off(dig(raw, *each))), None)
         if off and dig(raw, "gateway") is not True:
             yield Problem(
                 where(keys, layers),
                 f"the gateway keeps it, and {'.'.join(off)} is false",
                 "remove one of them",
             )
+
+
+def _is_off(value: Any) -> bool:
+    """`--config gateway=false` comes as text."""
+    return value is False or str(value).lower() in ("false", "off", "no")
 
 
 def _is_amount(value: Any) -> bool:

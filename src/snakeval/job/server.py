@@ -130,6 +130,15 @@ def was_killed(folder: Path) -> str:
     return f"its supervisor ({where}) was killed, and the server ended with it"
 
 
+def died(folder: Path, seen: str) -> str:
+    """That a server's supervisor was killed, and that nobody brings it up in this start: it does
+    not answer any more. Empty: it does, or it is a cluster's job, which may come back."""
+    known = _object_in(seen)
+    why = "" if known.get("job") else was_killed(folder)
+    health = f"{known.get('url', '')}{known.get('health', '')}"
+    return why if why and not answers(health, known.get("key_name")) else ""
+
+
 def last_lines(folder: Path) -> str:
     return tail(ServerPaths(folder).server_log)
 

@@ -310,7 +310,7 @@ def _run_at(
     for key in ("tasks", "fresh"):
         with told(problems):
             picked[key] = _pick(tasks, getattr(loaded.overrides, key), key)
-    warnings = list(loaded.warnings)
+    warnings = [*loaded.warnings, *_cap_of_nobody(loaded, tasks)]
     if wanted := loaded.overrides.replay_from:
         from snakeval.plan.replay import with_sources
 
@@ -475,6 +475,16 @@ def _unpriced(task: Task) -> Iterator[Problem]:
                     f"the tokens of '{each.name}', which '{task.name}' asks, have no price",
                     f"write prices.endpoints.{each.name}, or limit tokens",
                 )
+
+
+def _cap_of_nobody(loaded: Loaded, tasks: Iterable[Task]) -> Iterator[Problem]:
+    if loaded.config.execution.max_in_flight and not any(task.gateway for task in tasks):
+        yield Problem(
+            loaded.where("execution", "max_in_flight"),
+            "is not kept: the gateway would keep it, and it is switched off",
+            "remove `gateway: false`",
+            warning=True,
+        )
 
 
 def _prices_of_nobody(loaded: Loaded, tasks: Iterable[Task]) -> Iterator[Problem]:

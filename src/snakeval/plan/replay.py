@@ -14,6 +14,7 @@ from snakeval.errors import InputError, Problem, nearest
 from snakeval.job.gateway.ledger import LEDGER
 from snakeval.plan.run import Task
 from snakeval.run_folder.layout import RunPaths, runs_in
+from snakeval.run_folder.records import read_yaml
 
 KEY = "--config replay_from"
 DIGEST = re.compile(r"[0-9a-f]{6,12}(\.[0-9]+)?\Z")
@@ -46,6 +47,15 @@ def with_sources(
         for task, records in sources.items()
         if not records and not task.published
     ]
+    warnings += [
+        Problem(
+            KEY,
+            f"'{wanted}' has answers of another model ({', '.join(others)}): {task.label} is asked",
+            warning=True,
+        )
+        for task, records in sources.items()
+        if records and not task.published and (others := _of_others(task, records, own))
+    ]
     changed = [
         replace(task, replay_from=records, gateway=True) if records else task
         for task, records in sources.items()
@@ -69,6 +79,14 @@ def _sources(
                 continue
             record = task.paths.record(task.paths.next_superseded(task.digest))
         yield record.relative_to(own.dir.parent).as_posix()
+
+
+def _of_others(task: Task, records: Sequence[str], own: RunPaths) -> list[str]:
+    """The models of the records; none where one of them may be the task's: who is asked for is a
+    part of each question."""
+    specs = [read_yaml(own.dir.parent / record / "task.yaml") for record in records]
+    models = {str(spec.get("model_id") or task.endpoint.model_id) for spec in specs}
+    return [] if task.endpoint.model_id in models else sorted(models)
 
 
 def _written(ledger: Path) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from snakeval.config.prices import Prices
 from snakeval.job.checked import totals_in
 from snakeval.job.files import read_json
+from snakeval.job.gateway.budget import Spent
 from snakeval.job.gateway.ledger import MODEL
 from snakeval.job.gateway.tally import live, totals_of
 from snakeval.plan.run import Run, Task
@@ -81,7 +83,7 @@ def tell(runs: Iterable[Run], pending: Iterable[Task]) -> Iterator[tuple[str, bo
         lines = [line for line in _lines(run, known, unknown) if line not in told]
         told.update(lines)  # of the models of a sweep the same is to be said
         yield from ((line, False) for line in lines)
-        yield from ((line, True) for line in _too_small(run, known))
+        yield from ((line, True) for line in _too_small(run, known, tasks))
 
 
 def _lines(run: Run, known: Sequence[Forecast], unknown: Sequence[str]) -> Iterator[str]:
@@ -105,22 +107,60 @@ def _without_time(amounts: Amounts) -> Amounts:
     return replace(amounts, seconds=None)
 
 
-def _too_small(run: Run, known: Sequence[Forecast]) -> Iterator[str]:
-    """Budgets that will not suffice, as far as is known."""
-    whole = _sum([each.whole for each in known])
-    sums = [("budget", run.config.budget.limits, whole, "the known benchmarks")]
-    for each in known:
-        limits = each.task.budget.get("task") or {}
-        sums.append((f"budget of {each.task.label}", limits, each.whole, "it"))
-    for name, limits, amounts, what in sums:
-        needed = {"usd": amounts.cost, "tokens": amounts.tokens, "requests": amounts.requests}
-        for kind, limit in limits.items():
-            amount = needed.get(kind)
-            if amount is not None and amount > limit:
-                yield (
-                    f"{name}: {kind} {limit:,.10g} is less than what {what} will need (about "
-                    f"{about(amount)}): it will stop there, and continue with a larger one"
-                )
+def _too_small(run: Run, known: Sequence[Forecast], pending: Sequence[Task]) -> Iterator[str]:
+    """Budgets that will not suffice, as far as is known; or are used up already."""
+    left = _sum([each.left for each in known])
+    if limits := run.config.budget.limits:
+        options, records = pending[0].budget, run.paths.dir.glob("*/record/*")
+        used = _used(records, options, limits)
+        yield from _told_of("budget", limits, used, left, "the known benchmarks")
+    of_task = {each.task: each.left for each in known}
+    for task in pending:
+        if limits := task.budget.get("task") or {}:
+            used = _used(task.paths.dir.glob("record/*"), task.budget, limits)
+            name = f"budget of {task.label}"
+            yield from _told_of(name, limits, used, of_task.get(task, Amounts()), "it")
+
+
+def _told_of(
+    name: str,
+    limits: Mapping[str, float],
+    used: Mapping[str, float],
+    left: Amounts,
+    what: str,
+) -> Iterator[str]:
+    needed = {"usd": left.cost, "tokens": left.tokens, "requests": left.requests}
+    for kind, limit in limits.items():
+        amount, spent = needed.get(kind), used.get(kind, 0.0)
+        if spent >= limit:
+            yield (
+                f"{name}: {kind} {limit:,.10g} is used up (about {about(spent)}): nothing more is "
+                "asked before it is larger"
+            )
+        elif amount is not None and spent + amount > limit:
+            gone = f", beside {about(spent)} that are used" if spent else ""
+            yield (
+                f"{name}: {kind} {limit:,.10g} is less than what {what} will need (about "
+                f"{about(amount)}{gone}): it will stop there, and continue with a larger one"
+            )
+
+
+def _used(
+    records: Iterable[Path], options: Mapping[str, Any], limits: Mapping[str, float]
+) -> dict[str, float]:
+    """What was asked and paid so far, by the kinds of limits; of hours only the ledgers know."""
+    spent = Spent()
+    for record in records:
+        said = live(record)
+        for endpoint in said.get("endpoints") or ():
+            totals = totals_of(said, endpoint)
+            used = spent.used.setdefault(endpoint, Counter())
+            for kind in ("prompt", "completion"):
+                used[kind] += int(totals.get(f"{kind}_tokens", 0.0))
+            spent.requests += int(totals.get("requests", 0.0))
+    spent.tokens = sum(used.total() for used in spent.used.values())
+    prices = options.get("prices") or {}
+    return {kind: spent.of(kind, prices) for kind in limits if kind != "hours"}
 
 
 def _sum(parts: Sequence[Amounts]) -> Amounts:
@@ -154,7 +194,10 @@ def forecast(run: Run, task: Task) -> Forecast | None:
         answered = done.get("answers", 0.0) / whole.requests if whole.requests else 0.0
         left = _times(whole, max(0.0, 1.0 - answered))
         scored = f"{checked['scored']} samples" if checked.get("scored") else "all samples"
-        return Forecast(task, whole, left, f"from {scored} in {record.parents[2].name}")
+        basis = f"from {scored} in {record.parents[2].name}"
+        if task.replay_from:
+            basis += "; less what the stored answers hold"
+        return Forecast(task, whole, left, basis)
     return None
 
 

@@ -28,6 +28,7 @@ MODEL = "model"
 """The name of the endpoint of the model under evaluation."""
 
 _line = json.JSONEncoder(separators=(",", ":")).encode
+_NAMES = "model", "named", "source"
 _HEAD = struct.Struct(">4sII")  # mark, length and checksum of what follows
 _MARK = b"SVA1"
 
@@ -115,15 +116,19 @@ class Answers:
             seen(row)
             if "at" not in row:
                 continue
+            try:
+                place = _place(bytes.fromhex(row["key"]), row["occurrence"])
+                hash(tuple(row.get(name) for name in ("at", "endpoint", "attempt", *_NAMES)))
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                continue  # a line that no gateway has written
             is_of_model = row.get("endpoint", MODEL) == MODEL
             if is_of_model and row.get("outcome") == "answered" and row.get("attempt") in doubted:
                 doubtful.add(row["at"])
             if row["at"] in doubtful:
                 continue
-            place = _place(bytes.fromhex(row["key"]), row["occurrence"])
             self._at[place] = row["at"]
             if row.get("empty"):
-                empty[place] = row["endpoint"]
+                empty[place] = row.get("endpoint", MODEL)
             elif row.get("outcome") == "answered":
                 empty.pop(place, None)
                 speaking.add(row.get("endpoint", ""))
@@ -179,8 +184,11 @@ class Answers:
 
     def read(self, at: int) -> Stored | None:
         """The answer that begins at a byte; None where it is not whole."""
-        mark, length, checksum = _unpacked(os.pread(self._file, _HEAD.size, at))
-        packed = os.pread(self._file, length, at + _HEAD.size)
+        try:
+            mark, length, checksum = _unpacked(os.pread(self._file, _HEAD.size, at))
+            packed = os.pread(self._file, length, at + _HEAD.size)
+        except (OSError, TypeError, OverflowError):
+            return None  # no place in a file
         if mark != _MARK or len(packed) != length or zlib.crc32(packed) != checksum:
             return None
         head, _, body = zlib.decompress(packed).partition(b"\n")

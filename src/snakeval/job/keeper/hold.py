@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .. import lease
 from .job import Failed
-from .stop import FULL, LOST, MOVED, SPENT
+from .stop import DEAD, FULL, LOST, MOVED, SPENT
 
 if TYPE_CHECKING:
     from .job import Job
@@ -177,6 +177,8 @@ class Hold:
         self._servers.use()
         if self._servers.follow(self.lead):
             self._job.stop.ask(MOVED)
+        elif self._servers.have_died():
+            self._job.stop.ask(DEAD)
 
     # --- giving it back --------------------------------------------------------------------------
 

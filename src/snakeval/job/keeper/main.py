@@ -26,13 +26,13 @@ from .runtime import GRACE, Runtime
 from .runtimes import runtime_of
 from .servers import Servers
 from .settings import read
-from .stop import BROKEN, FULL, LOST, MOVED, SPENT, UNPAID, Stopped
+from .stop import BROKEN, DEAD, FULL, LOST, MOVED, SPENT, UNPAID, Stopped
 
 BY_HAND = "harness"
 SLURM, CLOUD = "slurm", "cloud"
-STATES = dict.fromkeys(("", FULL, SPENT, BROKEN), "failed")
+STATES = dict.fromkeys(("", FULL, SPENT, BROKEN, DEAD), "failed")
 STATES |= dict.fromkeys((SLURM, MOVED, CLOUD), "interrupted")
-EXIT_CODES = {"": 1, FULL: 1, SPENT: 1, BROKEN: 1, SLURM: 75, "INT": 130, "HUP": 129}
+EXIT_CODES = {"": 1, FULL: 1, SPENT: 1, BROKEN: 1, DEAD: 1, SLURM: 75, "INT": 130, "HUP": 129}
 CANCELLED, TERMINATED = "cancelled", 143
 
 
@@ -396,6 +396,7 @@ class Keeper:
         told = {
             FULL: DISK_FULL,
             MOVED: "the server has gone, or has another address now; continuing with it",
+            DEAD: self._servers.why_dead,
             SPENT: f"max_walltime ({limit} s) is used up; raise execution.max_walltime and start "
             "again to continue",
             CLOUD: "the job was ended (its time limit, a preemption, or a stop)",

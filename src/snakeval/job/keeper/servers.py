@@ -28,6 +28,9 @@ class Servers:
         self._seen: dict[str, str] = {}
         self._away: dict[str, float] = {}
         """Since when (monotonic) those that are not where they were have been away."""
+        self._dead: dict[str, str] = {}
+        self.why_dead = ""
+        """What has become of one that nobody brings up again, in a sentence."""
         self.addresses: dict[str, str] = {}
         self.patience = 0.0
         """Seconds that a server may be away: a gateway holds back what is asked meanwhile."""
@@ -93,6 +96,22 @@ class Servers:
             if server.is_a_job(seen) and time.monotonic() - since >= patience:
                 return True
         return False
+
+    def have_died(self) -> bool:
+        """Whether one has ended with its supervisor, so that waiting for it is of no use. Seen
+        twice: once may be a hiccup of a network file system."""
+        from .. import server
+
+        seen = {
+            name: why
+            for name, seen in self._seen.copy().items()
+            if (why := server.died(self._folder(name), seen))
+        }
+        again = [name for name in seen if name in self._dead]
+        self._dead = seen
+        if again:
+            self.why_dead = f"the server '{again[0]}' ended during this attempt: {seen[again[0]]}"
+        return bool(again)
 
     def are_gone(self) -> bool:
         """The same, after a failure: a cluster ends a server and its supervisor together, and the

@@ -17,10 +17,10 @@ from typing import TypeVar
 
 SIGNALS = {signal.SIGTERM: "TERM", signal.SIGINT: "INT", signal.SIGHUP: "HUP"}
 
-FULL, MOVED, SPENT, LOST = "full", "moved", "spent", "lost"
+FULL, MOVED, DEAD, SPENT, LOST = "full", "moved", "dead", "spent", "lost"
 UNPAID, BROKEN = "unpaid", "broken"
-"""Reasons that are no signal: the disk, a server, max_walltime, the lease; the budget, the
-gateway."""
+"""Reasons that are no signal: the disk, a server that is elsewhere or dead, max_walltime, the
+lease; the budget, the gateway."""
 
 Found = TypeVar("Found")
 
