@@ -6,6 +6,7 @@ a process of its own, and only few of them ask it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -75,15 +76,13 @@ def opener_for(url: str) -> urllib.request.OpenerDirector:
 
 
 def proxy_for(url: str) -> str | None:
-    """The caller's proxy for an address, as a URL; none for this machine's own."""
-    import urllib.parse
+    """The caller's proxy for an address, as a URL; none where it is to be asked without."""
     import urllib.request
 
-    parts = urllib.parse.urlsplit(url)
-    if is_local(url) or urllib.request.proxy_bypass(parts.hostname or ""):
+    if asked_directly(url):
         return None
     proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    proxy = proxies.get(url.partition(":")[0]) or proxies.get("all")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
@@ -97,6 +96,43 @@ def is_local(url: str) -> bool:
     import urllib.parse
 
     return urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def asked_directly(url: str) -> bool:
+    """Whether the caller's proxies are not for this URL: it is on this machine, or in no_proxy, by
+    its name or, as curl and requests have it, in a network (10.0.0.0/8)."""
+    import urllib.parse
+    import urllib.request
+
+    host = urllib.parse.urlsplit(url).hostname or ""
+    if is_local(url) or urllib.request.proxy_bypass(host):
+        return True
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    networks = [each.strip() for each in direct.split(",") if "/" in each]
+    return bool(networks) and _is_in(host, networks)
+
+
+def proxy_of(url: str) -> str:
+    """The variable whose proxy a URL is asked through; empty: none."""
+    if asked_directly(url):
+        return ""
+    names = [f"{kind}_proxy" for kind in (url.partition(":")[0], "all")]
+    either = [each for name in names for each in (name, name.upper())]
+    return next((name for name in either if os.environ.get(name)), "")
+
+
+def _is_in(host: str, networks: list[str]) -> bool:
+    import ipaddress
+
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False  # a name: it is looked up where it is asked, not here
+    for each in networks:
+        with contextlib.suppress(ValueError):
+            if address in ipaddress.ip_network(each, strict=False):
+                return True
+    return False
 
 
 def answers(url: str, key_name: str | None = None) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from snakeval.errors import InputError, Problem
 from snakeval.harness import check, hints, lm_eval_index, recipe_for, refused
-from snakeval.job.endpoint import CA_VARIABLES, proxy_for, speaks_http
+from snakeval.job.endpoint import CA_VARIABLES, proxy_for, proxy_of, speaks_http
 from snakeval.plan.make import files_changed
 from snakeval.plan.run import Endpoint, Run, Task
 from snakeval.runtime import archives
@@ -256,10 +256,11 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
             yield _unlisted(where, f"/v1/models answers {error.code}")
         return
     except urllib.error.URLError as error:
-        yield _unreachable(where, getattr(error.reason, "strerror", None) or error.reason)
+        reason = getattr(error.reason, "strerror", None) or error.reason
+        yield _unreachable(where, endpoint.url, reason)
         return
     except (TimeoutError, ConnectionError) as error:
-        yield Problem(where, f"does not answer: {error}", NO_ANSWER)
+        yield _unreachable(where, endpoint.url, error)
         return
     except (OSError, ValueError, KeyError, TypeError):
         yield _unlisted(where, "/v1/models answers something else")
@@ -272,7 +273,7 @@ def endpoints(endpoint: Endpoint, model_key: str) -> Iterable[Problem]:
         )
 
 
-def _unreachable(where: str, reason: object) -> Problem:
+def _unreachable(where: str, url: str, reason: object) -> Problem:
     """No answer at all: the certificate, the proxy on the way, or the server itself."""
     text = str(reason)
     if "CERTIFICATE_VERIFY_FAILED" in text:
@@ -286,6 +287,12 @@ def _unreachable(where: str, reason: object) -> Problem:
             where,
             f"cannot be reached through the proxy: {text}",
             "correct HTTPS_PROXY, or add the endpoint's host to NO_PROXY",
+        )
+    if name := proxy_of(url):
+        return Problem(
+            where,
+            f"does not answer through the proxy that {name} names: {text}",
+            f"correct {name}, or add the endpoint's host to no_proxy",
         )
     return Problem(where, f"does not answer: {text}", NO_ANSWER)
 
