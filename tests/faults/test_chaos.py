@@ -1,8 +1,11 @@
 """Whatever is killed, paused, refused or filled up at random moments: the same scores, next to
 nothing asked twice, nothing left behind, and nobody is needed."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,12 @@ from rig import chaos
 from rig.chaos import FEW, MANY, Chaos, Rationed, Strikes
 from rig.docker_engine import DockerEngine
 from rig.image import BASE_IMAGE, ensure_base_image
-from rig.pipeline import MODEL, Project
+from rig.moving import Moving
+from rig.own_engine import own_engine
+from rig.pipeline import MODEL
+from rig.podman import Podman
 from rig.small_disk import small_disk
+from rig.unavailable import unavailable
 from rig.waiting import wait_until
 
 COUNTS = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=[pytest.mark.long])]
@@ -28,29 +35,6 @@ PARTS = {
 }
 """What runs of a project on this machine, by words of its command line. The gateway is a part of
 the keeper."""
-
-
-class Moving(Project):
-    """A project whose folder of runs is on a small disk, and may be moved on it."""
-
-    moves = 0
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "disk" / f"out-{self.moves}"
-
-    @property
-    def runs(self) -> list[Path]:
-        return sorted(self.out.glob("20*"))
-
-    def move(self) -> None:
-        """As a person does between two starts, where nothing runs any more."""
-        if not self.runs or self.leftovers():
-            return
-        before, self.moves = self.out, self.moves + 1
-        before.rename(self.out)
-        written = self.config.read_text()
-        self.config.write_text(written.replace(f"disk/{before.name}", f"disk/{self.out.name}"))
 
 
 @pytest.fixture
@@ -110,3 +94,66 @@ def test_containers_survive_chaos(
     reign.reign()
     reign.check()
     wait_until(lambda: not containers(), told=containers)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("count", COUNTS)
+def test_containers_survive_an_engine_that_is_restarted(
+    project: Moving, endpoint: Rationed, docker_engine: DockerEngine, count: int
+) -> None:
+    if os.geteuid() != 0:
+        unavailable("only root can start an engine that may be stopped")
+    ensure_base_image(docker_engine)
+    with own_engine(docker_engine, BASE_IMAGE) as own:
+        command = ("docker", "--host", own.engine.host)
+
+        def strikes(reign: Chaos) -> Strikes:
+            return {
+                **chaos.on_processes(reign, PARTS),
+                **chaos.on_the_engine(reign, own),
+                **chaos.on_containers(reign, partial(running, project, command), command),
+            }
+
+        project.environment["DOCKER_HOST"] = own.engine.host
+        project.url = endpoint.chat_url
+        place = "containers of an engine that is restarted"
+        reign = Chaos(project, endpoint, place, count, strikes)
+        chaos.write(reign, BASE_IMAGE, execution={"output_dir": f"disk/{project.out.name}"})
+        reign.reign()
+        reign.check()
+        wait_until(lambda: not running(project, command), told=lambda: running(project, command))
+
+
+@pytest.mark.docker
+@pytest.mark.podman
+@pytest.mark.parametrize("count", COUNTS)
+def test_containers_of_podman_survive_chaos(
+    project: Moving, endpoint: Rationed, docker_engine: DockerEngine, podman: Podman, count: int
+) -> None:
+    ensure_base_image(docker_engine)
+    image = podman.ensure_image(docker_engine, BASE_IMAGE)
+    command = ("podman",)
+
+    def strikes(reign: Chaos) -> Strikes:
+        return {
+            **chaos.on_processes(reign, PARTS | {"client": "podman run"}),
+            **chaos.on_containers(reign, partial(running, project, command), command),
+            **(chaos.on_conmons(reign, project.run_folder.name) if project.runs else {}),
+        }
+
+    project.url = endpoint.chat_url
+    words = ("--default-resources", "container_runtime='podman'")
+    reign = Chaos(project, endpoint, "containers of podman", count, strikes, words=words)
+    chaos.write(reign, image, execution={"output_dir": f"disk/{project.out.name}"})
+    reign.reign()
+    reign.check()
+    wait_until(lambda: not running(project, command), told=lambda: running(project, command))
+
+
+def running(project: Moving, command: tuple[str, ...]) -> list[str]:
+    """Containers of its run; none where the engine does not answer."""
+    label = f"label=snakeval.run={project.run_folder.name}" if project.runs else "label=none"
+    said = subprocess.run(
+        [*command, "ps", "-q", "--filter", label], capture_output=True, text=True, check=False
+    )
+    return said.stdout.split()

@@ -25,6 +25,7 @@ import psutil
 
 from rig import reliability
 from rig.endpoint import Fault, ScriptedEndpoint, answer_sums
+from rig.own_engine import OwnEngine
 from rig.pipeline import ROOT, Project
 from rig.small_disk import fill
 from rig.waiting import PATIENCE, wait_until
@@ -436,7 +437,9 @@ def on_the_disk(chaos: Chaos, disk: Path) -> Strikes:
     return {} if (disk / "ballast").exists() else {"disk: full": full}
 
 
-def on_containers(chaos: Chaos, names: Callable[[], list[str]]) -> Strikes:
+def on_containers(
+    chaos: Chaos, names: Callable[[], list[str]], command: tuple[str, ...] = ("docker",)
+) -> Strikes:
     """What a person or the engine may do to a container."""
     running = names()
     if not running:
@@ -444,7 +447,7 @@ def on_containers(chaos: Chaos, names: Callable[[], list[str]]) -> Strikes:
     name = chaos.chance.choice(running)
 
     def engine(*words: str) -> None:
-        subprocess.run(["docker", *words, name], capture_output=True, check=False)
+        subprocess.run([*command, *words, name], capture_output=True, check=False)
 
     def paused() -> None:
         engine("pause")
@@ -460,6 +463,41 @@ def on_containers(chaos: Chaos, names: Callable[[], list[str]]) -> Strikes:
         "container: removal": lambda: engine("rm", "--force"),
         "container: pause": paused,
     }
+
+
+def on_conmons(chaos: Chaos, run: str) -> Strikes:
+    """What podman leaves beside a container, to hold its ends and to see its end."""
+    found = [
+        each
+        for each in psutil.process_iter(["name", "cmdline"])
+        if each.info["name"] == "conmon" and run in " ".join(each.info["cmdline"] or [])
+    ]
+    if not found:
+        return {}
+    process = chaos.chance.choice(sorted(found, key=lambda each: each.pid))
+    return {
+        "conmon: KILL": process.kill,
+        "conmon: TERM": process.terminate,
+        "conmon: pause": partial(pause, chaos, process),
+    }
+
+
+def on_the_engine(chaos: Chaos, engine: OwnEngine) -> Strikes:
+    """It is restarted in an orderly way, or killed and started again; its containers do not outlive
+    that (live-restore is off)."""
+
+    def begin_again() -> None:
+        chaos.later(chaos.chance.uniform(0.2, 4), engine.start)
+
+    def stop() -> None:
+        engine.stop()
+        begin_again()
+
+    def kill() -> None:
+        engine.kill()
+        begin_again()
+
+    return {"engine: restart": stop, "engine: KILL": kill} if engine.lives() else {}
 
 
 def counted(struck: list[str]) -> str:

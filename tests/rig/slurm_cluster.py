@@ -133,6 +133,11 @@ class SlurmCluster:
         return self.folder / "login-only"
 
     @property
+    def shared(self) -> Path:
+        """A folder in which the nodes see what this machine mounts, even later."""
+        return self.folder / "shared"
+
+    @property
     def stays(self) -> Path:
         """Exists where `up` has started the cluster: sessions use it and leave it running."""
         return self.folder / "stays"
@@ -146,8 +151,10 @@ class SlurmCluster:
         _check_that_it_can_start(self.accounting)
         self._sweep()
         shutil.rmtree(self.folder, ignore_errors=True)
-        for name in ("state", "login-only", *(f"spool-{node}" for node in NODES)):
+        for name in ("state", "login-only", "shared", *(f"spool-{node}" for node in NODES)):
             (self.folder / name).mkdir(parents=True)
+        for words in (["--bind", self.shared], ["--make-shared"]):
+            subprocess.run(["mount", *words, self.shared], check=True)
         try:
             self._start()
         except BaseException:
@@ -271,11 +278,11 @@ class SlurmCluster:
         )
         self._launch(
             *("nsenter", f"--net=/run/netns/{self._namespace(node)}", "unshare"),
-            *("--uts", "--mount", "--propagation", "private", "sh", "-c", inside),
+            *("--uts", "--mount", "--propagation", "slave", "sh", "-c", inside),
         )
 
     def living(self, *daemons: str) -> list[str]:
-        """Those of `slurmctld`, `slurmd-m1`, ... that run."""
+        """Those of `slurmctld`, `slurmdbd`, `slurmd-m1`, ... that run."""
         found = []
         for daemon in daemons:
             with contextlib.suppress(psutil.Error, OSError, ValueError):
@@ -284,11 +291,13 @@ class SlurmCluster:
         return found
 
     def kill(self, daemon: str) -> Callable[[], None]:
-        """Kills `slurmctld` or a node's `slurmd-m1`; what is returned starts it again. Jobs live
-        on meanwhile, as they do on a cluster."""
+        """Kills `slurmctld`, `slurmdbd` or a node's `slurmd-m1`; what is returned starts it again.
+        Jobs live on meanwhile, as they do on a cluster."""
         os.kill(self.pid_of(daemon), signal.SIGKILL)
         if daemon == "slurmctld":
             return self._start_controller
+        if daemon == "slurmdbd":
+            return lambda: self._launch("slurmdbd", "-D")
         return lambda: self._start_node(daemon.removeprefix("slurmd-"))
 
     def _start_accounting(self, port: int) -> None:
@@ -400,6 +409,8 @@ class SlurmCluster:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 started.wait(5)
         (self.folder / "pids.json").unlink(missing_ok=True)
+        if self.shared.is_mount():
+            subprocess.run(["umount", "--lazy", self.shared], check=False)
         for node in NODES:
             pids = _ip("netns", "pids", self._namespace(node)).split()
             for pid in pids:

@@ -17,8 +17,10 @@ from on_slurm import QUICK
 from rig import chaos
 from rig.chaos import MANY, Chaos, Rationed, Strikes
 from rig.docker_engine import RigUnavailable
-from rig.pipeline import ROOT, Project
+from rig.moving import Moving
+from rig.pipeline import ROOT
 from rig.slurm_cluster import NODES, SlurmCluster
+from rig.small_disk import small_disk
 from rig.waiting import wait_until
 
 COUNTS = [pytest.param(4, id="few"), pytest.param(MANY, id="many", marks=[pytest.mark.long])]
@@ -32,10 +34,19 @@ def endpoint(slurm_cluster: SlurmCluster) -> Iterator[Rationed]:
     slurm_cluster.clear()
 
 
+@pytest.fixture
+def project(slurm_cluster: SlurmCluster, endpoint: Rationed, tmp_path: Path) -> Iterator[Moving]:
+    """Its runs are on a small disk, which the nodes see too."""
+    folder = slurm_cluster.shared / tmp_path.name / "project"
+    profile = str(ROOT / "profiles" / "slurm")
+    with small_disk(folder / "disk", 24):
+        yield Moving(folder, endpoint.chat_url, chaos.environment(folder), profile)
+
+
 def on_slurm(reign: Chaos, cluster: SlurmCluster) -> Strikes:
     """What a person, an administrator or a crash does to jobs and daemons."""
     found: dict[str, Callable[[], Any]] = {}
-    for daemon in cluster.living("slurmctld", *(f"slurmd-{node}" for node in NODES)):
+    for daemon in cluster.living("slurmctld", "slurmdbd", *(f"slurmd-{node}" for node in NODES)):
         name = daemon.partition("-")[0]
         found[f"{name}: KILL"] = partial(killed, reign, cluster, daemon)
         with contextlib.suppress(psutil.Error, OSError, ValueError):  # it has just gone
@@ -73,21 +84,19 @@ def suspend(reign: Chaos, cluster: SlurmCluster, job: str) -> None:
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_jobs_survive_chaos(
-    slurm_cluster: SlurmCluster, endpoint: Rationed, tmp_path: Path, count: int
+    slurm_cluster: SlurmCluster, endpoint: Rationed, project: Moving, count: int
 ) -> None:
-    profile = str(ROOT / "profiles" / "slurm")
-    folder = tmp_path / "project"
-    project = Project(folder, endpoint.chat_url, chaos.environment(folder), profile)
-
     def strikes(reign: Chaos) -> Strikes:
         return {
             **chaos.on_processes(reign, PARTS),
             **chaos.on_the_endpoint(reign),
+            **chaos.on_the_disk(reign, project.folder / "disk"),
             **on_slurm(reign, slurm_cluster),
         }
 
-    reign = Chaos(project, endpoint, "jobs of Slurm", count, strikes, words=QUICK)
-    chaos.write(reign)
+    place = "jobs of Slurm"
+    reign = Chaos(project, endpoint, place, count, strikes, project.move, words=QUICK)
+    chaos.write(reign, execution={"output_dir": f"disk/{project.out.name}"})
     reign.reign()
     reign.check()
     wait_until(lambda: not slurm_cluster.jobs(), told=slurm_cluster.jobs)
