@@ -69,9 +69,10 @@ class Rationed(ScriptedEndpoint):
     """Gives no more answers than its ration; then whoever asks waits. It knows what was in flight
     when something was struck.
 
-    cannot_be_kept  whoever gets an answer now cannot write it down (its disk is full)
-    spoilt          by benchmark: requests that a fault of the endpoint has hit, and answers that
-                    could not be kept
+    cannot_be_kept  whoever gets an answer now may not be able to write it down: its disk is full,
+                    or was a moment ago
+    spoilt          by benchmark: requests that a fault of the endpoint has hit
+    unkept          by benchmark: answers that perhaps could not be written down
     at_stake        by benchmark: the most that was in flight from one strike to the next, of all
     """
 
@@ -81,6 +82,7 @@ class Rationed(ScriptedEndpoint):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.spoilt: Counter[str] = Counter()
+        self.unkept: Counter[str] = Counter()
         self.at_stake: Counter[str] = Counter()
         self._most: Counter[str] = Counter()
         self._open: dict[int, str] = {}
@@ -109,7 +111,7 @@ class Rationed(ScriptedEndpoint):
     def give(self, prompts: list[str], send: Callable[[], None]) -> None:
         def sent() -> None:
             send()
-            self.spoilt[self._open.pop(threading.get_ident())] += self.cannot_be_kept
+            self.unkept[self._open.pop(threading.get_ident())] += self.cannot_be_kept
 
         super().give(prompts, sent)
 
@@ -271,7 +273,7 @@ class Chaos:
         assert scores == dict.fromkeys(BENCHMARKS, expected_score(self.questions)), after
         self.endpoint.struck()
         again = {name: self._asked_again(name) for name in BENCHMARKS}
-        at_stake = self.endpoint.at_stake
+        at_stake = self.endpoint.at_stake + self.endpoint.unkept
         assert all(0 <= again[name] <= at_stake[name] for name in BENCHMARKS), (
             f"{after}: asked again {again}, in flight at the strikes {dict(at_stake)}"
         )
@@ -280,7 +282,7 @@ class Chaos:
         told = (
             f"seed {self.seed}; {counted(self.struck)}; {self.questions * len(BENCHMARKS)} answers"
             f" needed, {sum(again.values())} requests beyond that of {at_stake.total()} in flight"
-            f" at the strikes; nothing was left"
+            f" at the strikes, or given while the disk was full; nothing was left"
         )
         print(f"{told}; possible and never struck: {', '.join(self.spared) or 'nothing'}")
         if self.count > FEW:
@@ -288,7 +290,7 @@ class Chaos:
 
     def _asked_again(self, benchmark: str) -> int:
         """Requests beyond the one that each question needs, without those that went wrong at the
-        endpoint, or whose answers could not be written down."""
+        endpoint."""
         asked = [
             count
             for prompt, count in self.endpoint.requests.items()
