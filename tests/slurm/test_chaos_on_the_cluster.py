@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -35,12 +36,13 @@ def endpoint(slurm_cluster: SlurmCluster) -> Iterator[Rationed]:
 
 
 @pytest.fixture
-def project(slurm_cluster: SlurmCluster, endpoint: Rationed, tmp_path: Path) -> Iterator[Moving]:
+def project(slurm_cluster: SlurmCluster, endpoint: Rationed) -> Iterator[Moving]:
     """Its runs are on a small disk, which the nodes see too."""
-    folder = slurm_cluster.shared / tmp_path.name / "project"
     profile = str(ROOT / "profiles" / "slurm")
-    with small_disk(folder / "disk", 24):
-        yield Moving(folder, endpoint.chat_url, chaos.environment(folder), profile)
+    with tempfile.TemporaryDirectory(dir=slurm_cluster.shared, ignore_cleanup_errors=True) as made:
+        folder = Path(made) / "project"
+        with small_disk(folder / "disk", 24):
+            yield Moving(folder, endpoint.chat_url, chaos.environment(folder), profile)
 
 
 def on_slurm(reign: Chaos, cluster: SlurmCluster) -> Strikes:
