@@ -3,6 +3,7 @@ gateway between harness and endpoints, a thread of this process (docs/gateway.md
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
