@@ -18,6 +18,7 @@ from snakeval.results import tables
 from snakeval.results.tables import COLUMNS, coverage, metric_name, print_table, rows, write_tables
 from snakeval.run_folder.layout import TaskPaths
 from snakeval.run_folder.records import TaskState
+from snakeval.runs import status_table
 from snakeval.runs.status_table import duration, print_runs, print_status
 
 
@@ -309,3 +310,23 @@ def test_in_a_terminal_no_table_is_too_wide_and_no_path_is_broken(
     assert f"{run.paths.dir.parent}:" in said
     drawn = [line for line in said if line.startswith(("│", "┃", "┏", "└", "┡"))]
     assert drawn and max(map(len, drawn)) <= width
+
+
+def test_status_of_many_benchmarks_lists_all_that_are_not_published(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(status_table, "LISTED", 1)
+    publish(run.tasks[0], {"accuracy": 0.5})
+    fail(run.tasks[1], run.tasks[1].digest, "of some kind")
+    run.paths.record.write_text(json.dumps({"tasks": [task.name for task in run.tasks[:2]]}))
+    for task in run.tasks:
+        task.paths.spec.parent.mkdir(parents=True, exist_ok=True)
+        task.paths.spec.write_text(f"digest: {task.digest}\n")
+
+    print_status(run.paths)
+
+    said = capsys.readouterr().out
+    assert f"{run.tasks[1].name}: of some kind" in said
+    assert run.tasks[0].name not in said
+    assert "and 1 published: results/results.csv has all of them" in said
+    assert "1 of 2 published, 1 failed" in said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,8 +59,9 @@ def task_state(
     jobs    the run's live jobs; None: nobody was asked, and the run folder alone counts
     """
     told = attempt.read(paths.dir)
-    digest = digest or _written_digest(paths) or str(told.get("digest") or "")
-    broken = "; ".join(unreadable(paths, digest))
+    written = _written(paths)
+    digest = digest or str(written.get("digest") or "") or str(told.get("digest") or "")
+    broken = "; ".join(_unreadable(paths, digest, written))
     attempts = [item for item in told["attempts"] if item.get("digest") == digest]
     last: dict[str, Any] = attempts[-1] if attempts else {}
     owner = holder_of(paths.lease)
@@ -109,7 +110,7 @@ def task_state(
         at_it,
         paths.log if paths.log.exists() else None,
         job,
-        str(_written(paths).get("label") or ""),
+        str(written.get("label") or ""),
         requests,
     )
 
@@ -173,7 +174,12 @@ def _is_a_task(run: RunPaths, name: object) -> bool:
 
 def unreadable(paths: TaskPaths, digest: str) -> Iterator[str]:
     """What of a task's own files cannot be read, and what to do, in a sentence each."""
-    if paths.spec.exists() and not _written_digest(paths):
+    return _unreadable(paths, digest, _written(paths))
+
+
+def _unreadable(paths: TaskPaths, digest: str, written: Mapping[str, Any]) -> Iterator[str]:
+    """written: its task.yaml"""
+    if not written.get("digest") and paths.spec.exists():
         yield f"{paths.spec} cannot be read: the next start writes it again"
     if why := trouble_with(paths.status):
         yield (
@@ -207,10 +213,6 @@ RESTORE = (
     "restore it from a copy, or move it away and start again: it is written anew then, and images "
     "are asked for their digests again"
 )
-
-
-def _written_digest(paths: TaskPaths) -> str:
-    return str(_written(paths).get("digest") or "")
 
 
 def _written(paths: TaskPaths) -> dict[str, Any]:

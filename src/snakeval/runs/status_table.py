@@ -27,6 +27,9 @@ from snakeval.terminal import Terminal, middle
 NARROWEST, BORDERS = 10, 3
 """Columns of a name, and of what a table draws around a cell."""
 
+LISTED = 200
+"""Rows of a table, where published benchmarks would make it longer."""
+
 WIDE = 110
 """Columns of a terminal in which it stands in the table where a task runs; else below."""
 
@@ -53,7 +56,8 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
     table = Table()
     for heading in ("task", "state", "attempt", "elapsed", "samples", *(["where"] if wide else [])):
         table.add_column(heading, overflow="fold")
-    for state in states:
+    listed = _listed(states)
+    for state in listed:
         table.add_row(
             state.shown,
             Text(state.state, style=COLOURS.get(state.state, "")),
@@ -63,6 +67,8 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
             *([_where(state)] if wide else []),
         )
     console.print(table)
+    if left_out := len(states) - len(listed):
+        console.say(f"and {left_out:,} published: results/results.csv has all of them")
     for state in states:
         if not wide and (state.job or state.owner):
             console.say(f"{state.shown}: at {_where(state)}")
@@ -87,6 +93,19 @@ def print_status(run: RunPaths, definitions_changed: Collection[str] = ()) -> No
         console.say(line)
     console.say(f"{summary(states)}; {driver(run)}.")
     console.say(f"Folder: {run.dir}")
+
+
+def _listed(states: list[TaskState]) -> list[TaskState]:
+    """The rows of the table: of many benchmarks those that are not published, or that something
+    is to be said of, and as many others as there is room for."""
+    room = LISTED - sum(state.state != "published" or bool(state.cause) for state in states)
+    found = []
+    for state in states:
+        told = state.state != "published" or bool(state.cause)
+        if told or room > 0:
+            found.append(state)
+            room -= not told
+    return found
 
 
 def print_runs(runs: list[RunPaths]) -> None:
