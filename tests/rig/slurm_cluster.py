@@ -368,9 +368,11 @@ class SlurmCluster:
     def _record(self) -> None:
         """For the next session, should this one be killed: number and time of every daemon."""
         born = {}
+        with contextlib.suppress(OSError, ValueError):  # those of `up`, which another session uses
+            born = json.loads((self.folder / "pids.json").read_text())
         for process in self._processes:
             with contextlib.suppress(psutil.Error):
-                born[process.pid] = psutil.Process(process.pid).create_time()
+                born[str(process.pid)] = psutil.Process(process.pid).create_time()
         (self.folder / "pids.json").write_text(json.dumps(born))
 
     def _wait_for(self, condition: Callable[[], bool], *logs: str) -> None:
