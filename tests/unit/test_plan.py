@@ -14,8 +14,9 @@ import yaml
 from rig.checked import publish_checked
 from snakeval.config.load import load
 from snakeval.errors import InputError
+from snakeval.plan.endpoint import endpoint_url
 from snakeval.plan.identity import dataset_revision, digest
-from snakeval.plan.make import endpoint_url, make_run
+from snakeval.plan.make import make_run
 from snakeval.plan.run import Run, Task
 
 Config = dict[str, Any]

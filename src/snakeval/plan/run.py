@@ -25,6 +25,11 @@ from snakeval.run_folder.layout import RunPaths, TaskPaths
 Keys = tuple[int | str, ...]
 
 
+def name_key(number: int) -> Keys:
+    """Where the config names its n-th benchmark, from 0."""
+    return ("evaluation", "tasks", number, "name")
+
+
 PATHS_OF_TYPES: dict[EndpointType, str] = {
     "chat": "/chat/completions",
     "vlm": "/chat/completions",
