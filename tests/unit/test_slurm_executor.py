@@ -17,7 +17,13 @@ from snakeval.executors.slurm import queue, start
 from snakeval.executors.slurm import submission as module
 from snakeval.executors.slurm.contact import Contact
 from snakeval.executors.slurm.start import Start
-from snakeval.executors.slurm.submission import FORGOTTEN_AFTER, IN_VAIN, Followed, Submission
+from snakeval.executors.slurm.submission import (
+    FORGOTTEN_AFTER,
+    IN_VAIN,
+    OVER_AFTER,
+    Followed,
+    Submission,
+)
 from snakeval.executors.slurm.submit import Full, NoAnswer, Refused
 from snakeval.job import cancelled
 from snakeval.plan.make import make_run
@@ -107,6 +113,44 @@ def test_a_lost_job_that_has_told_of_a_failure_has_failed(following: Following) 
     following.followed.seen -= FORGOTTEN_AFTER + 1
     assert following.sees(None) is None
     assert following.failed == "3 of 10 samples got no answer"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "onward", "failed"),
+    [("failed", None, "3 of 10 samples got no answer"), ("interrupted", "8", "")],
+)
+def test_a_job_whose_end_slurm_has_forgotten_is_over_after_a_while(
+    following: Following,
+    monkeypatch: pytest.MonkeyPatch,
+    recorded: str,
+    onward: str | None,
+    failed: str,
+) -> None:
+    gone: list[str] = []
+    monkeypatch.setattr(queue, "cancel", lambda ids: gone.extend(ids))
+    following.attempt(recorded, cause="3 of 10 samples got no answer")
+    assert following.sees("RUNNING") == "7"
+    assert following.followed.over is not None
+    following.followed.over -= OVER_AFTER
+    # it waits again: Slurm has put it back into the queue, and its next attempt is to come
+    assert following.sees("PENDING") == "7"
+    assert following.sees("RUNNING") == "7" and not gone
+    following.followed.over -= OVER_AFTER
+    assert following.sees("RUNNING") == onward
+    assert following.failed == failed and gone == ["7"]
+
+
+def test_a_job_that_says_nothing_of_an_end_is_at_work_as_long_as_slurm_says_so(
+    following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OVER_AFTER", 0.0)
+    assert following.sees("RUNNING") == "7"
+    following.attempt("running")
+    assert following.sees("RUNNING") == "7"
+    # and what somebody still holds is not over
+    following.attempt("interrupted")
+    monkeypatch.setattr(module, "holder_of", lambda lease: object())
+    assert following.sees("RUNNING") == "7"
 
 
 @pytest.mark.parametrize("state", ["TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED"])

@@ -50,6 +50,9 @@ FORGOTTEN = "FORGOTTEN"
 """The state of a job that Slurm does not know any more, whoever has forgotten it."""
 FORGOTTEN_AFTER = 120.0
 """Seconds without a word of Slurm about a job after which the run folder decides."""
+OVER_AFTER = 300.0
+"""Seconds for which a job is at work to Slurm and over to the run folder, after which the latter is
+believed: a controller of Slurm's that is killed may forget an end that it has heard of."""
 IN_VAIN = 10
 """Jobs in a row that Slurm may end before the benchmark has begun in them."""
 
@@ -70,6 +73,7 @@ class Followed:
     live     its live job of an earlier start, if there is one
     in_vain  jobs in a row that Slurm has ended before the benchmark began
     seen     when Slurm has said something about its job
+    over     since when the run folder says that its job is over, and Slurm that it is at work
     known    the ids of its jobs, as far as this start has heard of them
     unsure   looks at the queue to be made before it is submitted: it may have a job already
     refusal  why Slurm does not take it
@@ -82,6 +86,7 @@ class Followed:
     step: Step | None = None
     in_vain: int = 0
     seen: float = field(default_factory=time.monotonic)
+    over: float | None = None
     known: set[str] = field(default_factory=set)
     unsure: int = 0
     refusal: str = ""
@@ -385,6 +390,8 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             followed.seen = time.monotonic()
         elif time.monotonic() - followed.seen > FORGOTTEN_AFTER:
             state = FORGOTTEN  # the run folder decides
+        if self._has_ended_unheard(followed, str(info.external_jobid), state):
+            state = FORGOTTEN
         if state is None or (state != FORGOTTEN and state not in queue.ENDED):
             return info
         if followed.complete or state == "COMPLETED":
@@ -393,6 +400,26 @@ class Submission(Plugin):  # type: ignore[misc] # the plugin has no type informa
             self._log(followed, str(info.external_jobid)).unlink(missing_ok=True)
             return None
         return self._after(info, followed, state)
+
+    def _has_ended_unheard(self, followed: Followed, job: str, state: str | None) -> bool:
+        """Whether a job that is at work to Slurm is over; then it is cancelled."""
+        folder, now = followed.task.paths.dir, time.monotonic()
+        said = slurm_job.last_of(attempt.read(folder), job).get("state", "running")
+        is_alike = state not in queue.AT_WORK or said == "running"
+        if is_alike or holder_of(followed.task.paths.lease):
+            followed.over = None
+            return False
+        followed.over = followed.over or now
+        if now - followed.over < OVER_AFTER:
+            return False
+        self.logger.warning(
+            f"{followed.task.called}: job {job} is {str(state).lower()} to Slurm, and has ended "
+            f"{OVER_AFTER / 60:g} minutes ago; it is cancelled"
+        )
+        followed.over = None
+        if refused := queue.cancel([job]):
+            self.logger.error(f"job {job} could not be cancelled: {refused}")
+        return True
 
     # --- steps inside a server's job -------------------------------------------------------------
 
