@@ -39,7 +39,8 @@ def test_a_server_that_dies_in_the_middle_comes_back_and_no_attempt_is_lost(
     assert [row["state"] for row in project.rows()] == ["published"] * 2
     for task in ("quiz", "quiz.1"):
         assert len(project.status(task)["attempts"]) == 1
-        assert f"{task}: the server 'model' is at http://" in project.log
+    for label in ("quiz [seed=1]", "quiz [seed=2]"):
+        assert f"{label}: the server 'model' is at http://" in project.log
 
 
 def test_without_a_gateway_a_server_that_dies_costs_an_attempt(project: Deployed) -> None:
