@@ -61,24 +61,15 @@ def _place() -> Path:
     from pathlib import Path
 
     from snakeval.job.files import make_private
+    from snakeval.job.lease import born
 
     folder = Path(f"/tmp/snakeval-{os.getuid()}-tables")
     make_private(folder)
     for left in folder.iterdir():
         with contextlib.suppress(OSError, ValueError):
-            if not _lives(int(left.name.partition(".")[0])):
+            if not born(int(left.name.partition(".")[0])):
                 left.unlink()
     return folder / f"{os.getpid()}.{time.monotonic_ns():x}"
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def begin(script: Path) -> Callable[[], None]:
