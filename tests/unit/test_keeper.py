@@ -24,10 +24,11 @@ import yaml
 from rig.keeper import a_job
 from rig.killed import a_lease, dead_owner, kills
 from rig.pipeline import as_in_a_terminal
+from rig.promised import promised
 from rig.waiting import PATIENCE, wait_until
 from snakeval.config.load import load
 from snakeval.job import attempt, cancelled, lease, record, verify
-from snakeval.job.keeper import bridge
+from snakeval.job.keeper import bridge, killed
 from snakeval.job.keeper import hold as holding
 from snakeval.job.keeper.beside import Gateway
 from snakeval.job.keeper.hold import Hold
@@ -560,6 +561,24 @@ def test_no_secret_reaches_the_log(tmp_path: Path) -> None:
     output.close()
     output.end(PATIENCE)
     assert (tmp_path / "log").read_text() == "the key is ***\nand so on"
+
+
+@pytest.mark.parametrize(
+    ("events", "who"),
+    [
+        ("echo 'die 137'; echo 'destroy '; sleep 0.3; echo 'oom '", killed.AT_ITS_LIMIT),
+        ("echo 'kill '; echo 'die 137'; echo 'destroy '; exec sleep 600", killed.BY_SOMEBODY),
+        ("echo 'die 1'; echo 'destroy '; exec sleep 600", killed.NOT_SAID),
+    ],
+)
+def test_what_docker_says_late_is_waited_for_where_a_container_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: str, who: str
+) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\n{events}\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with promised(killed.PATIENCE - 1):
+        assert killed.seen_by_docker("some-container", 0.0) == who
 
 
 def looks(folder: Path, bash: str, port: int) -> subprocess.CompletedProcess[str]:

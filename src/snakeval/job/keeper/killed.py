@@ -18,6 +18,9 @@ COUNT = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 OF_A_JOB = re.compile(r"^.*/job_\d+")
 """The part of a cgroup's path that is all of a Slurm job: a step has one of its own below."""
 
+WITH_CODE = '{{.Action}} {{index .Actor.Attributes "exitCode"}}'
+KILLED = "137"
+"""The exit code of a container that was ended by SIGKILL."""
 PATIENCE = 5.0
 """Seconds that an engine may take to say what it has seen."""
 
@@ -75,11 +78,12 @@ def _has_grown(file: Path, before: int | None) -> bool:
 
 def seen_by_docker(container: str, since: float) -> str:
     """What Docker has seen of a container since then (seconds since 1970); it keeps its events for
-    a while, and the container itself is gone. They come a moment after the container's end."""
+    a while, and the container itself is gone. They come a moment after the container's end, and
+    word of a lack of memory may come after that of its removal."""
     until = time.time() + PATIENCE
     asked = ["docker", "events", "--since", f"{since:.3f}", "--until", f"{until:.3f}"]
-    asked += ["--filter", f"container={container}", "--format", "{{.Action}}"]
-    actions = set()
+    asked += ["--filter", f"container={container}", "--format", WITH_CODE]
+    actions, was_killed = set(), False
     try:
         with subprocess.Popen(
             asked,
@@ -92,9 +96,11 @@ def seen_by_docker(container: str, since: float) -> str:
             assert events.stdout
             give_up = threading.Timer(PATIENCE + 1, events.kill)  # a clock may be another one there
             give_up.start()
-            for action in map(str.strip, events.stdout):
+            for line in events.stdout:
+                action, _, code = line.strip().partition(" ")
                 actions.add(action)
-                if action == "destroy":
+                was_killed = was_killed or code == KILLED
+                if "destroy" in actions and (actions & {"oom", "kill"} or not was_killed):
                     break
             give_up.cancel()
             events.kill()
